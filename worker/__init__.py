@@ -1,0 +1,1 @@
+"""The worker daemon of a product management system on Supabase."""
