@@ -1,0 +1,181 @@
+"""Settings: the only reader of the environment. Every variable is documented in `.env.example`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from base64 import urlsafe_b64decode
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    AnyHttpUrl,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+Network = IPv4Network | IPv6Network
+
+_KEY_NAMES = {
+    "supabase_url": "SUPABASE_URL",
+    "supabase_secret_key": "SUPABASE_SECRET_KEY (or SUPABASE_SERVICE_ROLE_KEY)",
+    "supabase_publishable_key": "SUPABASE_PUBLISHABLE_KEY (or SUPABASE_ANON_KEY)",
+}
+_WHERE_FROM = {
+    "supabase_url": "is missing: the project's URL, e.g. https://<ref>.supabase.co",
+    "supabase_secret_key": "is missing: a secret key (sb_secret_…) or the service_role key, "
+    "from the project's settings under API keys",
+}
+
+
+def _either(*names: str) -> Any:
+    return Field(validation_alias=AliasChoices(*names))
+
+
+class Settings(BaseSettings):
+    """The worker's settings, read once, never changed. `Settings.load()` raises `SettingsError`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    supabase_url: AnyHttpUrl
+    supabase_secret_key: SecretStr = _either("SUPABASE_SECRET_KEY", "SUPABASE_SERVICE_ROLE_KEY")
+    supabase_publishable_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SUPABASE_PUBLISHABLE_KEY", "SUPABASE_ANON_KEY")
+    )
+    pms_jwt_key: SecretStr | None = None
+    cloudinary_url: SecretStr | None = None
+    image_host: Literal["local", "cloudinary"] = "local"
+    redis_url: SecretStr | None = None
+
+    worker_name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default_factory=lambda: f"{socket.gethostname()[:80]}:{os.getpid()}"
+    )
+    worker_http_host: str = "127.0.0.1"
+    worker_http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    worker_send_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
+    worker_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    worker_lease_seconds: Annotated[int, Field(ge=3, le=3600)] = 30
+    worker_drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
+    worker_realtime: Literal["on", "off"] = "on"
+    worker_allow_private_hosts: Annotated[tuple[Network, ...], NoDecode] = ()
+    worker_log_format: Literal["console", "json"] = "console"
+    worker_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def load(cls, *, env_file: Path | None = Path(".env")) -> Settings:
+        """Reads the environment, then `env_file`. Raises `SettingsError` naming every variable at fault."""
+        try:
+            return cls(_env_file=env_file)
+        except ValidationError as error:
+            # nothing of the values may escape: they can be secrets
+            raise SettingsError([_problem(e["loc"], e["type"], e["msg"]) for e in error.errors()]) from None
+
+    @field_validator("supabase_url")
+    @classmethod
+    def _plain_url(cls, url: AnyHttpUrl) -> AnyHttpUrl:
+        if url.query or url.fragment or (url.path or "/") != "/":
+            raise ValueError("must be the project's URL alone, without a path such as /rest/v1")
+        return url
+
+    @field_validator("worker_allow_private_hosts", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+
+    @field_validator("worker_log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def _secret_role(cls, key: SecretStr) -> SecretStr:
+        role = key_role(key)
+        if role not in ("secret", "service_role"):
+            raise ValueError(f"it holds {role}; the worker needs a secret (sb_secret_…) or service_role key")
+        return key
+
+    @field_validator("cloudinary_url")
+    @classmethod
+    def _cloudinary_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith("cloudinary://"):
+            raise ValueError("it must read cloudinary://<key>:<secret>@<cloud name>")
+        return url
+
+    @field_validator("image_host")
+    @classmethod
+    def _image_host_is_configured(cls, host: str, info: ValidationInfo) -> str:
+        if host == "cloudinary" and info.data.get("cloudinary_url", "wrong") is None:
+            raise ValueError("cloudinary needs CLOUDINARY_URL, which is missing")
+        return host
+
+    @property
+    def api_url(self) -> str:
+        """The project's URL without a slash at its end."""
+        return str(self.supabase_url).rstrip("/")
+
+    @property
+    def rest_url(self) -> str:
+        return f"{self.api_url}/rest/v1"
+
+    @property
+    def realtime_url(self) -> str:
+        return f"{self.api_url}/realtime/v1"
+
+    @property
+    def poll(self) -> timedelta:
+        return timedelta(seconds=self.worker_poll_seconds)
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.worker_lease_seconds)
+
+    @property
+    def drain_deadline(self) -> timedelta:
+        return timedelta(seconds=self.worker_drain_seconds)
+
+
+def key_role(key: SecretStr) -> str:
+    """What an API key is, by its looks: `secret`, `publishable`, a JWT's role claim, or "no API key".
+
+    Only reads it: whether it is valid the platform alone can tell.
+    """
+    value = key.get_secret_value()
+    if value.startswith("sb_secret_"):
+        return "secret"
+    if value.startswith("sb_publishable_"):
+        return "a publishable key"
+    try:
+        claims = json.loads(urlsafe_b64decode(value.split(".")[1] + "=="))
+        return str(claims["role"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return "no API key"
+
+
+def _problem(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    field = str(loc[0]).lower() if loc else ""
+    # a pydantic location is the alias that was looked up, or the field's own name
+    field = {"supabase_service_role_key": "supabase_secret_key"}.get(field, field)
+    field = {"supabase_anon_key": "supabase_publishable_key"}.get(field, field)
+    reason = message.removeprefix("Value error, ")
+    if not field:
+        return reason
+    name = _KEY_NAMES.get(field, field.upper())
+    if kind == "missing":
+        return f"{name} {_WHERE_FROM.get(field, 'is missing')}"
+    return f"{name} is wrong: {reason[:1].lower()}{reason[1:]}"

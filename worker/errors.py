@@ -1,0 +1,111 @@
+"""Everything that can go wrong, as one tree; `engine/retry.py` alone turns it into outcomes.
+
+    WorkerError
+    ├── SettingsError             a setting is missing or wrong: exit 2, all problems at once
+    ├── GatewayError              Supabase did not do what it was asked
+    │   ├── Unreachable           no answer: refused, reset, timed out            (transient)
+    │   ├── Busy                  5xx, lock conflicts, out of connections         (transient)
+    │   ├── Refused               the database says no: PT4xx, a constraint       (permanent)
+    │   ├── KeyRefused            401 or 403: not the service key of this project (until fixed)
+    │   ├── SchemaMissing         the RPC is not there: migrations, exposed schema (until fixed)
+    │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
+    ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
+    ├── TimeLimitExceeded         a handler took longer than it may
+    └── WorkerDied                a part of the daemon ended that must not
+
+"Until fixed" means that a person has to act; the worker keeps trying, loses nothing and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class WorkerError(Exception):
+    """The root; `str()` of any of these is safe to show and to log."""
+
+
+class SettingsError(WorkerError):
+    """One or more settings are missing or wrong.
+
+    `problems` holds one readable line each, beginning with the variable's name.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class GatewayError(WorkerError):
+    """Supabase did not do what it was asked.
+
+    `code` is the SQLSTATE or PostgREST code where there was one, `status` the HTTP status.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.message = message
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.hint = hint
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.code:
+            parts.append(f"[{self.code}]")
+        if self.detail:
+            parts.append(f"- {self.detail}")
+        if self.hint:
+            parts.append(f"({self.hint})")
+        return " ".join(parts)
+
+
+class Unreachable(GatewayError):
+    """No answer came: nobody knows whether the call took effect."""
+
+    transient = True
+
+
+class Busy(GatewayError):
+    """The platform could not do it now: 5xx, 429, a deadlock, no connection left."""
+
+    transient = True
+
+
+class Refused(GatewayError):
+    """The database said no and will say so again. `message` is the stable code, e.g. `stock.insufficient`."""
+
+
+class KeyRefused(GatewayError):
+    """The key is not accepted, or lacks the right."""
+
+
+class SchemaMissing(GatewayError):
+    """The database lacks the function, or PostgREST does not expose its schema."""
+
+
+class BadAnswer(GatewayError):
+    """The answer was larger than allowed or not of the agreed shape."""
+
+
+class PayloadError(WorkerError):
+    """A job's payload does not fit its handler's model."""
+
+
+class TimeLimitExceeded(WorkerError):
+    """A handler ran longer than its time limit."""
+
+
+class WorkerDied(WorkerError):
+    """A part of the daemon ended that has to live as long as the worker."""

@@ -1,0 +1,95 @@
+"""What a failed call means: HTTP status, SQLSTATE or PostgREST code -> the error tree.
+
+The code decides before the status, because PostgREST answers deadlocks with 500 and `raise sqlstate
+'PT409'` with whatever status that names.
+Sources: https://docs.postgrest.org/en/stable/references/errors.html,
+https://www.postgresql.org/docs/17/errcodes-appendix.html
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from worker.errors import (
+    BadAnswer,
+    Busy,
+    GatewayError,
+    KeyRefused,
+    Refused,
+    SchemaMissing,
+    Unreachable,
+)
+
+# serialisation failure, deadlock, lock not available, statement timeout, and the classes "connection",
+# "insufficient resources" and "operator intervention"
+_BUSY_STATES = frozenset({"40001", "40P01", "55P03", "57014"})
+_BUSY_CLASSES = ("08", "53", "57P", "58")
+_BUSY_POSTGREST = frozenset({"PGRST000", "PGRST001", "PGRST002", "PGRST003"})
+_MISSING = frozenset({"PGRST202", "PGRST106", "42883", "3F000"})
+_KEY_POSTGREST = frozenset({"PGRST300", "PGRST301", "PGRST302", "PGRST303", "42501"})
+
+_APPLY = (
+    "apply the migrations (supabase db push) and expose the schemas public and worker (supabase config push)"
+)
+_CHECK_KEY = "check that SUPABASE_SECRET_KEY is a secret or service_role key of this project"
+
+
+def from_answer(status: int, body: bytes) -> GatewayError:
+    """The error that an HTTP answer of 400 and above stands for."""
+    fields = _fields(body)
+    code = fields.get("code")
+    message = str(fields.get("message") or fields.get("error") or _head(body) or f"HTTP {status}")
+    detail, hint = fields.get("details"), fields.get("hint")
+    known: dict[str, Any] = {
+        "code": str(code) if code else None,
+        "status": status,
+        "detail": str(detail) if detail else None,
+        "hint": str(hint) if hint else None,
+    }
+    kind = _kind(known["code"] or "", status)
+    if kind is SchemaMissing:
+        known["hint"] = _APPLY
+    elif kind is KeyRefused:
+        known["hint"] = _CHECK_KEY
+    return kind(message, **known)
+
+
+def from_transport(error: Exception) -> GatewayError:
+    """The error that a failed transport stands for; httpx' own names say what happened."""
+    if isinstance(error, GatewayError):
+        return error
+    what = "timed out" if isinstance(error, httpx.TimeoutException) else "could not be reached"
+    return Unreachable(f"Supabase {what}: {type(error).__name__}: {error}"[:500])
+
+
+def _kind(code: str, status: int) -> type[GatewayError]:
+    if code in _BUSY_STATES or code in _BUSY_POSTGREST or code.startswith(_BUSY_CLASSES):
+        return Busy
+    if code in _MISSING:
+        return SchemaMissing
+    if code in _KEY_POSTGREST:
+        return KeyRefused
+    if code.startswith("PT4") or (len(code) == 5 and code[:2] in ("22", "23", "P0")):
+        return Refused
+    if status in (408, 425, 429) or status >= 500:
+        return Busy
+    if status in (401, 403):
+        return KeyRefused
+    if status == 404:
+        return SchemaMissing
+    return Refused if 400 <= status < 500 else BadAnswer
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _head(body: bytes) -> str:
+    return body[:200].decode("utf-8", "replace").strip()
