@@ -1,0 +1,98 @@
+-- Foundation.
+--
+-- Four schemas. `public` is what the PMS uses: tables under row-level security and command functions. `worker`
+-- holds the RPCs of the worker daemon, granted to service_role alone. `queue` (work that waits) and `private`
+-- (rules and state) are never exposed by PostgREST.
+--
+-- The platform's default privileges grant every new function in public to anon and authenticated directly, so each
+-- function is revoked from all four API roles by name and then granted to those who need it.
+
+create schema if not exists worker;
+create schema if not exists queue;
+create schema if not exists private;
+
+revoke all on schema worker, queue, private from public, anon, authenticated, service_role;
+grant usage on schema worker to service_role;
+-- Policies run as the caller, and call functions of this schema.
+grant usage on schema private to authenticated, service_role;
+-- For the security_invoker view public.webhook_deliveries; the tables behind it carry policies of their own.
+grant usage on schema queue to authenticated, service_role;
+
+comment on schema worker is 'RPCs of the worker daemon (service_role only); see docs/worker-rpc.md';
+comment on schema queue is 'Work that waits: deliveries, retries, jobs, leases. Not exposed.';
+comment on schema private is 'Rules and state behind public. Not exposed.';
+
+create extension if not exists pgcrypto with schema extensions;
+
+-- The one clock of the schema, so that tests can replace it. It moves during a transaction: leases and due times
+-- are about now, not about when the transaction began.
+create function private.now() returns timestamptz
+language sql volatile set search_path = ''
+as $$ select clock_timestamp() $$;
+revoke all on function private.now() from public, anon, authenticated, service_role;
+grant execute on function private.now() to authenticated, service_role;
+
+-- Raises an error that PostgREST turns into an HTTP status: PT409 becomes 409. The message is a stable code,
+-- listed in docs/errors.md; the detail is for people.
+create function private.fail(p_sqlstate text, p_code text, p_detail text default null, p_hint text default null)
+returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  raise exception using errcode = p_sqlstate, message = p_code,
+    detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
+end $$;
+revoke all on function private.fail(text, text, text, text) from public, anon, authenticated, service_role;
+grant execute on function private.fail(text, text, text, text) to authenticated, service_role;
+
+-- True for text without control characters (tab and line breaks are fine).
+create function private.is_clean(p_text text) returns boolean
+language sql immutable set search_path = ''
+as $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
+revoke all on function private.is_clean(text) from public, anon, authenticated, service_role;
+grant execute on function private.is_clean(text) to authenticated, service_role;
+
+-- The version that the worker's doctor and start-up compare with their own.
+create function worker.schema_version() returns integer
+language sql immutable set search_path = ''
+as $$ select 1 $$;
+revoke all on function worker.schema_version() from public, anon, authenticated, service_role;
+grant execute on function worker.schema_version() to service_role;
+
+-- BEFORE row trigger of every versioned table: numbers the states of a row, 1, 2, 3, without a gap.
+--
+-- A write that carries a version other than the stored one is refused, so a PMS that sends back what it read gets
+-- optimistic locking by doing nothing. A write that changes nothing keeps the version, and so makes no event.
+create function private.stamp_version() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    new.version := 1;
+    new.created_at := private.now();
+    new.updated_at := new.created_at;
+    return new;
+  end if;
+
+  if new.id is distinct from old.id then
+    perform private.fail('PT400', 'row.id_changed', format('The id of a row in %s cannot change.', tg_table_name));
+  end if;
+  if to_jsonb(new) -> 'tenant_id' is distinct from to_jsonb(old) -> 'tenant_id' then
+    perform private.fail('PT400', 'row.tenant_changed',
+      format('A row in %s cannot move to another tenant.', tg_table_name));
+  end if;
+  if new.version is distinct from old.version then
+    perform private.fail('PT409', 'version.stale',
+      format('You sent version %s; the stored version is %s.', new.version, old.version),
+      'Read the row again, apply your change to it, and send the version that you read.');
+  end if;
+
+  new.created_at := old.created_at;
+  new.updated_at := old.updated_at;
+  if new is distinct from old then
+    new.version := old.version + 1;
+    new.updated_at := private.now();
+  end if;
+  return new;
+end $$;
+revoke all on function private.stamp_version() from public, anon, authenticated, service_role;

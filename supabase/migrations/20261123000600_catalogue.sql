@@ -1,0 +1,138 @@
+-- Catalogue.
+--
+-- A product belongs to a tenant; a variant is a product with a parent. The living of a tenant have distinct SKUs; a
+-- product with deleted_at set is gone for the PMS but keeps its history. Money is numeric and may have no more decimal
+-- places than its currency has. Images are rows of their own; a later capability fetches and hosts them.
+
+-- Decimal places of a currency (ISO 4217, list one); null for a code that is none.
+create function private.minor_units(p_currency text) returns integer
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_currency = any ('{BIF,CLP,DJF,GNF,ISK,JPY,KMF,KRW,PYG,RWF,UGX,UYI,VND,VUV,XAF,XOF,XPF}') then 0
+    when p_currency = any ('{BHD,IQD,JOD,KWD,LYD,OMR,TND}') then 3
+    when p_currency = any ('{CLF,UYW}') then 4
+    when p_currency = any (
+      '{AED,AFN,ALL,AMD,AOA,ARS,AUD,AWG,AZN,BAM,BBD,BDT,BMD,BND,BOB,BRL,BSD,BTN,BWP,BYN,BZD,CAD,CDF,CHF,CNY,COP,CRC,CUP,
+        CVE,CZK,DKK,DOP,DZD,EGP,ERN,ETB,EUR,FJD,FKP,GBP,GEL,GHS,GIP,GMD,GTQ,GYD,HKD,HNL,HTG,HUF,IDR,ILS,INR,IRR,JMD,KES,
+        KGS,KHR,KPW,KYD,KZT,LAK,LBP,LKR,LRD,LSL,MAD,MDL,MGA,MKD,MMK,MNT,MOP,MRU,MUR,MVR,MWK,MXN,MYR,MZN,NAD,NGN,NIO,NOK,
+        NPR,NZD,PAB,PEN,PGK,PHP,PKR,PLN,QAR,RON,RSD,RUB,SAR,SBD,SCR,SDG,SEK,SGD,SHP,SLE,SOS,SRD,SSP,STN,SVC,SYP,SZL,THB,
+        TJS,TMT,TOP,TRY,TTD,TWD,TZS,UAH,USD,UYU,UZS,VED,VES,WST,XCD,YER,ZAR,ZMW,ZWG}'::text[]) then 2
+  end
+$$;
+revoke all on function private.minor_units(text) from public, anon, authenticated, service_role;
+grant execute on function private.minor_units(text) to authenticated, service_role;
+
+alter table public.tenants
+  add constraint tenants_currency_known check (private.minor_units(currency) is not null);
+
+create table public.products (
+  id uuid primary key default gen_random_uuid(),
+  tenant_id uuid not null references public.tenants (id) on delete cascade,
+  parent_id uuid,
+  sku text not null
+    constraint products_sku_length check (length(sku) between 1 and 100)
+    constraint products_sku_clean check (sku !~ '[\x01-\x1f\x7f-\x9f]' and sku = btrim(sku)),
+  name text not null
+    constraint products_name_length check (length(name) between 1 and 500)
+    constraint products_name_clean check (private.is_clean(name)),
+  description text not null default ''
+    constraint products_description_length check (octet_length(description) <= 65536)
+    constraint products_description_clean check (private.is_clean(description)),
+  status text not null default 'draft'
+    constraint products_status_known check (status in ('draft', 'active', 'archived')),
+  price numeric(18, 4) not null default 0 constraint products_price_not_negative check (price >= 0),
+  currency text not null default 'USD'
+    constraint products_currency_known check (private.minor_units(currency) is not null),
+  attributes jsonb not null default '{}'
+    constraint products_attributes_object check (jsonb_typeof(attributes) = 'object')
+    constraint products_attributes_size check (octet_length(attributes::text) <= 65536),
+  publish_at timestamptz,
+  version bigint not null default 1,
+  deleted_at timestamptz,
+  created_at timestamptz not null default private.now(),
+  updated_at timestamptz not null default private.now(),
+  constraint products_price_scale check (price = round(price, private.minor_units(currency))),
+  constraint products_within_tenant unique (tenant_id, id),
+  constraint products_parent foreign key (tenant_id, parent_id) references public.products (tenant_id, id),
+  constraint products_not_own_parent check (parent_id <> id)
+);
+comment on table public.products is 'What a tenant sells; a variant has a parent_id';
+create unique index products_sku_living on public.products (tenant_id, sku) where deleted_at is null;
+create index products_by_parent on public.products (tenant_id, parent_id) where parent_id is not null;
+
+alter table public.products enable row level security;
+create policy "only within one's own tenants" on public.products
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "members see their tenant's products" on public.products
+  for select to authenticated using (tenant_id = any ((select private.tenants_with('products.read'))::uuid[]));
+create policy "managers add products to their tenant" on public.products
+  for insert to authenticated with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
+create policy "managers change their tenant's products" on public.products
+  for update to authenticated
+  using (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]))
+  with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
+create policy "managers delete their tenant's products" on public.products
+  for delete to authenticated using (tenant_id = any ((select private.tenants_with('products.delete'))::uuid[]));
+revoke all on public.products from anon, authenticated, service_role;
+grant select, insert, update, delete on public.products to authenticated, service_role;
+create trigger stamp_version before insert or update on public.products
+  for each row execute function private.stamp_version();
+
+create table public.product_images (
+  id uuid primary key default gen_random_uuid(),
+  tenant_id uuid not null,
+  product_id uuid not null,
+  source_url text not null
+    constraint product_images_url_length check (length(source_url) between 1 and 2048)
+    constraint product_images_url_scheme check (source_url ~* '^https?://'),
+  position integer not null default 1 constraint product_images_position_positive check (position > 0),
+  alt_text text
+    constraint product_images_alt_text_length check (length(alt_text) <= 1000)
+    constraint product_images_alt_text_clean check (private.is_clean(alt_text)),
+  status text not null default 'pending'
+    constraint product_images_status_known
+    check (status in ('pending', 'fetching', 'processing', 'ready', 'failed', 'quarantined')),
+  version bigint not null default 1,
+  created_at timestamptz not null default private.now(),
+  updated_at timestamptz not null default private.now(),
+  constraint product_images_product foreign key (tenant_id, product_id)
+    references public.products (tenant_id, id) on delete cascade
+);
+comment on table public.product_images is 'Pictures of products; source_url is where the original is';
+create index product_images_by_product on public.product_images (tenant_id, product_id, position);
+
+alter table public.product_images enable row level security;
+create policy "only within one's own tenants" on public.product_images
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "members see their tenant's pictures" on public.product_images
+  for select to authenticated using (tenant_id = any ((select private.tenants_with('products.read'))::uuid[]));
+create policy "managers add pictures to their tenant" on public.product_images
+  for insert to authenticated with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
+create policy "managers change their tenant's pictures" on public.product_images
+  for update to authenticated
+  using (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]))
+  with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
+create policy "managers delete their tenant's pictures" on public.product_images
+  for delete to authenticated using (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
+revoke all on public.product_images from anon, authenticated, service_role;
+grant select, delete on public.product_images to authenticated, service_role;
+-- The status is the worker's to set.
+grant insert (id, tenant_id, product_id, source_url, position, alt_text) on public.product_images to authenticated;
+grant update (source_url, position, alt_text, version) on public.product_images to authenticated;
+grant insert, update on public.product_images to service_role;
+create trigger stamp_version before insert or update on public.product_images
+  for each row execute function private.stamp_version();
+
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb) values
+  ('product',       'INSERT', 9, null,         null,  'created'),
+  ('product',       'UPDATE', 1, 'deleted_at', false, 'deleted'),
+  ('product',       'UPDATE', 2, 'deleted_at', true,  'restored'),
+  ('product',       'UPDATE', 9, null,         null,  'updated'),
+  ('product',       'DELETE', 9, null,         null,  'deleted'),
+  ('product_image', 'INSERT', 9, null,         null,  'created'),
+  ('product_image', 'UPDATE', 9, null,         null,  'updated'),
+  ('product_image', 'DELETE', 9, null,         null,  'deleted');
+
+select private.log_changes_of('public.products', 'product');
+select private.log_changes_of('public.product_images', 'product_image');

@@ -1,0 +1,304 @@
+-- Inventory.
+--
+-- A stock level is what one location has of one product. Levels change only through commands; each change appends to
+-- the ledger, stock_movements, with the amounts after it, one movement per level version. Many lines are summed per
+-- level first, then the levels are locked in primary-key order: the one lock rule, which makes deadlocks impossible.
+--
+-- A command carries an idempotency key of the caller's choice. The same key and request again gives the stored result;
+-- the same key with another request is refused; a failure is not remembered. Keys are kept 24 h.
+
+create table private.command_results (
+  tenant_id uuid not null,
+  principal_id uuid not null,
+  command text not null,
+  key text not null constraint command_results_key_length check (length(key) between 1 and 200),
+  request_hash bytea not null,
+  result jsonb,
+  created_at timestamptz not null default private.now(),
+  primary key (tenant_id, principal_id, command, key)
+);
+comment on table private.command_results is 'Results by idempotency key, kept 24 h';
+create index command_results_by_age on private.command_results (created_at);
+alter table private.command_results enable row level security;
+revoke all on private.command_results from public, anon, authenticated, service_role;
+
+-- The stored result of this key and request, or null for a first call. The row it inserts makes concurrent twins wait
+-- for this transaction, and vanishes with it if the command fails.
+create function private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_hash constant bytea := sha256(convert_to(p_request::text, 'UTF8'));
+  v_principal constant uuid := coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
+  v_known private.command_results;
+begin
+  if p_key is null then
+    return null;
+  end if;
+  perform set_config('pms.command_id', p_key, true);
+  insert into private.command_results (tenant_id, principal_id, command, key, request_hash)
+  values (p_tenant_id, v_principal, p_command, p_key, v_hash)
+  on conflict do nothing;
+  if found then
+    return null;
+  end if;
+  select * into v_known from private.command_results r
+  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.command = p_command and r.key = p_key;
+  if v_known.request_hash is distinct from v_hash then
+    perform private.fail('PT422', 'idempotency.key_reused',
+      format('The key %s was used for another %s request.', p_key, p_command), 'Use a fresh key for a new request.');
+  end if;
+  return v_known.result;
+end $$;
+revoke all on function private.begin_command(uuid, text, text, jsonb) from public, anon, authenticated, service_role;
+
+-- Stores the result of a command that began with this key, and returns it.
+create function private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  update private.command_results set result = p_result
+  where tenant_id = p_tenant_id and command = p_command and key = p_key
+    and principal_id = coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
+  select p_result
+$$;
+revoke all on function private.end_command(uuid, text, text, jsonb) from public, anon, authenticated, service_role;
+
+create table public.locations (
+  id uuid primary key default gen_random_uuid(),
+  tenant_id uuid not null references public.tenants (id) on delete cascade,
+  code text not null constraint locations_code_form check (code ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$'),
+  name text not null
+    constraint locations_name_length check (length(name) between 1 and 200)
+    constraint locations_name_clean check (private.is_clean(name)),
+  version bigint not null default 1,
+  created_at timestamptz not null default private.now(),
+  updated_at timestamptz not null default private.now(),
+  constraint locations_code_unique unique (tenant_id, code),
+  constraint locations_within_tenant unique (tenant_id, id)
+);
+comment on table public.locations is 'Where a tenant keeps stock';
+
+alter table public.locations enable row level security;
+create policy "only within one's own tenants" on public.locations
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "members see their tenant's locations" on public.locations
+  for select to authenticated using (tenant_id = any ((select private.tenants_with('inventory.read'))::uuid[]));
+create policy "managers add locations to their tenant" on public.locations
+  for insert to authenticated with check (tenant_id = any ((select private.tenants_with('locations.write'))::uuid[]));
+create policy "managers change their tenant's locations" on public.locations
+  for update to authenticated
+  using (tenant_id = any ((select private.tenants_with('locations.write'))::uuid[]))
+  with check (tenant_id = any ((select private.tenants_with('locations.write'))::uuid[]));
+create policy "managers delete their tenant's locations" on public.locations
+  for delete to authenticated using (tenant_id = any ((select private.tenants_with('locations.write'))::uuid[]));
+revoke all on public.locations from anon, authenticated, service_role;
+grant select, insert, update, delete on public.locations to authenticated, service_role;
+create trigger stamp_version before insert or update on public.locations
+  for each row execute function private.stamp_version();
+
+create table public.stock_levels (
+  id uuid primary key default gen_random_uuid(),
+  tenant_id uuid not null,
+  product_id uuid not null,
+  location_id uuid not null,
+  on_hand bigint not null default 0 constraint stock_levels_on_hand_not_negative check (on_hand >= 0),
+  reserved bigint not null default 0 constraint stock_levels_reserved_not_negative check (reserved >= 0),
+  safety bigint not null default 0 constraint stock_levels_safety_not_negative check (safety >= 0),
+  reorder_point bigint constraint stock_levels_reorder_point_not_negative check (reorder_point >= 0),
+  backorder_limit bigint not null default 0
+    constraint stock_levels_backorder_limit_not_negative check (backorder_limit >= 0),
+  shortfall bigint not null default 0 constraint stock_levels_shortfall_not_negative check (shortfall >= 0),
+  version bigint not null default 1,
+  created_at timestamptz not null default private.now(),
+  updated_at timestamptz not null default private.now(),
+  constraint stock_levels_one_per_place unique (product_id, location_id),
+  constraint stock_levels_promises_kept check (reserved <= on_hand + backorder_limit + shortfall),
+  constraint stock_levels_product foreign key (tenant_id, product_id) references public.products (tenant_id, id),
+  constraint stock_levels_location foreign key (tenant_id, location_id) references public.locations (tenant_id, id)
+);
+comment on table public.stock_levels is 'What a location has of a product; changed by commands only';
+create index stock_levels_by_tenant on public.stock_levels (tenant_id, product_id);
+create index stock_levels_by_location on public.stock_levels (tenant_id, location_id);
+alter table public.stock_levels set (fillfactor = 80);
+
+alter table public.stock_levels enable row level security;
+create policy "only within one's own tenants" on public.stock_levels
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "members see their tenant's stock" on public.stock_levels
+  for select to authenticated using (tenant_id = any ((select private.tenants_with('inventory.read'))::uuid[]));
+create policy "clerks set limits of their tenant's stock" on public.stock_levels
+  for update to authenticated
+  using (tenant_id = any ((select private.tenants_with('inventory.write'))::uuid[]))
+  with check (tenant_id = any ((select private.tenants_with('inventory.write'))::uuid[]));
+revoke all on public.stock_levels from anon, authenticated, service_role;
+grant select on public.stock_levels to authenticated, service_role;
+grant update (safety, reorder_point, backorder_limit, version) on public.stock_levels to authenticated, service_role;
+create trigger stamp_version before insert or update on public.stock_levels
+  for each row execute function private.stamp_version();
+
+create table public.stock_movements (
+  id bigint generated always as identity primary key,
+  tenant_id uuid not null,
+  level_id uuid not null references public.stock_levels (id),
+  level_version bigint not null,
+  kind text not null constraint stock_movements_kind_known check (kind in ('receive', 'adjust')),
+  quantity bigint not null constraint stock_movements_not_nothing check (quantity <> 0),
+  on_hand_after bigint not null,
+  reserved_after bigint not null,
+  reason text constraint stock_movements_reason_length check (length(reason) <= 500),
+  source text constraint stock_movements_source_length check (length(source) <= 300),
+  actor uuid,
+  command_id text,
+  created_at timestamptz not null default private.now(),
+  constraint stock_movements_one_per_version unique (level_id, level_version)
+);
+comment on table public.stock_movements is 'The ledger: every change of a level, with the amounts after it';
+-- What was received from a place that counts only once, such as a line of an imported file.
+create unique index stock_movements_source_once on public.stock_movements (tenant_id, source) where source is not null;
+create index stock_movements_by_time on public.stock_movements (tenant_id, created_at desc);
+
+alter table public.stock_movements enable row level security;
+create policy "only within one's own tenants" on public.stock_movements
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "members see their tenant's movements" on public.stock_movements
+  for select to authenticated using (tenant_id = any ((select private.tenants_with('inventory.read'))::uuid[]));
+revoke all on public.stock_movements from anon, authenticated, service_role;
+grant select on public.stock_movements to authenticated, service_role;
+
+create function private.refuse_ledger_change() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
+  return null;
+end $$;
+revoke all on function private.refuse_ledger_change() from public, anon, authenticated, service_role;
+create trigger append_only before update or delete or truncate on public.stock_movements
+  for each statement execute function private.refuse_ledger_change();
+
+-- Moves stock: lines [{product_id, location_id, quantity, source?}] of one kind, all or nothing. A level that is
+-- missing is made. Returns the levels after the move, one entry per level, as a JSON array.
+create function private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_missing text;
+  v_levels jsonb;
+begin
+  select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
+                                  else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
+  into v_missing
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  left join public.products p on p.tenant_id = p_tenant_id and p.id = l.product_id
+  left join public.locations o on o.tenant_id = p_tenant_id and o.id = l.location_id
+  where p.id is null or o.id is null;
+  if v_missing is not null then
+    perform private.fail('PT404', 'stock.not_found', format('Not in this tenant: %s.', v_missing));
+  end if;
+
+  insert into public.stock_levels (tenant_id, product_id, location_id)
+  select distinct p_tenant_id, l.product_id, l.location_id
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  order by 2, 3
+  on conflict (product_id, location_id) do nothing;
+
+  perform 1 from public.stock_levels s
+  where (s.product_id, s.location_id) in (
+    select l.product_id, l.location_id from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  )
+  order by s.id
+  for update;
+
+  with line as (
+    select l.product_id, l.location_id, sum(l.quantity) as quantity, min(l.source) as source
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
+    group by l.product_id, l.location_id
+    having sum(l.quantity) <> 0
+  ), moved as (
+    update public.stock_levels s
+    set on_hand = s.on_hand + l.quantity
+    from line l
+    where s.product_id = l.product_id and s.location_id = l.location_id
+    returning s.*, l.quantity as quantity, l.source as source
+  ), recorded as (
+    insert into public.stock_movements
+      (tenant_id, level_id, level_version, kind, quantity, on_hand_after, reserved_after, reason, source, actor, command_id)
+    select m.tenant_id, m.id, m.version, p_kind, m.quantity, m.on_hand, m.reserved, p_reason, m.source, auth.uid(),
+      nullif(current_setting('pms.command_id', true), '')
+    from moved m order by m.id
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
+    'version', m.version
+  ) order by m.id), '[]')
+  into v_levels
+  from moved m;
+  return v_levels;
+exception when check_violation then
+  perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+end $$;
+revoke all on function private.move_stock(uuid, text, jsonb, text) from public, anon, authenticated, service_role;
+
+-- The body of receive_stock and adjust_stock: check, remember, move.
+create function private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_command constant text := p_kind || '_stock';
+  v_known jsonb;
+  v_bad integer;
+begin
+  perform private.require(p_tenant_id, 'inventory.write');
+  if jsonb_typeof(p_lines) is distinct from 'array' or jsonb_array_length(p_lines) not between 1 and 10000 then
+    perform private.fail('PT400', 'stock.lines_invalid', 'p_lines must be an array of 1 to 10,000 lines.');
+  end if;
+  select min(l.n) into v_bad
+  from jsonb_array_elements(p_lines) with ordinality as l (line, n)
+  where case when jsonb_typeof(l.line -> 'quantity') = 'number' then
+      (l.line ->> 'quantity')::numeric <> trunc((l.line ->> 'quantity')::numeric)
+      or abs((l.line ->> 'quantity')::numeric) > 1000000000000
+      or (p_kind = 'receive' and (l.line ->> 'quantity')::numeric <= 0)
+    else true end;
+  if v_bad is not null then
+    perform private.fail('PT400', 'stock.quantity_invalid',
+      format('Line %s: quantity must be a whole number%s.', v_bad, case p_kind when 'receive' then ' above 0' else '' end));
+  end if;
+
+  v_known := private.begin_command(p_tenant_id, v_command, p_key,
+    jsonb_build_object('lines', p_lines, 'reason', p_reason));
+  if v_known is not null then
+    return v_known;
+  end if;
+  return private.end_command(p_tenant_id, v_command, p_key,
+    jsonb_build_object('levels', private.move_stock(p_tenant_id, p_kind, p_lines, p_reason)));
+end $$;
+revoke all on function private.stock_command(uuid, text, jsonb, text, text) from public, anon, authenticated, service_role;
+grant execute on function private.stock_command(uuid, text, jsonb, text, text) to authenticated, service_role;
+
+-- Books goods in. Lines: [{"product_id", "location_id", "quantity"}], quantities above 0.
+create function public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text default null, p_reason text default null)
+returns jsonb
+language sql volatile set search_path = ''
+as $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_reason) $$;
+revoke all on function public.receive_stock(uuid, jsonb, text, text) from public, anon, authenticated, service_role;
+grant execute on function public.receive_stock(uuid, jsonb, text, text) to authenticated, service_role;
+
+-- Corrects levels by signed quantities; refused as stock.insufficient where a level would fall below what is promised.
+create function public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text default null, p_reason text default null)
+returns jsonb
+language sql volatile set search_path = ''
+as $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason) $$;
+revoke all on function public.adjust_stock(uuid, jsonb, text, text) from public, anon, authenticated, service_role;
+grant execute on function public.adjust_stock(uuid, jsonb, text, text) to authenticated, service_role;
+
+insert into private.event_map (entity, operation, verb) values
+  ('location',    'INSERT', 'created'),
+  ('location',    'UPDATE', 'updated'),
+  ('location',    'DELETE', 'deleted'),
+  ('stock_level', 'INSERT', 'created'),
+  ('stock_level', 'UPDATE', 'updated'),
+  ('stock_level', 'DELETE', 'deleted');
+
+select private.log_changes_of('public.locations', 'location');
+select private.log_changes_of('public.stock_levels', 'stock_level');

@@ -1,0 +1,158 @@
+-- Dispatch.
+--
+-- Moves committed changes from the outbox to the log and queues what they cause. It runs alone: the first statement
+-- takes a transaction-level advisory lock, and a later one reads (in one statement the snapshot would precede the
+-- lock, and a caller that had waited would dispatch again what the other just deleted). It takes every visible row in
+-- id order, numbers and deletes it under the lock; a late commit simply gets a later number. No fence on xid: that
+-- would stall all tenants for as long as any transaction stays open.
+--
+-- Entries of deleted rows are skipped by an exact mark. A call that took everything visible returns its snapshot's
+-- xmin: every transaction before it had ended and was visible, so the next call need not look below.
+
+-- Rings tenants that have news, the longest waiting first, as far as the budget reaches. Call under the dispatch lock.
+create function private.ring_tenants() returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_now constant timestamptz := private.now();
+  v_tokens integer;
+  v_rung integer := 0;
+  v_tenant record;
+begin
+  if not exists (select from private.tenant_log t where t.unrung_since is not null) then
+    return 0;
+  end if;
+  update private.ring_budget b
+  set tokens = least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)),
+      refilled_at = v_now
+  where b.one
+  returning floor(b.tokens) into v_tokens;
+
+  for v_tenant in
+    update private.tenant_log t set unrung_since = null
+    where t.tenant_id in (
+      select w.tenant_id from private.tenant_log w where w.unrung_since is not null
+      order by w.unrung_since limit v_tokens
+    )
+    returning t.tenant_id, t.seq
+  loop
+    v_rung := v_rung + 1;
+    begin
+      perform realtime.send(
+        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', (select e.epoch from private.log_epoch e),
+          'seq', v_tenant.seq),
+        'ring', 'tenant:' || v_tenant.tenant_id, true);
+    exception when others then
+      raise warning 'a tenant was not rung: %', sqlerrm;
+    end;
+  end loop;
+  update private.ring_budget b set tokens = b.tokens - v_rung where b.one;
+  return v_rung;
+end $$;
+revoke all on function private.ring_tenants() from public, anon, authenticated, service_role;
+
+create function private.lock_dispatch() returns void
+language sql volatile set search_path = ''
+as $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
+revoke all on function private.lock_dispatch() from public, anon, authenticated, service_role;
+
+-- The exact bytes of an event, as webhooks sign them.
+create function private.event_body(
+  p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamptz, p_version bigint,
+  p_operation text, p_changed text[], p_new jsonb, p_old jsonb
+) returns text
+language sql stable set search_path = ''
+as $$
+  select concat(
+    '{"id":"', p_id, '","type":"', p_type, '","timestamp":', to_json(p_occurred_at at time zone 'UTC' || 'Z'),
+    ',"tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    ',"previous":', coalesce(
+      (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
+    ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
+$$;
+revoke all on function private.event_body(text, text, uuid, bigint, timestamptz, bigint, text, text[], jsonb, jsonb)
+  from public, anon, authenticated, service_role;
+
+create function worker.dispatch_outbox(p_limit integer default 2000, p_mark xid8 default '0', p_worker text default null)
+returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_today constant date := private.today();
+  v_now constant timestamptz := private.now();
+  v_mark xid8;
+  v_taken integer;
+  v_events integer;
+  v_deliveries integer;
+  v_endpoints integer;
+  v_last bigint;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
+  end if;
+  perform private.lock_dispatch();
+
+  v_mark := pg_snapshot_xmin(pg_current_snapshot());
+  -- After a restore transaction ids start lower: a mark from before would hide everything.
+  if p_mark > v_mark then
+    p_mark := '0';
+  end if;
+  perform private.make_partition('events', v_today);
+
+  with taken as materialized (
+    select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
+  ), gone as (
+    delete from private.outbox o using taken t where o.ctid = t.place
+  ), typed as materialized (
+    select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
+      row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
+    from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+  ), counted as (
+    insert into private.tenant_log as l (tenant_id, seq, unrung_since)
+    select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
+    on conflict (tenant_id) do update
+      set seq = l.seq + excluded.seq, unrung_since = coalesce(l.unrung_since, excluded.unrung_since)
+    returning l.tenant_id, l.seq
+  ), numbered as materialized (
+    select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
+    from typed t join counted c on c.tenant_id = t.tenant_id
+  ), logged as (
+    insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
+      occurred_at, dispatched_at, body)
+    select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
+      n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
+        n.operation, n.changed, n.new_row, n.old_row)
+    from numbered n order by n.id
+  ), owed as (
+    insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
+    select l.id, n.tenant_id, n.seq, v_today
+    from numbered n
+    join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
+      and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
+    join queue.lanes l on l.endpoint_id = e.id
+    where n.webhooks
+    order by n.id, l.id
+    returning 1
+  )
+  select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
+    (select count(*) from taken t where t.entity = 'webhook_endpoint')
+  into v_taken, v_events, v_deliveries, v_endpoints;
+
+  -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
+  v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
+
+  perform private.ring_tenants();
+  if (v_deliveries > 0 or v_endpoints > 0) and exists (
+    select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
+  ) then
+    perform private.ring(case when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+  end if;
+
+  return jsonb_build_object(
+    'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
+    'last_delivery_id', v_last, 'drained', v_taken < p_limit,
+    'mark', case when v_taken < p_limit then v_mark else p_mark end::text
+  );
+end $$;
+revoke all on function worker.dispatch_outbox(integer, xid8, text) from public, anon, authenticated, service_role;
+grant execute on function worker.dispatch_outbox(integer, xid8, text) to service_role;

@@ -1,0 +1,117 @@
+-- Upkeep: partitions made ahead and dropped by age, forgotten idempotency keys, and what `pms-worker status` shows.
+
+create function worker.make_partitions(p_days_ahead integer default 7) returns jsonb
+language sql volatile security definer set search_path = ''
+as $$
+  select jsonb_build_object('made', coalesce(jsonb_agg(m.name) filter (where m.name is not null), '[]'))
+  from (
+    select private.make_partition(p.parent, private.today() + d.days) as name
+    from (values ('events'), ('webhook_attempts')) p (parent)
+    cross join generate_series(0, least(p_days_ahead, 60)) d (days)
+  ) m
+$$;
+revoke all on function worker.make_partitions(integer) from public, anon, authenticated, service_role;
+grant execute on function worker.make_partitions(integer) to service_role;
+
+-- Drops whole days older than p_keep_days, but no day of the log that a pending delivery still needs.
+create function worker.drop_partitions(p_keep_days integer default 30) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_keep_from date := private.today() - p_keep_days;
+  v_dropped text[] := '{}';
+  v_partition record;
+begin
+  if p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  for v_partition in
+    select c.relname as name, p.relname as parent, to_date(right(c.relname, 8), 'YYYYMMDD') as day
+    from pg_catalog.pg_inherits i
+    join pg_catalog.pg_class c on c.oid = i.inhrelid
+    join pg_catalog.pg_class p on p.oid = i.inhparent
+    where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
+    order by 3
+  loop
+    continue when v_partition.day >= v_keep_from;
+    continue when v_partition.parent = 'events' and (
+      exists (select from queue.deliveries d where d.dispatched_on = v_partition.day)
+      or exists (select from queue.retries r where r.dispatched_on = v_partition.day)
+    );
+    execute format('drop table private.%I', v_partition.name);
+    v_dropped := v_dropped || v_partition.name::text;
+  end loop;
+  return jsonb_build_object('dropped', to_jsonb(v_dropped));
+end $$;
+revoke all on function worker.drop_partitions(integer) from public, anon, authenticated, service_role;
+grant execute on function worker.drop_partitions(integer) to service_role;
+
+create function worker.forget_command_results(p_keep_hours integer default 24) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_forgotten integer;
+begin
+  delete from private.command_results r where r.created_at < private.now() - make_interval(hours => p_keep_hours);
+  get diagnostics v_forgotten = row_count;
+  return jsonb_build_object('forgotten', v_forgotten);
+end $$;
+revoke all on function worker.forget_command_results(integer) from public, anon, authenticated, service_role;
+grant execute on function worker.forget_command_results(integer) to service_role;
+
+-- One look at everything that waits. Depths are counted up to 10,000.
+create function worker.worker_status() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'schema_version', worker.schema_version(),
+    'now', private.now(),
+    'outbox', (
+      select jsonb_build_object('depth', count(*), 'oldest_seconds', extract(epoch from private.now() - min(o.occurred_at)))
+      from (select b.occurred_at from private.outbox b limit 10000) o
+    ),
+    'deliveries', (
+      select jsonb_build_object(
+        'pending', count(*),
+        'oldest_seconds', (
+          select extract(epoch from private.now() - v.occurred_at)
+          from (select * from queue.deliveries f order by f.id limit 1) f
+          join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on
+        )
+      )
+      from (select from queue.deliveries q limit 10000) d
+    ),
+    'retries', (
+      select jsonb_build_object('waiting', count(*), 'next_due_at', (select min(n.due_at) from queue.retries n))
+      from (select from queue.retries q limit 10000) r
+    ),
+    'jobs', (
+      select jsonb_build_object(
+        'ready', count(*) filter (where j.state = 'waiting' and j.due_at <= private.now()),
+        'running', count(*) filter (where j.state = 'running'),
+        'buried', count(*) filter (where j.state = 'buried')
+      )
+      from (select q.state, q.due_at from queue.jobs q limit 10000) j
+    ),
+    'lanes', (select jsonb_build_object('total', count(*), 'leased', count(l.lease_id)) from queue.lanes l),
+    'workers', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', l.worker, 'expires_at', l.expires_at,
+        'lanes', (select count(*) from queue.lanes n where n.lease_id = l.id)) order by l.worker), '[]')
+      from queue.leases l where l.expires_at > private.now()
+    ),
+    'partitions_ahead_days', (
+      select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
+      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+      where i.inhparent = 'public.events'::regclass
+    ),
+    'secrets', private.secrets_home(),
+    'oldest_xmin_seconds', (
+      select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
+      where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+    )
+  )
+$$;
+revoke all on function worker.worker_status() from public, anon, authenticated, service_role;
+grant execute on function worker.worker_status() to service_role;
+
+select worker.make_partitions();

@@ -1,0 +1,156 @@
+-- Import: what `pms-worker import` sends, batch by batch. Each row stands alone: a refused one leaves the others alone.
+-- Safe to run twice: rows that would change nothing are unchanged, and goods are received once per source, for ever.
+
+-- Makes a product's images those of the list: matched by URL, the rest added or removed.
+create function private.set_images(p_product public.products, p_images jsonb) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_rows integer;
+  v_touched integer := 0;
+begin
+  delete from public.product_images i
+  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+    and not exists (
+      select from jsonb_to_recordset(p_images) as w (source_url text, position integer)
+      where w.source_url = i.source_url and w.position = i.position
+    );
+  get diagnostics v_rows = row_count;
+  v_touched := v_touched + v_rows;
+
+  update public.product_images i set alt_text = w.alt_text
+  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
+  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+    and w.source_url = i.source_url and w.position = i.position and w.alt_text is distinct from i.alt_text;
+  get diagnostics v_rows = row_count;
+  v_touched := v_touched + v_rows;
+
+  insert into public.product_images (tenant_id, product_id, source_url, position, alt_text)
+  select p_product.tenant_id, p_product.id, w.source_url, w.position, w.alt_text
+  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
+  where not exists (
+    select from public.product_images i
+    where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+      and i.source_url = w.source_url and i.position = w.position
+  );
+  get diagnostics v_rows = row_count;
+  return v_touched + v_rows > 0;
+end $$;
+revoke all on function private.set_images(public.products, jsonb) from public, anon, authenticated, service_role;
+
+-- Receives a row's quantity into its location, unless its source was counted before. Returns what was received.
+create function private.receive_once(p_product public.products, p_row jsonb) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_quantity constant bigint := (p_row ->> 'quantity')::bigint;
+  v_location uuid;
+begin
+  if coalesce(v_quantity, 0) = 0 then
+    return 0;
+  end if;
+  -- Twins of one source wait here for each other, so that the second sees the first's movement.
+  perform pg_advisory_xact_lock(hashtextextended('import ' || p_product.tenant_id || (p_row ->> 'source'), 0));
+  if exists (
+    select from public.stock_movements m where m.tenant_id = p_product.tenant_id and m.source = p_row ->> 'source'
+  ) then
+    return 0;
+  end if;
+  insert into public.locations (tenant_id, code, name)
+  values (p_product.tenant_id, p_row ->> 'location_code', p_row ->> 'location_code')
+  on conflict (tenant_id, code) do nothing;
+  select l.id into strict v_location from public.locations l
+  where l.tenant_id = p_product.tenant_id and l.code = p_row ->> 'location_code';
+  perform private.move_stock(p_product.tenant_id, 'receive', jsonb_build_array(jsonb_build_object(
+    'product_id', p_product.id, 'location_id', v_location, 'quantity', v_quantity, 'source', p_row ->> 'source'
+  )), 'import');
+  return v_quantity;
+end $$;
+revoke all on function private.receive_once(public.products, jsonb) from public, anon, authenticated, service_role;
+
+-- Upserts one row by SKU and returns its line of the answer.
+create function private.import_product(p_tenant_id uuid, p_row jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_parent uuid;
+  v_before bigint;
+  v_product public.products;
+  v_result text := 'created';
+  v_received bigint;
+begin
+  if p_row ->> 'parent_sku' is not null then
+    select p.id into v_parent from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'parent_sku' and p.deleted_at is null;
+    if not found then
+      perform private.fail('PT404', 'product.parent_missing', format('There is no product %s.', p_row ->> 'parent_sku'));
+    end if;
+  end if;
+
+  insert into public.products (tenant_id, parent_id, sku, name, description, status, price, currency, attributes)
+  values (p_tenant_id, v_parent, p_row ->> 'sku', p_row ->> 'name', coalesce(p_row ->> 'description', ''),
+    coalesce(p_row ->> 'status', 'draft'), (p_row ->> 'price')::numeric, p_row ->> 'currency',
+    coalesce(p_row -> 'attributes', '{}'))
+  on conflict (tenant_id, sku) where deleted_at is null do nothing
+  returning * into v_product;
+
+  if v_product.id is null then
+    select p.version into v_before from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'sku' and p.deleted_at is null for update;
+    update public.products p
+    set parent_id = v_parent, name = p_row ->> 'name', description = coalesce(p_row ->> 'description', ''),
+        status = coalesce(p_row ->> 'status', p.status), price = (p_row ->> 'price')::numeric,
+        currency = p_row ->> 'currency', attributes = coalesce(p_row -> 'attributes', '{}')
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'sku' and p.deleted_at is null
+    returning * into v_product;
+    v_result := case when v_product.version = v_before then 'unchanged' else 'updated' end;
+  end if;
+
+  if p_row -> 'images' is not null and private.set_images(v_product, p_row -> 'images') and v_result = 'unchanged' then
+    v_result := 'updated';
+  end if;
+  v_received := private.receive_once(v_product, p_row);
+  return jsonb_build_object('line', p_row -> 'line', 'sku', p_row -> 'sku', 'result', v_result,
+    'product_id', v_product.id, 'received', v_received, 'error', null);
+end $$;
+revoke all on function private.import_product(uuid, jsonb) from public, anon, authenticated, service_role;
+
+-- Imports up to 500 rows, in their order. See docs/worker-rpc.md for the shapes.
+create function worker.import_products(p_tenant_id uuid, p_rows jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_row jsonb;
+  v_answer jsonb := '[]';
+  v_message text;
+  v_detail text;
+  v_constraint text;
+begin
+  if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) > 500 then
+    perform private.fail('PT400', 'import.rows_invalid', 'p_rows must be an array of at most 500 rows.');
+  end if;
+  if not exists (select from public.tenants t where t.id = p_tenant_id) then
+    perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s.', p_tenant_id));
+  end if;
+  for v_row in select jsonb_array_elements(p_rows) loop
+    begin
+      v_answer := v_answer || private.import_product(p_tenant_id, v_row);
+    exception
+      -- Faults of the moment are the caller's to retry, not the row's.
+      when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
+        or operator_intervention then
+        raise;
+      when others then
+        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;
+        v_answer := v_answer || jsonb_build_object('line', v_row -> 'line', 'sku', v_row -> 'sku', 'result', 'refused',
+          'product_id', null, 'received', 0, 'error', jsonb_build_object(
+            -- products_price_scale reads product.price_scale, like the codes that are raised by name
+            'code', case when v_constraint <> '' then regexp_replace(v_constraint, '^(product|location|product_image)s_', '\1.')
+                         when sqlstate like 'PT4%' then v_message else 'row.invalid' end,
+            'detail', case when sqlstate like 'PT4%' then v_detail else v_message end));
+    end;
+  end loop;
+  return v_answer;
+end $$;
+revoke all on function worker.import_products(uuid, jsonb) from public, anon, authenticated, service_role;
+grant execute on function worker.import_products(uuid, jsonb) to service_role;

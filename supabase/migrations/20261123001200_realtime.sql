@@ -1,0 +1,31 @@
+-- Realtime.
+--
+-- Clients of a tenant hear their private topic tenant:<id>: a bell that carries tenant, epoch and seq. There is no
+-- INSERT policy, so nobody but the database rings. Where it is handier, clients subscribe to postgres_changes of the
+-- published tables under the same row-level security; that way is slower, and deletes carry the key only.
+
+create policy "members hear their tenant's bell" on realtime.messages
+  for select to authenticated
+  using (
+    extension = 'broadcast'
+    and (select realtime.topic()) = any (
+      array(select 'tenant:' || t from unnest((select private.my_tenants())::uuid[]) t)
+    )
+  );
+
+do $$
+declare
+  v_table text;
+begin
+  if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
+    create publication supabase_realtime;
+  end if;
+  foreach v_table in array '{products,product_images,stock_levels,webhook_endpoints}'::text[] loop
+    if not exists (
+      select from pg_catalog.pg_publication_tables
+      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = v_table
+    ) then
+      execute format('alter publication supabase_realtime add table public.%I', v_table);
+    end if;
+  end loop;
+end $$;
