@@ -64,8 +64,8 @@ create function private.event_body(
 language sql stable set search_path = ''
 as $$
   select concat(
-    '{"id":"', p_id, '","type":"', p_type, '","timestamp":', to_json(p_occurred_at at time zone 'UTC' || 'Z'),
-    ',"tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    '{"id":"', p_id, '","type":"', p_type, '","timestamp":"', to_char(p_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
     ',"previous":', coalesce(
       (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
     ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
