@@ -4,7 +4,8 @@
     ├── SettingsError             a setting is missing or wrong: exit 2, all problems at once
     ├── GatewayError              Supabase did not do what it was asked
     │   ├── Unreachable           no answer: refused, reset, timed out            (transient)
-    │   ├── Busy                  5xx, lock conflicts, out of connections         (transient)
+    │   ├── Unavailable           5xx, no database behind it, out of connections  (transient)
+    │   ├── Busy                  this call met a lock, a time limit or a rate limit (transient)
     │   ├── Refused               the database says no: PT4xx, a constraint       (permanent)
     │   ├── KeyRefused            401 or 403: not the service key of this project (until fixed)
     │   ├── SchemaMissing         the RPC is not there: migrations, exposed schema (until fixed)
@@ -77,8 +78,14 @@ class Unreachable(GatewayError):
     transient = True
 
 
+class Unavailable(GatewayError):
+    """The platform answers but cannot work: 5xx, no database behind it, no connection left."""
+
+    transient = True
+
+
 class Busy(GatewayError):
-    """The platform could not do it now: 5xx, 429, a deadlock, no connection left."""
+    """This one call met a deadlock, a statement time-out or a rate limit; the platform is fine."""
 
     transient = True
 

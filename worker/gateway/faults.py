@@ -20,14 +20,16 @@ from worker.errors import (
     KeyRefused,
     Refused,
     SchemaMissing,
+    Unavailable,
     Unreachable,
 )
 
-# serialisation failure, deadlock, lock not available, statement timeout, and the classes "connection",
-# "insufficient resources" and "operator intervention"
+# serialisation failure, deadlock, lock not available, statement timeout
 _BUSY_STATES = frozenset({"40001", "40P01", "55P03", "57014"})
-_BUSY_CLASSES = ("08", "53", "57P", "58")
-_BUSY_POSTGREST = frozenset({"PGRST000", "PGRST001", "PGRST002", "PGRST003"})
+# connection, insufficient resources, operator intervention, system error; PostgREST without a database;
+# a read-only transaction: a database that is being failed over
+_AWAY_CLASSES = ("08", "53", "57P", "58")
+_AWAY_CODES = frozenset({"PGRST000", "PGRST001", "PGRST002", "PGRST003", "25006"})
 _MISSING = frozenset({"PGRST202", "PGRST106", "42883", "3F000"})
 _KEY_POSTGREST = frozenset({"PGRST300", "PGRST301", "PGRST302", "PGRST303", "42501"})
 
@@ -66,16 +68,20 @@ def from_transport(error: Exception) -> GatewayError:
 
 
 def _kind(code: str, status: int) -> type[GatewayError]:
-    if code in _BUSY_STATES or code in _BUSY_POSTGREST or code.startswith(_BUSY_CLASSES):
+    if code in _BUSY_STATES:
         return Busy
+    if code in _AWAY_CODES or (len(code) == 5 and code.startswith(_AWAY_CLASSES)):
+        return Unavailable
     if code in _MISSING:
         return SchemaMissing
     if code in _KEY_POSTGREST:
         return KeyRefused
     if code.startswith("PT4") or (len(code) == 5 and code[:2] in ("22", "23", "P0")):
         return Refused
-    if status in (408, 425, 429) or status >= 500:
+    if status in (408, 425, 429):
         return Busy
+    if status >= 500:
+        return Unavailable
     if status in (401, 403):
         return KeyRefused
     if status == 404:

@@ -1,0 +1,49 @@
+"""A thing that holds or does not, said in the log once per change and asked by /readyz."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.engine.clock import Clock
+from worker.engine.retry import describe
+from worker.log import Logger, get_logger
+
+_UNKNOWN: Final = "has not answered yet"
+
+
+class Condition:
+    """`reason` is None while it holds; at the start it is unknown, which counts as not holding."""
+
+    def __init__(self, name: str, clock: Clock, *, lost: str, back: str) -> None:
+        self.name = name
+        self.reason: str | None = _UNKNOWN
+        self.since = clock.monotonic()
+        self._clock = clock
+        self._lost, self._back = lost, back
+        self._fault: str | None = None
+        self._log: Logger = get_logger("worker.engine").bind(what=name)
+
+    @property
+    def holds(self) -> bool:
+        return self.reason is None
+
+    @property
+    def known(self) -> bool:
+        return self.reason is not _UNKNOWN
+
+    def ok(self) -> None:
+        if self.reason is None:
+            return
+        down = self._clock.monotonic() - self.since
+        self._log.info(self._back, after_seconds=round(down, 1))
+        self.reason, self._fault, self.since = None, None, self._clock.monotonic()
+
+    def failed(self, error: Exception) -> None:
+        """Notes a failure; a warning only when it is new in kind, so that an outage is one line."""
+        fault = f"{type(error).__name__} {getattr(error, 'code', None)}"
+        if fault == self._fault:
+            return
+        if self._fault is None:
+            self.since = self._clock.monotonic()
+        self.reason, self._fault = describe(error), fault
+        self._log.warning(self._lost, error=self.reason)

@@ -1,0 +1,37 @@
+"""The outbox, by RPC: `dispatch_outbox` and `stay_awake`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from worker.engine.ports import Dispatched, Rpc
+from worker.gateway.answers import parse
+
+SLICE = 2_000
+
+
+class _DispatchAnswer(BaseModel):
+    events: int
+    deliveries: int
+    jobs: int
+    drained: bool
+    mark: str
+
+
+class RpcOutbox:
+    """`Outbox` over the database's functions. `worker` tells dispatch whom not to ring."""
+
+    def __init__(self, rpc: Rpc, *, worker: str, limit: int = SLICE) -> None:
+        self._rpc, self._worker, self._limit = rpc, worker, limit
+
+    async def dispatch(self, mark: str) -> Dispatched:
+        answer = parse(
+            _DispatchAnswer,
+            await self._rpc.call("dispatch_outbox", p_limit=self._limit, p_mark=mark, p_worker=self._worker),
+        )
+        return Dispatched(**answer.model_dump())
+
+    async def stay_awake(self, duration: timedelta) -> None:
+        await self._rpc.call("stay_awake", p_seconds=duration.total_seconds())

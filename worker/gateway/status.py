@@ -1,0 +1,76 @@
+"""`worker_status`: what is waiting, who works, and what the schema is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from worker.engine.ports import Rpc
+from worker.gateway.answers import parse
+
+SCHEMA_VERSION = 1
+"""The version of the migrations that this worker was written for."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OutboxDepth(_Part):
+    depth: int
+    oldest_seconds: float | None
+
+
+class Deliveries(_Part):
+    pending: int
+    oldest_seconds: float | None
+
+
+class Retries(_Part):
+    waiting: int
+    next_due_at: AwareDatetime | None
+
+
+class Jobs(_Part):
+    ready: int
+    running: int
+    buried: int
+
+
+class LaneCount(_Part):
+    total: int
+    leased: int
+
+
+class Peer(_Part):
+    name: str
+    lanes: int
+    expires_at: AwareDatetime
+
+
+class Status(_Part):
+    """The answer of `worker_status`; depths are exact up to 10,000 and cut there."""
+
+    schema_version: int
+    now: AwareDatetime
+    outbox: OutboxDepth
+    deliveries: Deliveries
+    retries: Retries
+    jobs: Jobs
+    lanes: LaneCount
+    workers: list[Peer]
+    partitions_ahead_days: int
+    secrets: Literal["vault", "table"]
+    oldest_xmin_seconds: float | None
+
+    @property
+    def due_now(self) -> int:
+        """Work that could be done this moment."""
+        retry_due = self.retries.next_due_at is not None and self.retries.next_due_at <= self.now
+        return self.outbox.depth + self.deliveries.pending + self.jobs.ready + self.jobs.running + retry_due
+
+
+async def read_status(rpc: Rpc) -> Status:
+    """Raises `GatewayError`."""
+    return parse(Status, await rpc.call("worker_status"))
