@@ -1,0 +1,3 @@
+import { dependenciesFrom, makeHandler } from "./handler.ts";
+
+Deno.serve(makeHandler(dependenciesFrom(Deno.env)));

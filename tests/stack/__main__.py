@@ -1,0 +1,78 @@
+"""`python -m tests.stack up [--with-worker] [--port N]` and `python -m tests.stack run -- COMMAND…`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from tests.stack.command import run_command, start_worker
+from tests.stack.errors import StackError
+from tests.stack.platform import Platform
+from tests.stack.ports import is_free
+
+PORT = 54321
+DB_PORT = 54322
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
+    try:
+        if options.verb == "run":
+            return _run(options.command, durable=options.durable)
+        return _up(options)
+    except StackError as error:
+        print(f"stack: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.stack", description="A Supabase on this machine.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("up", help="start it, print its addresses and keys, stay until Ctrl-C")
+    up.add_argument("--with-worker", action="store_true", help="also run the worker against it")
+    up.add_argument(
+        "--port", type=int, help=f"the gateway's port (default {PORT}, or a free one if that is taken)"
+    )
+    run = verbs.add_parser("run", help="start a fresh one, run COMMAND against it, tear it down")
+    run.add_argument("command", nargs="+", metavar="COMMAND")
+    for verb in (up, run):
+        verb.add_argument("--durable", action="store_true", help="Postgres syncs to disk, as in production")
+    return parser.parse_args(arguments)
+
+
+def _run(command: list[str], *, durable: bool) -> int:
+    with Platform(durable=durable) as platform:
+        return run_command(platform, command)
+
+
+def _up(options: argparse.Namespace) -> int:
+    port = options.port or (PORT if is_free(PORT) else None)
+    db_port = DB_PORT if is_free(DB_PORT) else None
+    with Platform(durable=options.durable, port=port, db_port=db_port) as platform:
+        for name, value in platform.addresses.status().items():
+            print(f'{name}="{value}"', flush=True)
+        if options.with_worker:
+            health = start_worker(platform)
+            print(f'WORKER_URL="{health}"', flush=True)
+        print("Running until Ctrl-C.", file=sys.stderr, flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """A polite end tears everything down, and exits as the signal would have."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Real Deno running the functions that supabase/config.toml names."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import deno
+
+from tests.stack.guard import Guard
+from tests.stack.keys import Keys
+from tests.stack.paths import ROOT, STACK
+from tests.stack.process import Child, answers
+from tests.stack.project import Project
+
+RUNNER = STACK / "functions_runner.ts"
+
+
+def functions(
+    *, project: Project, port: int, api_url: str, db_url: str, keys: Keys, run: Path, guard: Guard
+) -> Child:
+    """One process serves them all, each under `/<name>/`; ready when every one of them is imported."""
+    entrypoints = {function.name: function.entrypoint.as_uri() for function in project.functions}
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "DENO_"))},
+        "DENO_DIR": os.environ.get("DENO_DIR", str(ROOT / ".cache" / "deno")),
+        "DENO_NO_UPDATE_CHECK": "1",
+        "NO_COLOR": "1",
+        "SUPABASE_URL": api_url,
+        "SUPABASE_ANON_KEY": keys.anon_key,
+        "SUPABASE_SERVICE_ROLE_KEY": keys.service_role_key,
+        "SUPABASE_DB_URL": db_url,
+        "STACK_FUNCTIONS": json.dumps(entrypoints),
+        "STACK_FUNCTIONS_PORT": str(port),
+    }
+    return Child(
+        "functions",
+        [*command(project), str(RUNNER)],
+        env=env,
+        log=run / "functions.log",
+        guard=guard,
+        ready=lambda: answers(f"http://127.0.0.1:{port}/_ready"),
+    )
+
+
+def command(project: Project) -> list[str]:
+    """`deno run` with the rights of the edge runtime: network, environment, reading files; nothing to write or run."""
+    arguments = [
+        deno.find_deno_bin(),
+        "run",
+        "--allow-net",
+        "--allow-env",
+        "--allow-read",
+        "--quiet",
+        "--no-lock",
+    ]
+    maps = {function.import_map for function in project.functions if function.import_map is not None}
+    return [*arguments, *(["--config", str(maps.pop())] if len(maps) == 1 else ["--no-config"])]
