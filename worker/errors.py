@@ -12,7 +12,8 @@
     │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
     ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
     ├── TimeLimitExceeded         a handler took longer than it may
-    └── WorkerDied                a part of the daemon ended that must not
+    ├── WorkerDied                a part of the daemon ended that must not
+    └── DrainStuck                a drain cannot finish
 
 "Until fixed" means that a person has to act; the worker keeps trying, loses nothing and says so.
 """
@@ -116,3 +117,7 @@ class TimeLimitExceeded(WorkerError):
 
 class WorkerDied(WorkerError):
     """A part of the daemon ended that has to live as long as the worker."""
+
+
+class DrainStuck(WorkerError):
+    """A drain ended before everything was done; the message says what is left."""

@@ -25,6 +25,8 @@ DRAIN_CUT: Final = "worker.drain_cut"
 # Supabase
 UPSTREAM_LOST: Final = "upstream.lost"
 UPSTREAM_BACK: Final = "upstream.back"
+PART_FAILING: Final = "part.failing"
+PART_WORKING: Final = "part.working"
 REALTIME_LIVE: Final = "realtime.live"
 REALTIME_LOST: Final = "realtime.lost"
 REALTIME_OFF: Final = "realtime.off"

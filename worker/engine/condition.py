@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from worker.engine.clock import Clock
@@ -14,13 +15,26 @@ _UNKNOWN: Final = "has not answered yet"
 class Condition:
     """`reason` is None while it holds; at the start it is unknown, which counts as not holding."""
 
-    def __init__(self, name: str, clock: Clock, *, lost: str, back: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        lost: str,
+        back: str,
+        told_elsewhere: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """`lost` and `back` name the log events. Failures in `told_elsewhere` are logged by another
+        condition already, so that an outage is one line and not one of each part.
+        """
         self.name = name
         self.reason: str | None = _UNKNOWN
         self.since = clock.monotonic()
         self._clock = clock
         self._lost, self._back = lost, back
+        self._told_elsewhere = told_elsewhere
         self._fault: str | None = None
+        self._told = True
         self._log: Logger = get_logger("worker.engine").bind(what=name)
 
     @property
@@ -35,7 +49,8 @@ class Condition:
         if self.reason is None:
             return
         down = self._clock.monotonic() - self.since
-        self._log.info(self._back, after_seconds=round(down, 1))
+        level = logging.INFO if self._told else logging.DEBUG
+        self._log.log(level, self._back, after_seconds=round(down, 1))
         self.reason, self._fault, self.since = None, None, self._clock.monotonic()
 
     def failed(self, error: Exception) -> None:
@@ -46,4 +61,5 @@ class Condition:
         if self._fault is None:
             self.since = self._clock.monotonic()
         self.reason, self._fault = describe(error), fault
-        self._log.warning(self._lost, error=self.reason)
+        self._told = not isinstance(error, self._told_elsewhere)
+        self._log.log(logging.WARNING if self._told else logging.DEBUG, self._lost, error=self.reason)

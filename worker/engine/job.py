@@ -11,6 +11,7 @@ JobId = NewType("JobId", int)
 AttemptId = NewType("AttemptId", str)
 RawPayload = Mapping[str, Any]
 P = TypeVar("P", covariant=True)
+Q = TypeVar("Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,19 @@ class Job(Generic[P]):
     """This attempt's number, from 1."""
     max_attempts: int
     created_at: datetime
+
+    def with_payload(self, payload: Q) -> Job[Q]:
+        """The same attempt with another view of its payload."""
+        return Job(
+            job_id=self.job_id,
+            attempt_id=self.attempt_id,
+            kind=self.kind,
+            tenant_id=self.tenant_id,
+            payload=payload,
+            attempt=self.attempt,
+            max_attempts=self.max_attempts,
+            created_at=self.created_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

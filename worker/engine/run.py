@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -66,7 +65,7 @@ class Executor:
         payload = _parse(handler.Payload, job.payload)
         try:
             async with asyncio.timeout(self._time_limit.total_seconds()) as limit:
-                return await handler(replace(job, payload=payload))
+                return await handler(job.with_payload(payload))
         except TimeoutError:
             if limit.expired():
                 raise TimeLimitExceeded(f"{job.kind} ran longer than {self._time_limit}") from None

@@ -123,7 +123,8 @@ class Channel:
         """Waits for `event`; raises the doubt if that comes first."""
         waiting = asyncio.ensure_future(event.wait())
         try:
-            await asyncio.wait([waiting, self._doubt], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [waiting, self._doubt]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
         if self._doubt.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -65,10 +66,13 @@ class Status(_Part):
     oldest_xmin_seconds: float | None
 
     @property
-    def due_now(self) -> int:
-        """Work that could be done this moment."""
-        retry_due = self.retries.next_due_at is not None and self.retries.next_due_at <= self.now
-        return self.outbox.depth + self.deliveries.pending + self.jobs.ready + self.jobs.running + retry_due
+    def fingerprint(self) -> tuple[object, ...]:
+        """Differs whenever work was done."""
+        return (self.outbox, self.deliveries.pending, self.retries, self.jobs)
+
+    def next_retry_within(self, until: datetime) -> bool:
+        """Whether a retry falls due up to `until`, by the database's clock."""
+        return self.retries.next_due_at is not None and self.retries.next_due_at <= until
 
 
 async def read_status(rpc: Rpc) -> Status:

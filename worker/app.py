@@ -1,0 +1,183 @@
+"""The composition root: every part and every handler, wired by hand, once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from worker.config import Settings
+from worker.engine.claim import JobRunner
+from worker.engine.clock import Clock, SystemClock
+from worker.engine.condition import Condition
+from worker.engine.daemon import Daemon
+from worker.engine.dispatch import Dispatcher
+from worker.engine.health import HealthServer, Readiness, reasons_of
+from worker.engine.metrics import Metrics
+from worker.engine.ports import Handler, Rpc, Runner, Side
+from worker.engine.run import Executor
+from worker.engine.upkeep import Upkeep
+from worker.engine.wake import Bell, PaceRules
+from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, Unreachable
+from worker.gateway.channel import Channel
+from worker.gateway.client import SupabaseRpc
+from worker.gateway.jobs import RpcJobQueue
+from worker.gateway.outbox import RpcOutbox
+from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
+from worker.gateway.upkeep import RpcHousekeeping
+from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
+from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
+
+# what makes Supabase as a whole unusable; the rest is one call's own trouble
+_AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker, wired and ready to run."""
+
+    daemon: Daemon
+    health: HealthServer
+    rpc: Rpc
+    bell: Bell
+
+
+def handlers(rpc: Rpc) -> Sequence[Handler]:
+    """Every kind of job that this worker does."""
+    housekeeping = RpcHousekeeping(rpc)
+    return [
+        KeepPartitions(housekeeping),
+        ForgetCommandResults(housekeeping),
+    ]
+
+
+@asynccontextmanager
+async def wired(settings: Settings, *, poll: timedelta, sides: bool = True) -> AsyncIterator[Worker]:
+    """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
+    clock, metrics, bell = SystemClock(), Metrics(), Bell()
+    upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
+    async with SupabaseRpc(settings, watch=partial(_note, upstream)) as rpc:
+        conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
+        queue = RpcJobQueue(rpc, worker=settings.worker_name)
+        runners: list[Runner] = [
+            Dispatcher(
+                RpcOutbox(rpc, worker=settings.worker_name),
+                bell,
+                clock=clock,
+                metrics=metrics,
+                condition=conditions[1],
+                rules=PaceRules(poll=poll),
+            ),
+            JobRunner(
+                queue,
+                Executor(handlers(rpc)),
+                clock=clock,
+                metrics=metrics,
+                condition=conditions[2],
+                slots=settings.worker_concurrency,
+                poll=poll,
+                lease=settings.lease,
+            ),
+        ]
+        for runner in runners:
+            bell.attach(runner.wake)
+            metrics.watch(runner.name, runner.stats)
+        realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
+        state = _State(conditions, realtime)
+        health = HealthServer(
+            host=settings.worker_http_host,
+            port=settings.worker_http_port,
+            metrics=metrics,
+            readiness=state.read,
+            clock=clock,
+        )
+        every_side: list[Side] = [realtime, health, Upkeep(queue, ROUTINES, clock=clock)]
+        state.daemon = Daemon(
+            runners=runners,
+            sides=every_side if sides else [],
+            clock=clock,
+            drain_deadline=settings.drain_deadline,
+        )
+        yield Worker(daemon=state.daemon, health=health, rpc=rpc, bell=bell)
+
+
+async def run_worker(settings: Settings) -> None:
+    """Runs until a signal, then drains. Raises `SettingsError` (port taken) and `WorkerDied`."""
+    async with wired(settings, poll=settings.poll) as worker:
+        await worker.health.open()
+        try:
+            with stop_on_signals(worker.daemon.stop):
+                await worker.daemon.run()
+        finally:
+            await worker.health.close()
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Any:
+    """The first SIGTERM or SIGINT calls `stop`; a second one ends the process at once."""
+    loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+    received = 0
+
+    def on_signal() -> None:
+        nonlocal received
+        received += 1
+        if received > 1:
+            # no clean-up at all: whoever asks twice means it, and the leases run out by themselves
+            os._exit(1)
+        stop()
+
+    for each in signals:
+        loop.add_signal_handler(each, on_signal)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
+
+
+class _State:
+    """What /readyz tells."""
+
+    def __init__(self, conditions: Sequence[Condition], realtime: RealtimeSupervisor) -> None:
+        self._conditions, self._realtime = conditions, realtime
+        self.daemon: Daemon | None = None
+
+    def read(self) -> Readiness:
+        reasons = reasons_of(self._conditions)
+        if self.daemon is not None and self.daemon.dead:
+            reasons += [f"{name} has died" for name in self.daemon.dead]
+        elif self.daemon is not None and self.daemon.stopping:
+            reasons.append("stopping")
+        # not being live is no reason: the slow poll does the same work a little later
+        notes: Mapping[str, Any] = {
+            "realtime": {
+                "state": self._realtime.state,
+                "since": self._realtime.since.isoformat(),
+                "reason": self._realtime.reason,
+            }
+        }
+        return Readiness(reasons=reasons, notes=notes)
+
+
+def _note(upstream: Condition, error: GatewayError | None) -> None:
+    if isinstance(error, _AWAY):
+        upstream.failed(error)
+    else:
+        upstream.ok()
+
+
+def _part(name: str, clock: Clock) -> Condition:
+    return Condition(name, clock, lost=PART_FAILING, back=PART_WORKING, told_elsewhere=_AWAY)
+
+
+def _opener(settings: Settings) -> Opener | None:
+    if settings.worker_realtime == "off":
+        return None
+    key = settings.supabase_secret_key.get_secret_value()
+    return partial(Channel.open, settings.realtime_url, key, TOPIC)

@@ -1,0 +1,175 @@
+"""`pms-worker doctor`: looks at everything the worker needs, and says what to do about what is wrong."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from worker.config import Settings, key_role
+from worker.errors import GatewayError
+from worker.gateway.client import SupabaseRpc
+from worker.gateway.probe import exposed_schemas, join_realtime
+from worker.gateway.status import SCHEMA_VERSION, Status, read_status
+
+Verdict = Literal["ok", "warn", "fail"]
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+_SKEW_WARN: Final = timedelta(seconds=5)
+# signed requests and webhooks are refused beyond five minutes
+_SKEW_FAIL: Final = timedelta(seconds=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do."""
+
+    verdict: Verdict
+    what: str
+    text: str
+
+
+async def examine(settings: Settings, console: Console | None = None) -> bool:
+    """Prints a line for each check to stdout; False when one failed."""
+    out = console or Console(highlight=False)
+    healthy = True
+    async for finding in findings(settings):
+        colour = _COLOURS[finding.verdict]
+        out.print(
+            f"[{colour}]{finding.verdict:4}[/] [bold]{finding.what:12}[/] {escape(finding.text)}",
+            soft_wrap=True,
+        )
+        healthy = healthy and finding.verdict != "fail"
+    return healthy
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Every check, in the order in which to mend things."""
+    yield Finding("ok", "settings", f"{settings.api_url}, as {settings.worker_name}")
+    for finding in _keys(settings):
+        yield finding
+    yield _port(settings)
+    yield _images(settings)
+    async for finding in _database(settings):
+        yield finding
+    yield await _realtime(settings)
+
+
+def _keys(settings: Settings) -> list[Finding]:
+    found = [Finding("ok", "secret key", f"is a {key_role(settings.supabase_secret_key)} key")]
+    public = settings.supabase_publishable_key
+    if public is not None and key_role(public) not in ("a publishable key", "anon"):
+        found.append(
+            Finding(
+                "fail",
+                "public key",
+                f"SUPABASE_PUBLISHABLE_KEY holds {key_role(public)}: never hand that out",
+            )
+        )
+    if settings.pms_jwt_key is None:
+        found.append(
+            Finding("warn", "JWT key", "PMS_JWT_KEY is not set: the worker cannot act for principals (sync)")
+        )
+    return found
+
+
+def _port(settings: Settings) -> Finding:
+    host, port = settings.worker_http_host, settings.worker_http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding(
+                "warn",
+                "port",
+                f"WORKER_HTTP_PORT {port} on {host}: {error.strerror}; fine if a worker runs here already, "
+                "else choose another or 0",
+            )
+    return Finding("ok", "port", f"{port} on {host} is free")
+
+
+def _images(settings: Settings) -> Finding:
+    if settings.image_host == "local":
+        return Finding("ok", "images", "are kept on this machine (IMAGE_HOST=local)")
+    return Finding("ok", "images", "go to Cloudinary")
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    try:
+        exposed = await exposed_schemas(settings)
+        if exposed and (missing := {"public", "worker"} - exposed):
+            yield Finding(
+                "fail",
+                "API schemas",
+                f"not exposed: {', '.join(sorted(missing))}; run `supabase config push`, "
+                'with [api] schemas = ["public", "worker"]',
+            )
+        elif exposed:
+            yield Finding("ok", "API schemas", ", ".join(sorted(exposed)))
+        async with SupabaseRpc(settings) as rpc:
+            asked = datetime.now(UTC)
+            status = await read_status(rpc)
+            heard = datetime.now(UTC)
+    except GatewayError as error:
+        yield Finding("fail", "database", str(error))
+        return
+    for finding in _state(status):
+        yield finding
+    yield _clock(status.now - (asked + (heard - asked) / 2))
+
+
+def _state(status: Status) -> list[Finding]:
+    found = [_schema(status.schema_version)]
+    ahead = status.partitions_ahead_days
+    verdict: Verdict = "ok" if ahead >= 3 else "warn" if ahead >= 1 else "fail"
+    advice = "" if ahead >= 3 else "; let a worker run: its upkeep makes them"
+    found.append(Finding(verdict, "partitions", f"made {ahead} days ahead{advice}"))
+    if status.secrets == "vault":
+        found.append(Finding("ok", "secrets", "in the vault"))
+    else:
+        found.append(
+            Finding(
+                "warn", "secrets", "in a plain table; enable the extension supabase_vault to encrypt them"
+            )
+        )
+    if (held := status.oldest_xmin_seconds) is not None and held > 3600:
+        found.append(
+            Finding("warn", "vacuum", f"a session has held it back for {held:.0f} s; see pg_stat_activity")
+        )
+    if status.jobs.buried:
+        found.append(Finding("warn", "jobs", f"{status.jobs.buried} are buried and wait for a person"))
+    return found
+
+
+def _schema(version: int) -> Finding:
+    if version < SCHEMA_VERSION:
+        return Finding(
+            "fail", "schema", f"version {version}, needed is {SCHEMA_VERSION}: run `supabase db push`"
+        )
+    if version > SCHEMA_VERSION:
+        return Finding("warn", "schema", f"version {version} is newer than this worker: upgrade the worker")
+    return Finding("ok", "schema", f"version {version}")
+
+
+def _clock(skew: timedelta) -> Finding:
+    off = abs(skew)
+    verdict: Verdict = "ok" if off < _SKEW_WARN else "warn" if off < _SKEW_FAIL else "fail"
+    advice = "" if verdict == "ok" else "; set this machine's clock (NTP)"
+    return Finding(verdict, "clock", f"{off.total_seconds():.1f} s from the database's{advice}")
+
+
+async def _realtime(settings: Settings) -> Finding:
+    if settings.worker_realtime == "off":
+        return Finding("warn", "Realtime", f"is off: work is found within {settings.worker_poll_seconds:g} s")
+    why_not = await join_realtime(settings, within=timedelta(seconds=15))
+    if why_not is None:
+        return Finding("ok", "Realtime", "joined the private topic worker")
+    return Finding(
+        "fail", "Realtime", f"{why_not}; check that Realtime is enabled and SUPABASE_URL reaches it"
+    )

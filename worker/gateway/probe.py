@@ -1,0 +1,53 @@
+"""Questions of `doctor` to the platform itself, not to our functions."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+
+import httpx
+
+from worker.config import Settings
+from worker.errors import Unreachable
+from worker.gateway.channel import Channel, Doubt
+from worker.gateway.realtime import TOPIC
+
+_TIMEOUT = 10.0
+_NO_SUCH_SCHEMA = "pms_worker_asks_which_schemas_are_exposed"
+
+
+async def exposed_schemas(settings: Settings) -> frozenset[str]:
+    """The schemas that PostgREST serves, as it lists them when asked for one that is not there.
+
+    Empty when the answer could not be read. Raises `Unreachable`.
+    """
+    key = settings.supabase_secret_key.get_secret_value()
+    headers = {"apikey": key, "Authorization": f"Bearer {key}", "Accept-Profile": _NO_SUCH_SCHEMA}
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
+            answer = await http.get(f"{settings.rest_url}/", headers=headers)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"Supabase could not be reached: {type(error).__name__}: {error}") from None
+    # 12: "The schema must be one of the following: public, worker"; later versions say it in the hint
+    found = re.search(r"(?:following(?: schemas are exposed)?|exposed): ([a-z0-9_, ]+)", answer.text)
+    return frozenset(found.group(1).replace(" ", "").split(",")) if found else frozenset()
+
+
+async def join_realtime(settings: Settings, *, within: timedelta) -> str | None:
+    """Joins the worker's topic once; answers None when it worked, else why not."""
+    key = settings.supabase_secret_key.get_secret_value()
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            channel = await Channel.open(settings.realtime_url, key, TOPIC, lambda _: None)
+    except TimeoutError:
+        return f"no answer within {within.total_seconds():.0f} s"
+    except Doubt as doubt:
+        return str(doubt)
+    try:
+        await channel.ready(within)
+    except Doubt as doubt:
+        return str(doubt)
+    finally:
+        await channel.close()
+    return None
