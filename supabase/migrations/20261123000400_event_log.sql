@@ -20,12 +20,12 @@ create table private.outbox (
   old_row jsonb,
   actor uuid,
   command_id text,
-  occurred_at timestamptz not null
+  occurred_at timestamptz not null,
+  -- The only index. Dispatch reads from an exact mark on xid and sorts by id; an index on id alone would tempt the
+  -- planner to walk every deleted entry that a held xmin keeps (docs/decisions/0002-event-log.md).
+  primary key (xid, id)
 );
 comment on table private.outbox is 'Committed changes that are not yet in the log';
--- The only index. Dispatch reads from an exact mark on xid and sorts by id; an index on id alone would tempt the
--- planner to walk every deleted entry that a held xmin keeps (docs/decisions/0002-event-log.md).
-create index outbox_position on private.outbox (xid, id);
 alter table private.outbox enable row level security;
 revoke all on private.outbox from public, anon, authenticated, service_role;
 alter table private.outbox set (

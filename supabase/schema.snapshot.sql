@@ -1,0 +1,2453 @@
+CREATE SCHEMA private;
+
+COMMENT ON SCHEMA private IS 'Rules and state behind public. Not exposed.';
+
+CREATE SCHEMA public;
+
+COMMENT ON SCHEMA public IS 'standard public schema';
+
+CREATE SCHEMA queue;
+
+COMMENT ON SCHEMA queue IS 'Work that waits: deliveries, retries, jobs, leases. Not exposed.';
+
+CREATE SCHEMA worker;
+
+COMMENT ON SCHEMA worker IS 'RPCs of the worker daemon (service_role only); see docs/worker-rpc.md';
+
+CREATE FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_hash constant bytea := sha256(convert_to(p_request::text, 'UTF8'));
+  v_principal constant uuid := coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
+  v_known private.command_results;
+begin
+  if p_key is null then
+    return null;
+  end if;
+  perform set_config('pms.command_id', p_key, true);
+  insert into private.command_results (tenant_id, principal_id, command, key, request_hash)
+  values (p_tenant_id, v_principal, p_command, p_key, v_hash)
+  on conflict do nothing;
+  if found then
+    return null;
+  end if;
+  select * into v_known from private.command_results r
+  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.command = p_command and r.key = p_key;
+  if v_known.request_hash is distinct from v_hash then
+    perform private.fail('PT422', 'idempotency.key_reused',
+      format('The key %s was used for another %s request.', p_key, p_command), 'Use a fresh key for a new request.');
+  end if;
+  return v_known.result;
+end $$;
+
+CREATE FUNCTION private.capture_changes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_hidden constant text[] := tg_argv[1:];
+  v_actor constant uuid := auth.uid();
+  v_command constant text := nullif(current_setting('pms.command_id', true), '');
+  v_found bigint;
+begin
+  if tg_op = 'INSERT' then
+    insert into private.outbox
+      (tenant_id, entity, entity_id, operation, version, new_row, actor, command_id, occurred_at)
+    select coalesce(r.row ->> 'tenant_id', r.row ->> 'id')::uuid, tg_argv[0], (r.row ->> 'id')::uuid, tg_op,
+      (r.row ->> 'version')::bigint, r.row - v_hidden, v_actor, v_command, private.now()
+    from (select to_jsonb(n) as row from new_rows n) r;
+  elsif tg_op = 'UPDATE' then
+    insert into private.outbox
+      (tenant_id, entity, entity_id, operation, version, changed, new_row, old_row, actor, command_id, occurred_at)
+    select coalesce(r.row ->> 'tenant_id', r.row ->> 'id')::uuid, tg_argv[0], (r.row ->> 'id')::uuid, tg_op,
+      (r.row ->> 'version')::bigint, c.changed, r.row, r.old_row, v_actor, v_command, private.now()
+    from (
+      select to_jsonb(n) - v_hidden as row, to_jsonb(o) - v_hidden as old_row
+      from new_rows n join old_rows o on o.id = n.id
+    ) r
+    cross join lateral (
+      select array_agg(e.key order by e.key) as changed
+      from jsonb_each(r.row) e
+      where e.value is distinct from r.old_row -> e.key and e.key not in ('version', 'updated_at')
+    ) c
+    where c.changed is not null;
+  else
+    insert into private.outbox
+      (tenant_id, entity, entity_id, operation, version, old_row, actor, command_id, occurred_at)
+    select coalesce(r.row ->> 'tenant_id', r.row ->> 'id')::uuid, tg_argv[0], (r.row ->> 'id')::uuid, tg_op,
+      (r.row ->> 'version')::bigint + 1, r.row - v_hidden, v_actor, v_command, private.now()
+    from (select to_jsonb(o) as row from old_rows o) r;
+  end if;
+  get diagnostics v_found = row_count;
+  if v_found > 0 then
+    perform private.ring('outbox');
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
+
+CREATE FUNCTION private.minor_units(p_currency text) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_currency = any ('{BIF,CLP,DJF,GNF,ISK,JPY,KMF,KRW,PYG,RWF,UGX,UYI,VND,VUV,XAF,XOF,XPF}') then 0
+    when p_currency = any ('{BHD,IQD,JOD,KWD,LYD,OMR,TND}') then 3
+    when p_currency = any ('{CLF,UYW}') then 4
+    when p_currency = any (
+      '{AED,AFN,ALL,AMD,AOA,ARS,AUD,AWG,AZN,BAM,BBD,BDT,BMD,BND,BOB,BRL,BSD,BTN,BWP,BYN,BZD,CAD,CDF,CHF,CNY,COP,CRC,CUP,
+        CVE,CZK,DKK,DOP,DZD,EGP,ERN,ETB,EUR,FJD,FKP,GBP,GEL,GHS,GIP,GMD,GTQ,GYD,HKD,HNL,HTG,HUF,IDR,ILS,INR,IRR,JMD,KES,
+        KGS,KHR,KPW,KYD,KZT,LAK,LBP,LKR,LRD,LSL,MAD,MDL,MGA,MKD,MMK,MNT,MOP,MRU,MUR,MVR,MWK,MXN,MYR,MZN,NAD,NGN,NIO,NOK,
+        NPR,NZD,PAB,PEN,PGK,PHP,PKR,PLN,QAR,RON,RSD,RUB,SAR,SBD,SCR,SDG,SEK,SGD,SHP,SLE,SOS,SRD,SSP,STN,SVC,SYP,SZL,THB,
+        TJS,TMT,TOP,TRY,TTD,TWD,TZS,UAH,USD,UYU,UZS,VED,VES,WST,XCD,YER,ZAR,ZMW,ZWG}'::text[]) then 2
+  end
+$$;
+
+CREATE FUNCTION private.now() RETURNS timestamp with time zone
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select clock_timestamp() $$;
+
+CREATE TABLE public.tenants (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    slug text NOT NULL,
+    name text NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT tenants_currency_form CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT tenants_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
+    CONSTRAINT tenants_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT tenants_name_length CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT tenants_slug_form CHECK ((slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text))
+);
+
+COMMENT ON TABLE public.tenants IS 'Companies; made by create_tenant';
+
+CREATE FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) RETURNS public.tenants
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_tenant public.tenants;
+begin
+  if auth.uid() is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to create a tenant: its first owner is the caller.');
+  end if;
+  insert into public.tenants (slug, name, currency) values (p_slug, p_name, p_currency)
+  on conflict (slug) do nothing
+  returning * into v_tenant;
+  if v_tenant.id is null then
+    perform private.fail('PT409', 'tenant.slug_taken', format('The slug %s is taken.', p_slug), 'Choose another slug.');
+  end if;
+  insert into public.memberships (tenant_id, principal_id, role) values (v_tenant.id, auth.uid(), 'owner');
+  return v_tenant;
+end $$;
+
+CREATE FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_endpoint public.webhook_endpoints;
+  v_secret constant text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
+begin
+  perform private.require(p_tenant_id, 'webhooks.write');
+  insert into public.webhook_endpoints (tenant_id, url, events, description)
+  values (p_tenant_id, p_url, p_events, p_description)
+  returning * into v_endpoint;
+  insert into private.webhook_secrets (secret_id, endpoint_id)
+  values (private.put_secret('webhook ' || v_endpoint.id || ' ' || gen_random_uuid(), v_secret), v_endpoint.id);
+  return to_jsonb(v_endpoint) || jsonb_build_object('secret', v_secret);
+end $$;
+
+CREATE FUNCTION private.drop_secret(p_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+begin
+  delete from private.secrets s where s.id = p_id;
+  if not found and private.secrets_home() = 'vault' then
+    execute 'delete from vault.secrets where id = $1' using p_id;
+  end if;
+end $_$;
+
+CREATE FUNCTION private.drop_webhook_secret() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.drop_secret(old.secret_id);
+  return null;
+end $$;
+
+CREATE FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update private.command_results set result = p_result
+  where tenant_id = p_tenant_id and command = p_command and key = p_key
+    and principal_id = coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
+  select p_result
+$$;
+
+CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select concat(
+    '{"id":"', p_id, '","type":"', p_type, '","timestamp":"', to_char(p_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    ',"previous":', coalesce(
+      (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
+    ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
+$$;
+
+CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select p_entity || '.' || m.verb, m.webhooks
+  from private.event_map m
+  where m.entity = p_entity and m.operation = p_operation
+    and (m.when_field is null
+      or (m.when_field = any (p_changed) and (p_new ->> m.when_field is null) = m.when_null))
+  order by m.rank
+  limit 1
+$$;
+
+CREATE FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text DEFAULT NULL::text, p_hint text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  raise exception using errcode = p_sqlstate, message = p_code,
+    detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
+end $$;
+
+CREATE FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_parent uuid;
+  v_before bigint;
+  v_product public.products;
+  v_result text := 'created';
+  v_received bigint;
+begin
+  if p_row ->> 'parent_sku' is not null then
+    select p.id into v_parent from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'parent_sku' and p.deleted_at is null;
+    if not found then
+      perform private.fail('PT404', 'product.parent_missing', format('There is no product %s.', p_row ->> 'parent_sku'));
+    end if;
+  end if;
+
+  insert into public.products (tenant_id, parent_id, sku, name, description, status, price, currency, attributes)
+  values (p_tenant_id, v_parent, p_row ->> 'sku', p_row ->> 'name', coalesce(p_row ->> 'description', ''),
+    coalesce(p_row ->> 'status', 'draft'), (p_row ->> 'price')::numeric, p_row ->> 'currency',
+    coalesce(p_row -> 'attributes', '{}'))
+  on conflict (tenant_id, sku) where deleted_at is null do nothing
+  returning * into v_product;
+
+  if v_product.id is null then
+    select p.version into v_before from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'sku' and p.deleted_at is null for update;
+    update public.products p
+    set parent_id = v_parent, name = p_row ->> 'name', description = coalesce(p_row ->> 'description', ''),
+        status = coalesce(p_row ->> 'status', p.status), price = (p_row ->> 'price')::numeric,
+        currency = p_row ->> 'currency', attributes = coalesce(p_row -> 'attributes', '{}')
+    where p.tenant_id = p_tenant_id and p.sku = p_row ->> 'sku' and p.deleted_at is null
+    returning * into v_product;
+    v_result := case when v_product.version = v_before then 'unchanged' else 'updated' end;
+  end if;
+
+  if p_row -> 'images' is not null and private.set_images(v_product, p_row -> 'images') and v_result = 'unchanged' then
+    v_result := 'updated';
+  end if;
+  v_received := private.receive_once(v_product, p_row);
+  return jsonb_build_object('line', p_row -> 'line', 'sku', p_row -> 'sku', 'result', v_result,
+    'product_id', v_product.id, 'received', v_received, 'error', null);
+end $$;
+
+CREATE FUNCTION private.keep_lane() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into queue.lanes (endpoint_id, tenant_id) values (new.id, new.tenant_id);
+    return null;
+  end if;
+  delete from queue.deliveries d using queue.lanes l where l.endpoint_id = old.id and d.lane_id = l.id;
+  delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
+  return old;
+end $$;
+
+CREATE FUNCTION private.lock_dispatch() RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
+
+CREATE FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[] DEFAULT '{}'::text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_arguments constant text := (
+    select string_agg(quote_literal(a), ', ') from unnest(array[p_entity] || p_hidden) a
+  );
+begin
+  execute format('create trigger capture_insert after insert on %s referencing new table as new_rows
+    for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
+  execute format('create trigger capture_update after update on %s referencing old table as old_rows new table as new_rows
+    for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
+  execute format('create trigger capture_delete after delete on %s referencing old table as old_rows
+    for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
+  execute format('create trigger refuse_truncate before truncate on %s
+    for each statement execute function private.refuse_truncate()', p_table);
+end $$;
+
+CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_name constant text := p_parent || '_' || to_char(p_day, 'YYYYMMDD');
+begin
+  if to_regclass('private.' || v_name) is not null then
+    return null;
+  end if;
+  execute format('create table private.%I (like public.%I including all)', v_name, p_parent);
+  execute format('alter table private.%I enable row level security', v_name);
+  execute format('revoke all on private.%I from public, anon, authenticated, service_role', v_name);
+  execute format('alter table public.%I attach partition private.%I for values from (%L) to (%L)',
+    p_parent, v_name, p_day, p_day + 1);
+  return v_name;
+end $$;
+
+CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_missing text;
+  v_levels jsonb;
+begin
+  select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
+                                  else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
+  into v_missing
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  left join public.products p on p.tenant_id = p_tenant_id and p.id = l.product_id
+  left join public.locations o on o.tenant_id = p_tenant_id and o.id = l.location_id
+  where p.id is null or o.id is null;
+  if v_missing is not null then
+    perform private.fail('PT404', 'stock.not_found', format('Not in this tenant: %s.', v_missing));
+  end if;
+
+  insert into public.stock_levels (tenant_id, product_id, location_id)
+  select distinct p_tenant_id, l.product_id, l.location_id
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  order by 2, 3
+  on conflict (product_id, location_id) do nothing;
+
+  perform 1 from public.stock_levels s
+  where (s.product_id, s.location_id) in (
+    select l.product_id, l.location_id from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  )
+  order by s.id
+  for update;
+
+  with line as (
+    select l.product_id, l.location_id, sum(l.quantity) as quantity, min(l.source) as source
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
+    group by l.product_id, l.location_id
+    having sum(l.quantity) <> 0
+  ), moved as (
+    update public.stock_levels s
+    set on_hand = s.on_hand + l.quantity
+    from line l
+    where s.product_id = l.product_id and s.location_id = l.location_id
+    returning s.*, l.quantity as quantity, l.source as source
+  ), recorded as (
+    insert into public.stock_movements
+      (tenant_id, level_id, level_version, kind, quantity, on_hand_after, reserved_after, reason, source, actor, command_id)
+    select m.tenant_id, m.id, m.version, p_kind, m.quantity, m.on_hand, m.reserved, p_reason, m.source, auth.uid(),
+      nullif(current_setting('pms.command_id', true), '')
+    from moved m order by m.id
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
+    'version', m.version
+  ) order by m.id), '[]')
+  into v_levels
+  from moved m;
+  return v_levels;
+exception when check_violation then
+  perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+end $$;
+
+CREATE FUNCTION private.my_tenants() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
+$$;
+
+CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_id uuid;
+begin
+  if private.secrets_home() = 'vault' then
+    execute 'select vault.create_secret($1, $2)' into v_id using p_value, p_name;
+  else
+    insert into private.secrets (name, value) values (p_name, p_value) returning id into v_id;
+  end if;
+  return v_id;
+end $_$;
+
+CREATE FUNCTION private.read_secret(p_id uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_value text;
+begin
+  select s.value into v_value from private.secrets s where s.id = p_id;
+  if not found and private.secrets_home() = 'vault' then
+    execute 'select decrypted_secret from vault.decrypted_secrets where id = $1' into v_value using p_id;
+  end if;
+  return v_value;
+end $_$;
+
+CREATE TABLE public.products (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    parent_id uuid,
+    sku text NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    status text DEFAULT 'draft'::text NOT NULL,
+    price numeric(18,4) DEFAULT 0 NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    publish_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    deleted_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
+    CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
+    CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
+    CONSTRAINT products_description_length CHECK ((octet_length(description) <= 65536)),
+    CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
+    CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
+    CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
+    CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
+    CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
+    CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
+);
+
+COMMENT ON TABLE public.products IS 'What a tenant sells; a variant has a parent_id';
+
+CREATE FUNCTION private.receive_once(p_product public.products, p_row jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_quantity constant bigint := (p_row ->> 'quantity')::bigint;
+  v_location uuid;
+begin
+  if coalesce(v_quantity, 0) = 0 then
+    return 0;
+  end if;
+  -- Twins of one source wait here for each other, so that the second sees the first's movement.
+  perform pg_advisory_xact_lock(hashtextextended('import ' || p_product.tenant_id || (p_row ->> 'source'), 0));
+  if exists (
+    select from public.stock_movements m where m.tenant_id = p_product.tenant_id and m.source = p_row ->> 'source'
+  ) then
+    return 0;
+  end if;
+  insert into public.locations (tenant_id, code, name)
+  values (p_product.tenant_id, p_row ->> 'location_code', p_row ->> 'location_code')
+  on conflict (tenant_id, code) do nothing;
+  select l.id into strict v_location from public.locations l
+  where l.tenant_id = p_product.tenant_id and l.code = p_row ->> 'location_code';
+  perform private.move_stock(p_product.tenant_id, 'receive', jsonb_build_array(jsonb_build_object(
+    'product_id', p_product.id, 'location_id', v_location, 'quantity', v_quantity, 'source', p_row ->> 'source'
+  )), 'import');
+  return v_quantity;
+end $$;
+
+CREATE FUNCTION private.refuse_ledger_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
+  return null;
+end $$;
+
+CREATE FUNCTION private.refuse_truncate() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.fail('PT405', 'truncate.refused',
+    format('TRUNCATE of %s would bypass the event log.', tg_table_name), 'Delete rows instead.');
+  return null;
+end $$;
+
+CREATE FUNCTION private.require(p_tenant_id uuid, p_permission text) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_tenant_id is null then
+    perform private.fail('PT400', 'tenant.missing', 'p_tenant_id must name a tenant.');
+  end if;
+  if auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with(p_permission)) then
+    return;
+  end if;
+  if p_tenant_id = any (private.my_tenants()) then
+    perform private.fail('PT403', 'access.denied', format('Your role lacks the permission %s.', p_permission));
+  end if;
+  perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s for you.', p_tenant_id));
+end $$;
+
+CREATE FUNCTION private.ring(p_lane text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if current_setting('pms.rung', true) = 'yes' then
+    return;
+  end if;
+  perform set_config('pms.rung', 'yes', true);
+  if exists (select from queue.worker_awake a where a.until > private.now()) then
+    return;
+  end if;
+  perform realtime.send(jsonb_build_object('lane', p_lane), 'ring', 'worker', true);
+exception when others then
+  raise warning 'the worker was not rung: %', sqlerrm;
+end $$;
+
+CREATE FUNCTION private.ring_tenants() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_tokens integer;
+  v_rung integer := 0;
+  v_tenant record;
+begin
+  if not exists (select from private.tenant_log t where t.unrung_since is not null) then
+    return 0;
+  end if;
+  update private.ring_budget b
+  set tokens = least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)),
+      refilled_at = v_now
+  where b.one
+  returning floor(b.tokens) into v_tokens;
+
+  for v_tenant in
+    update private.tenant_log t set unrung_since = null
+    where t.tenant_id in (
+      select w.tenant_id from private.tenant_log w where w.unrung_since is not null
+      order by w.unrung_since limit v_tokens
+    )
+    returning t.tenant_id, t.seq
+  loop
+    v_rung := v_rung + 1;
+    begin
+      perform realtime.send(
+        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', (select e.epoch from private.log_epoch e),
+          'seq', v_tenant.seq),
+        'ring', 'tenant:' || v_tenant.tenant_id, true);
+    exception when others then
+      raise warning 'a tenant was not rung: %', sqlerrm;
+    end;
+  end loop;
+  update private.ring_budget b set tokens = b.tokens - v_rung where b.one;
+  return v_rung;
+end $$;
+
+CREATE FUNCTION private.secrets_home() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case when to_regprocedure('vault.create_secret(text, text, text, uuid)') is null then 'table' else 'vault' end
+$$;
+
+CREATE FUNCTION private.set_images(p_product public.products, p_images jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_rows integer;
+  v_touched integer := 0;
+begin
+  delete from public.product_images i
+  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+    and not exists (
+      select from jsonb_to_recordset(p_images) as w (source_url text, position integer)
+      where w.source_url = i.source_url and w.position = i.position
+    );
+  get diagnostics v_rows = row_count;
+  v_touched := v_touched + v_rows;
+
+  update public.product_images i set alt_text = w.alt_text
+  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
+  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+    and w.source_url = i.source_url and w.position = i.position and w.alt_text is distinct from i.alt_text;
+  get diagnostics v_rows = row_count;
+  v_touched := v_touched + v_rows;
+
+  insert into public.product_images (tenant_id, product_id, source_url, position, alt_text)
+  select p_product.tenant_id, p_product.id, w.source_url, w.position, w.alt_text
+  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
+  where not exists (
+    select from public.product_images i
+    where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+      and i.source_url = w.source_url and i.position = w.position
+  );
+  get diagnostics v_rows = row_count;
+  return v_touched + v_rows > 0;
+end $$;
+
+CREATE FUNCTION private.stamp_version() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    new.version := 1;
+    new.created_at := private.now();
+    new.updated_at := new.created_at;
+    return new;
+  end if;
+
+  if new.id is distinct from old.id then
+    perform private.fail('PT400', 'row.id_changed', format('The id of a row in %s cannot change.', tg_table_name));
+  end if;
+  if to_jsonb(new) -> 'tenant_id' is distinct from to_jsonb(old) -> 'tenant_id' then
+    perform private.fail('PT400', 'row.tenant_changed',
+      format('A row in %s cannot move to another tenant.', tg_table_name));
+  end if;
+  if new.version is distinct from old.version then
+    perform private.fail('PT409', 'version.stale',
+      format('You sent version %s; the stored version is %s.', new.version, old.version),
+      'Read the row again, apply your change to it, and send the version that you read.');
+  end if;
+
+  new.created_at := old.created_at;
+  new.updated_at := old.updated_at;
+  if new is distinct from old then
+    new.version := old.version + 1;
+    new.updated_at := private.now();
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_command constant text := p_kind || '_stock';
+  v_known jsonb;
+  v_bad integer;
+begin
+  perform private.require(p_tenant_id, 'inventory.write');
+  if jsonb_typeof(p_lines) is distinct from 'array' or jsonb_array_length(p_lines) not between 1 and 10000 then
+    perform private.fail('PT400', 'stock.lines_invalid', 'p_lines must be an array of 1 to 10,000 lines.');
+  end if;
+  select min(l.n) into v_bad
+  from jsonb_array_elements(p_lines) with ordinality as l (line, n)
+  where case when jsonb_typeof(l.line -> 'quantity') = 'number' then
+      (l.line ->> 'quantity')::numeric <> trunc((l.line ->> 'quantity')::numeric)
+      or abs((l.line ->> 'quantity')::numeric) > 1000000000000
+      or (p_kind = 'receive' and (l.line ->> 'quantity')::numeric <= 0)
+    else true end;
+  if v_bad is not null then
+    perform private.fail('PT400', 'stock.quantity_invalid',
+      format('Line %s: quantity must be a whole number%s.', v_bad, case p_kind when 'receive' then ' above 0' else '' end));
+  end if;
+
+  v_known := private.begin_command(p_tenant_id, v_command, p_key,
+    jsonb_build_object('lines', p_lines, 'reason', p_reason));
+  if v_known is not null then
+    return v_known;
+  end if;
+  return private.end_command(p_tenant_id, v_command, p_key,
+    jsonb_build_object('levels', private.move_stock(p_tenant_id, p_kind, p_lines, p_reason)));
+end $$;
+
+CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(m.tenant_id), '{}')
+  from public.memberships m
+  join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
+  where m.principal_id = auth.uid()
+$$;
+
+CREATE FUNCTION private.today() RETURNS date
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select (private.now() at time zone 'UTC')::date $$;
+
+CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason) $$;
+
+CREATE FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text DEFAULT 'USD'::text) RETURNS public.tenants
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.create_tenant(p_slug, p_name, p_currency) $$;
+
+CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[] DEFAULT '{*}'::text[], p_description text DEFAULT ''::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.create_webhook_endpoint(p_tenant_id, p_url, p_events, p_description) $$;
+
+CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_reason) $$;
+
+CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_ids bigint[];
+  v_jobs jsonb;
+begin
+  -- A job whose worker died on its last attempt has nobody to bury it.
+  update queue.jobs j
+  set state = 'buried', attempt_id = null, worker = null,
+      last_error = 'the lease of the last attempt ran out: the worker died or hung'
+  where j.id in (
+    select d.id from queue.jobs d
+    where d.state = 'running' and d.due_at <= private.now() and d.attempt >= d.max_attempts
+    limit 100 for update skip locked
+  );
+
+  -- The advisory lock keeps two claims from taking two jobs of one serial key at once; the next statement, whose
+  -- snapshot is taken under it, sees whether a former claim has one running.
+  select array_agg(c.id) into v_ids
+  from (
+    select j.id, j.serial_key
+    from queue.jobs j
+    where j.state in ('waiting', 'running') and j.due_at <= private.now() and j.kind = any (p_kinds)
+    order by j.due_at, j.id
+    limit p_limit
+    for update skip locked
+  ) c
+  where c.serial_key is null or pg_try_advisory_xact_lock(hashtextextended('job ' || c.serial_key, 0));
+
+  with chosen as (
+    select distinct on (coalesce(j.serial_key, j.id::text)) j.id
+    from queue.jobs j
+    where j.id = any (v_ids)
+      and not exists (
+        select from queue.jobs o where o.serial_key = j.serial_key and o.state = 'running' and o.id <> j.id
+      )
+    order by coalesce(j.serial_key, j.id::text), j.due_at, j.id
+  ), claimed as (
+    update queue.jobs j
+    set state = 'running', attempt = j.attempt + 1, attempt_id = gen_random_uuid(), worker = p_worker,
+        due_at = private.now() + make_interval(secs => p_lease_seconds)
+    from chosen c where j.id = c.id
+    returning j.*
+  )
+  select jsonb_agg(jsonb_build_object(
+    'job_id', c.id, 'attempt_id', c.attempt_id, 'kind', c.kind, 'tenant_id', c.tenant_id, 'payload', c.payload,
+    'attempt', c.attempt, 'max_attempts', c.max_attempts, 'created_at', c.created_at
+  ) order by c.id)
+  into v_jobs
+  from claimed c;
+
+  return jsonb_build_object(
+    'jobs', coalesce(v_jobs, '[]'),
+    'next_due_at', (
+      select min(j.due_at) from queue.jobs j
+      where j.state in ('waiting', 'running') and j.due_at > private.now() and j.kind = any (p_kinds)
+    )
+  );
+end $$;
+
+CREATE FUNCTION worker.dispatch_outbox(p_limit integer DEFAULT 2000, p_mark xid8 DEFAULT '0'::xid8, p_worker text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_today constant date := private.today();
+  v_now constant timestamptz := private.now();
+  v_mark xid8;
+  v_taken integer;
+  v_events integer;
+  v_deliveries integer;
+  v_endpoints integer;
+  v_last bigint;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
+  end if;
+  perform private.lock_dispatch();
+
+  v_mark := pg_snapshot_xmin(pg_current_snapshot());
+  -- After a restore transaction ids start lower: a mark from before would hide everything.
+  if p_mark > v_mark then
+    p_mark := '0';
+  end if;
+  perform private.make_partition('events', v_today);
+
+  with taken as materialized (
+    select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
+  ), gone as (
+    delete from private.outbox o using taken t where o.ctid = t.place
+  ), typed as materialized (
+    select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
+      row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
+    from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+  ), counted as (
+    insert into private.tenant_log as l (tenant_id, seq, unrung_since)
+    select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
+    on conflict (tenant_id) do update
+      set seq = l.seq + excluded.seq, unrung_since = coalesce(l.unrung_since, excluded.unrung_since)
+    returning l.tenant_id, l.seq
+  ), numbered as materialized (
+    select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
+    from typed t join counted c on c.tenant_id = t.tenant_id
+  ), logged as (
+    insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
+      occurred_at, dispatched_at, body)
+    select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
+      n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
+        n.operation, n.changed, n.new_row, n.old_row)
+    from numbered n order by n.id
+  ), owed as (
+    insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
+    select l.id, n.tenant_id, n.seq, v_today
+    from numbered n
+    join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
+      and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
+    join queue.lanes l on l.endpoint_id = e.id
+    where n.webhooks
+    order by n.id, l.id
+    returning 1
+  )
+  select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
+    (select count(*) from taken t where t.entity = 'webhook_endpoint')
+  into v_taken, v_events, v_deliveries, v_endpoints;
+
+  -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
+  v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
+
+  perform private.ring_tenants();
+  if (v_deliveries > 0 or v_endpoints > 0) and exists (
+    select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
+  ) then
+    perform private.ring(case when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+  end if;
+
+  return jsonb_build_object(
+    'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
+    'last_delivery_id', v_last, 'drained', v_taken < p_limit,
+    'mark', case when v_taken < p_limit then v_mark else p_mark end::text
+  );
+end $$;
+
+CREATE FUNCTION worker.drop_partitions(p_keep_days integer DEFAULT 30) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_keep_from date := private.today() - p_keep_days;
+  v_dropped text[] := '{}';
+  v_partition record;
+begin
+  if p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  for v_partition in
+    select c.relname as name, p.relname as parent, to_date(right(c.relname, 8), 'YYYYMMDD') as day
+    from pg_catalog.pg_inherits i
+    join pg_catalog.pg_class c on c.oid = i.inhrelid
+    join pg_catalog.pg_class p on p.oid = i.inhparent
+    where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
+    order by 3
+  loop
+    continue when v_partition.day >= v_keep_from;
+    continue when v_partition.parent = 'events' and (
+      exists (select from queue.deliveries d where d.dispatched_on = v_partition.day)
+      or exists (select from queue.retries r where r.dispatched_on = v_partition.day)
+    );
+    execute format('drop table private.%I', v_partition.name);
+    v_dropped := v_dropped || v_partition.name::text;
+  end loop;
+  return jsonb_build_object('dropped', to_jsonb(v_dropped));
+end $$;
+
+CREATE FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb DEFAULT '{}'::jsonb, p_tenant_id uuid DEFAULT NULL::uuid, p_unique_key text DEFAULT NULL::text, p_serial_key text DEFAULT NULL::text, p_due_in_seconds numeric DEFAULT 0) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id bigint;
+begin
+  loop
+    insert into queue.jobs (kind, payload, tenant_id, unique_key, serial_key, due_at)
+    values (p_kind, p_payload, p_tenant_id, p_unique_key, p_serial_key,
+      private.now() + make_interval(secs => p_due_in_seconds))
+    on conflict (unique_key) where state = 'waiting' and unique_key is not null do nothing
+    returning id into v_id;
+    if found then
+      perform private.ring('jobs');
+      return jsonb_build_object('job_id', v_id, 'created', true);
+    end if;
+    select j.id into v_id from queue.jobs j where j.unique_key = p_unique_key and j.state = 'waiting';
+    if found then
+      return jsonb_build_object('job_id', v_id, 'created', false);
+    end if;
+    -- It was claimed between the two statements, so there is room for a new one.
+  end loop;
+end $$;
+
+CREATE FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer DEFAULT 60) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with extended as (
+    update queue.jobs j set due_at = private.now() + make_interval(secs => p_lease_seconds)
+    where j.attempt_id = any (p_attempt_ids)
+    returning j.attempt_id
+  )
+  select jsonb_build_object('held', coalesce(jsonb_agg(e.attempt_id), '[]')) from extended e
+$$;
+
+CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_forgotten integer;
+begin
+  delete from private.command_results r where r.created_at < private.now() - make_interval(hours => p_keep_hours);
+  get diagnostics v_forgotten = row_count;
+  return jsonb_build_object('forgotten', v_forgotten);
+end $$;
+
+CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_row jsonb;
+  v_answer jsonb := '[]';
+  v_message text;
+  v_detail text;
+  v_constraint text;
+begin
+  if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) > 500 then
+    perform private.fail('PT400', 'import.rows_invalid', 'p_rows must be an array of at most 500 rows.');
+  end if;
+  if not exists (select from public.tenants t where t.id = p_tenant_id) then
+    perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s.', p_tenant_id));
+  end if;
+  for v_row in select jsonb_array_elements(p_rows) loop
+    begin
+      v_answer := v_answer || private.import_product(p_tenant_id, v_row);
+    exception
+      -- Faults of the moment are the caller's to retry, not the row's.
+      when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
+        or operator_intervention then
+        raise;
+      when others then
+        get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;
+        v_answer := v_answer || jsonb_build_object('line', v_row -> 'line', 'sku', v_row -> 'sku', 'result', 'refused',
+          'product_id', null, 'received', 0, 'error', jsonb_build_object(
+            -- products_price_scale reads product.price_scale, like the codes that are raised by name
+            'code', case when v_constraint <> '' then regexp_replace(v_constraint, '^(product|location|product_image)s_', '\1.')
+                         when sqlstate like 'PT4%' then v_message else 'row.invalid' end,
+            'detail', case when sqlstate like 'PT4%' then v_detail else v_message end));
+    end;
+  end loop;
+  return v_answer;
+end $$;
+
+CREATE FUNCTION worker.lease_lanes(p_worker text, p_token bigint DEFAULT NULL::bigint, p_seconds integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_token bigint;
+  v_expires timestamptz := private.now() + make_interval(secs => p_seconds);
+  v_share integer;
+  v_held integer;
+begin
+  update queue.leases l set expires_at = v_expires
+  where l.id = p_token and l.worker = p_worker and l.expires_at > private.now()
+  returning l.id into v_token;
+  if v_token is null then
+    insert into queue.leases (worker, expires_at) values (p_worker, v_expires) returning id into v_token;
+  end if;
+
+  -- One that is being settled under holds a share lock, so its lanes are taken only after that has committed.
+  delete from queue.leases l
+  where l.id in (select e.id from queue.leases e where e.expires_at <= private.now() for update skip locked);
+
+  select ceil((select count(*) from queue.lanes)::numeric / count(distinct l.worker)) into v_share
+  from queue.leases l where l.expires_at > private.now();
+  select count(*) into v_held from queue.lanes l where l.lease_id = v_token;
+
+  update queue.lanes l set lease_id = v_token
+  where l.id in (
+    select f.id from queue.lanes f where f.lease_id is null order by f.id
+    limit greatest(0, least(p_limit, v_share) - v_held) for update skip locked
+  );
+
+  return jsonb_build_object(
+    'token', v_token,
+    'expires_at', v_expires,
+    'surplus', greatest(0, v_held - v_share),
+    'lanes', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'lane_id', l.id, 'endpoint_id', e.id, 'tenant_id', e.tenant_id, 'url', e.url, 'status', e.status,
+        'timeout_seconds', e.timeout_seconds, 'max_concurrency', e.max_concurrency,
+        'secrets', (
+          select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.created_at desc), '[]')
+          from private.webhook_secrets s
+          where s.endpoint_id = e.id and (s.expires_at is null or s.expires_at > private.now())
+        )
+      ) order by l.id), '[]')
+      from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+      where l.lease_id = v_token
+    )
+  );
+end $$;
+
+CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('made', coalesce(jsonb_agg(m.name) filter (where m.name is not null), '[]'))
+  from (
+    select private.make_partition(p.parent, private.today() + d.days) as name
+    from (values ('events'), ('webhook_attempts')) p (parent)
+    cross join generate_series(0, least(p_days_ahead, 60)) d (days)
+  ) m
+$$;
+
+CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_first jsonb;
+  v_again jsonb := '[]';
+  v_after bigint;
+  v_more boolean;
+  v_next timestamptz;
+begin
+  if not exists (select from queue.leases l where l.id = p_token and l.expires_at > private.now()) then
+    return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'deliveries', '[]'::jsonb,
+      'next_retry_at', null);
+  end if;
+
+  with found as (
+    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on
+    from queue.deliveries d
+    join queue.lanes l on l.id = d.lane_id and l.lease_id = p_token
+    join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+    where d.id > p_after and (p_lane_ids is null or d.lane_id = any (p_lane_ids))
+    order by d.id
+    limit p_limit
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+      'delivery_id', f.id, 'lane_id', f.lane_id, 'retry', false, 'attempt', 1, 'event_id', v.id, 'type', v.type,
+      'body', v.body, 'occurred_at', v.occurred_at
+    ) order by f.id), '[]'), max(f.id), count(*) >= p_limit
+  into v_first, v_after, v_more
+  from found f
+  join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
+
+  -- A complete answer covers everything visible, not only what is the caller's. The caller's own dispatch told it how
+  -- far that is (p_through); without that, look, which walks dead entries while a session holds xmin.
+  if not v_more then
+    v_after := greatest(p_after, v_after, p_through);
+    if p_through is null then
+      v_after := greatest(v_after, (select d.id from queue.deliveries d where d.id > p_after order by d.id desc limit 1));
+    end if;
+  end if;
+
+  if p_lane_ids is null then
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', v.id,
+        'type', v.type, 'body', v.body, 'occurred_at', v.occurred_at
+      ) order by r.due_at, r.id), '[]')
+    into v_again
+    from (
+      select r.* from queue.retries r
+      join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
+      join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+      where r.due_at <= private.now() and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      order by r.due_at, r.id
+      limit p_limit
+    ) r
+    join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on;
+
+    select min(r.due_at) into v_next
+    from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
+    where r.due_at > private.now() and r.lane_id <> all (p_parked_lane_ids);
+  end if;
+
+  return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,
+    'next_retry_at', v_next);
+end $$;
+
+CREATE FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[] DEFAULT NULL::bigint[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_released integer;
+begin
+  update queue.lanes l set lease_id = null
+  where l.lease_id = p_token and (p_lane_ids is null or l.id = any (p_lane_ids));
+  get diagnostics v_released = row_count;
+  if p_lane_ids is null then
+    delete from queue.leases l where l.id = p_token;
+  end if;
+  if v_released > 0 then
+    perform private.ring('endpoints');
+  end if;
+  return jsonb_build_object('released', v_released);
+end $$;
+
+CREATE FUNCTION worker.schema_version() RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select 1 $$;
+
+CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_lanes bigint[];
+  v_settled bigint[];
+  v_gone bigint[];
+begin
+  perform 1 from queue.leases l where l.id = p_token and l.expires_at > private.now() for share;
+  if not found then
+    return jsonb_build_object('stale', true, 'settled', 0, 'unknown', '[]'::jsonb);
+  end if;
+  select array_agg(h.id) into v_lanes
+  from (
+    select l.id from queue.lanes l
+    where l.lease_id = p_token and l.id in (select (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
+    order by l.id for share
+  ) h;
+
+  with results as (
+    select * from jsonb_to_recordset(p_results) as r (delivery_id bigint, lane_id bigint, attempt integer, outcome text,
+      started_at timestamptz, duration_ms numeric, status integer, error text, response text, retry_in_seconds numeric)
+  ), first_tries as (
+    delete from queue.deliveries d using results r
+    where d.id = r.delivery_id and d.lane_id = r.lane_id and d.lane_id = any (v_lanes) and r.attempt = 1
+    returning d.*
+  ), ended as (
+    delete from queue.retries q using results r
+    where q.id = r.delivery_id and q.lane_id = any (v_lanes) and q.attempt = r.attempt and r.outcome <> 'retry'
+    returning q.id, q.lane_id, q.tenant_id, q.seq, q.dispatched_on
+  ), postponed as (
+    update queue.retries q
+    set attempt = q.attempt + 1, due_at = private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0))
+    from results r
+    where q.id = r.delivery_id and q.lane_id = any (v_lanes) and q.attempt = r.attempt and r.outcome = 'retry'
+    returning q.id, q.lane_id, q.tenant_id, q.seq, q.dispatched_on
+  ), retried as (
+    insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at)
+    select f.id, f.lane_id, f.tenant_id, f.seq, f.dispatched_on, 2,
+      private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0))
+    from first_tries f join results r on r.delivery_id = f.id
+    where r.outcome = 'retry'
+  ), settled as (
+    select * from first_tries union all select * from ended union all select * from postponed
+  ), logged as (
+    insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id,
+      event_type, outcome, status, error, duration_ms, response, retry_at, started_at, settled_at)
+    select private.today(), s.id, r.attempt, s.tenant_id, l.endpoint_id, v.id, v.type, r.outcome, r.status,
+      left(r.error, 500), r.duration_ms, left(r.response, 4096),
+      case r.outcome when 'retry' then private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0)) end,
+      r.started_at, private.now()
+    from settled s
+    join results r on r.delivery_id = s.id
+    join queue.lanes l on l.id = s.lane_id
+    join public.events v on v.tenant_id = s.tenant_id and v.seq = s.seq and v.dispatched_on = s.dispatched_on
+  )
+  select array_agg(s.id), array_agg(s.lane_id) filter (where r.outcome = 'gone') into v_settled, v_gone
+  from settled s join results r on r.delivery_id = s.id;
+
+  if v_gone is not null then
+    update public.webhook_endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410 Gone'
+    from queue.lanes l
+    where l.id = any (v_gone) and e.id = l.endpoint_id and e.status <> 'disabled';
+  end if;
+
+  return jsonb_build_object(
+    'stale', false,
+    'settled', coalesce(cardinality(v_settled), 0),
+    'unknown', (
+      select coalesce(jsonb_agg(r -> 'delivery_id'), '[]') from jsonb_array_elements(p_results) r
+      where v_settled is null or not (r ->> 'delivery_id')::bigint = any (v_settled)
+    )
+  );
+end $$;
+
+CREATE FUNCTION worker.settle_jobs(p_results jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_unknown constant text := (
+    select string_agg(distinct coalesce(r ->> 'outcome', 'null'), ', ') from jsonb_array_elements(p_results) r
+    where r ->> 'outcome' is null or r ->> 'outcome' not in ('done', 'retry', 'snooze', 'bury', 'release')
+  );
+  v_settled uuid[];
+begin
+  if v_unknown is not null then
+    perform private.fail('PT400', 'job.outcome_unknown', format('Unknown outcome: %s.', v_unknown));
+  end if;
+
+  with results as (
+    select * from jsonb_to_recordset(p_results)
+      as r (job_id bigint, attempt_id uuid, outcome text, in_seconds numeric, error text)
+  ), finished as (
+    delete from queue.jobs j using results r
+    where j.attempt_id = r.attempt_id and r.outcome = 'done'
+    returning r.attempt_id
+  ), doomed as (
+    update queue.jobs j
+    set state = 'buried', attempt_id = null, worker = null, last_error = left(r.error, 4000)
+    from results r
+    where j.attempt_id = r.attempt_id
+      and (r.outcome = 'bury' or (r.outcome = 'retry' and j.attempt >= j.max_attempts))
+    returning r.attempt_id
+  ), returned as (
+    update queue.jobs j
+    set state = 'waiting', attempt_id = null, worker = null,
+        attempt = j.attempt - (r.outcome <> 'retry')::integer,
+        last_error = coalesce(left(r.error, 4000), j.last_error),
+        due_at = private.now() + make_interval(secs => coalesce(r.in_seconds, 0)),
+        -- One that asks for the same is waiting already: let go of the key rather than fail.
+        unique_key = case when exists (
+          select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
+        ) then null else j.unique_key end
+    from results r
+    where j.attempt_id = r.attempt_id
+      and (r.outcome in ('snooze', 'release') or (r.outcome = 'retry' and j.attempt < j.max_attempts))
+    returning r.attempt_id
+  )
+  select array_agg(s.attempt_id) into v_settled
+  from (
+    select f.attempt_id from finished f union all
+    select d.attempt_id from doomed d union all
+    select b.attempt_id from returned b
+  ) s;
+
+  return jsonb_build_object(
+    'settled', coalesce(cardinality(v_settled), 0),
+    'lost', (
+      select coalesce(jsonb_agg(r -> 'attempt_id'), '[]') from jsonb_array_elements(p_results) r
+      where v_settled is null or not (r ->> 'attempt_id')::uuid = any (v_settled)
+    )
+  );
+end $$;
+
+CREATE FUNCTION worker.stay_awake(p_seconds numeric) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update queue.worker_awake set until = private.now() + make_interval(secs => least(p_seconds, 60))
+  where one
+  returning jsonb_build_object('until', until)
+$$;
+
+CREATE FUNCTION worker.worker_status() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'schema_version', worker.schema_version(),
+    'now', private.now(),
+    'outbox', (
+      select jsonb_build_object('depth', count(*), 'oldest_seconds', extract(epoch from private.now() - min(o.occurred_at)))
+      from (select b.occurred_at from private.outbox b limit 10000) o
+    ),
+    'deliveries', (
+      select jsonb_build_object(
+        'pending', count(*),
+        'oldest_seconds', (
+          select extract(epoch from private.now() - v.occurred_at)
+          from (select * from queue.deliveries f order by f.id limit 1) f
+          join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on
+        )
+      )
+      from (select from queue.deliveries q limit 10000) d
+    ),
+    'retries', (
+      select jsonb_build_object('waiting', count(*), 'next_due_at', (select min(n.due_at) from queue.retries n))
+      from (select from queue.retries q limit 10000) r
+    ),
+    'jobs', (
+      select jsonb_build_object(
+        'ready', count(*) filter (where j.state = 'waiting' and j.due_at <= private.now()),
+        'running', count(*) filter (where j.state = 'running'),
+        'buried', count(*) filter (where j.state = 'buried')
+      )
+      from (select q.state, q.due_at from queue.jobs q limit 10000) j
+    ),
+    'lanes', (select jsonb_build_object('total', count(*), 'leased', count(l.lease_id)) from queue.lanes l),
+    'workers', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', l.worker, 'expires_at', l.expires_at,
+        'lanes', (select count(*) from queue.lanes n where n.lease_id = l.id)) order by l.worker), '[]')
+      from queue.leases l where l.expires_at > private.now()
+    ),
+    'partitions_ahead_days', (
+      select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
+      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+      where i.inhparent = 'public.events'::regclass
+    ),
+    'secrets', private.secrets_home(),
+    'oldest_xmin_seconds', (
+      select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
+      where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+    )
+  )
+$$;
+
+CREATE TABLE private.command_results (
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    command text NOT NULL,
+    key text NOT NULL,
+    request_hash bytea NOT NULL,
+    result jsonb,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT command_results_key_length CHECK (((length(key) >= 1) AND (length(key) <= 200)))
+);
+
+COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
+
+CREATE TABLE private.event_map (
+    entity text NOT NULL,
+    operation text NOT NULL,
+    rank integer DEFAULT 9 NOT NULL,
+    when_field text,
+    when_null boolean,
+    verb text NOT NULL,
+    webhooks boolean DEFAULT true NOT NULL
+);
+
+COMMENT ON TABLE private.event_map IS 'Which change becomes which event type: <entity>.<verb>';
+
+CREATE TABLE public.events (
+    dispatched_on date NOT NULL,
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    id text NOT NULL,
+    type text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    version bigint NOT NULL,
+    actor uuid,
+    command_id text,
+    occurred_at timestamp with time zone NOT NULL,
+    dispatched_at timestamp with time zone NOT NULL,
+    body text NOT NULL
+)
+PARTITION BY RANGE (dispatched_on);
+
+COMMENT ON TABLE public.events IS 'The log of every tenant, gapless by seq; body is what webhooks sign';
+
+CREATE TABLE private.log_epoch (
+    one boolean DEFAULT true NOT NULL,
+    epoch text DEFAULT encode(extensions.gen_random_bytes(6), 'hex'::text) NOT NULL,
+    CONSTRAINT log_epoch_one_row CHECK (one)
+);
+
+COMMENT ON TABLE private.log_epoch IS 'Changes when history does: clients that kept a cursor start again';
+
+CREATE TABLE private.outbox (
+    id bigint NOT NULL,
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    tenant_id uuid NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    operation text NOT NULL,
+    version bigint NOT NULL,
+    changed text[],
+    new_row jsonb,
+    old_row jsonb,
+    actor uuid,
+    command_id text,
+    occurred_at timestamp with time zone NOT NULL,
+    CONSTRAINT outbox_operation_known CHECK ((operation = ANY (ARRAY['INSERT'::text, 'UPDATE'::text, 'DELETE'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='20000');
+
+COMMENT ON TABLE private.outbox IS 'Committed changes that are not yet in the log';
+
+ALTER TABLE private.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.outbox_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE private.ring_budget (
+    one boolean DEFAULT true NOT NULL,
+    per_second numeric DEFAULT 20 NOT NULL,
+    tokens numeric DEFAULT 20 NOT NULL,
+    refilled_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT ring_budget_one_row CHECK (one),
+    CONSTRAINT ring_budget_positive CHECK ((per_second > (0)::numeric))
+);
+
+COMMENT ON TABLE private.ring_budget IS 'How many tenants dispatch may ring';
+
+CREATE TABLE private.role_permissions (
+    role text NOT NULL,
+    permission text NOT NULL
+);
+
+COMMENT ON TABLE private.role_permissions IS 'What each role may do';
+
+CREATE TABLE private.secrets (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL
+);
+
+COMMENT ON TABLE private.secrets IS 'Where secrets live when the project has no Vault';
+
+CREATE TABLE private.tenant_log (
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    unrung_since timestamp with time zone
+);
+
+COMMENT ON TABLE private.tenant_log IS 'The last seq of each tenant; unrung_since: news that no ring announced yet';
+
+CREATE TABLE public.webhook_attempts (
+    attempted_on date NOT NULL,
+    delivery_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    tenant_id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    event_id text NOT NULL,
+    event_type text NOT NULL,
+    outcome text NOT NULL,
+    status integer,
+    error text,
+    duration_ms numeric(12,1),
+    response text,
+    retry_at timestamp with time zone,
+    started_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone NOT NULL,
+    CONSTRAINT webhook_attempts_outcome_known CHECK ((outcome = ANY (ARRAY['delivered'::text, 'retry'::text, 'failed'::text, 'gone'::text])))
+)
+PARTITION BY RANGE (attempted_on);
+
+COMMENT ON TABLE public.webhook_attempts IS 'What was tried, one row an attempt; the outcome retry is not the end';
+
+CREATE TABLE private.webhook_secrets (
+    secret_id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    expires_at timestamp with time zone
+);
+
+COMMENT ON TABLE private.webhook_secrets IS 'Which secrets sign for an endpoint';
+
+CREATE TABLE public.locations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    code text NOT NULL,
+    name text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT locations_code_form CHECK ((code ~ '^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$'::text)),
+    CONSTRAINT locations_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT locations_name_length CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+COMMENT ON TABLE public.locations IS 'Where a tenant keeps stock';
+
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    role text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text])))
+);
+
+COMMENT ON TABLE public.memberships IS 'Who belongs to which tenant, in which role';
+
+CREATE TABLE public.product_images (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    source_url text NOT NULL,
+    "position" integer DEFAULT 1 NOT NULL,
+    alt_text text,
+    status text DEFAULT 'pending'::text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT product_images_alt_text_clean CHECK (private.is_clean(alt_text)),
+    CONSTRAINT product_images_alt_text_length CHECK ((length(alt_text) <= 1000)),
+    CONSTRAINT product_images_position_positive CHECK (("position" > 0)),
+    CONSTRAINT product_images_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'fetching'::text, 'processing'::text, 'ready'::text, 'failed'::text, 'quarantined'::text]))),
+    CONSTRAINT product_images_url_length CHECK (((length(source_url) >= 1) AND (length(source_url) <= 2048))),
+    CONSTRAINT product_images_url_scheme CHECK ((source_url ~* '^https?://'::text))
+);
+
+COMMENT ON TABLE public.product_images IS 'Pictures of products; source_url is where the original is';
+
+CREATE TABLE public.stock_levels (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    location_id uuid NOT NULL,
+    on_hand bigint DEFAULT 0 NOT NULL,
+    reserved bigint DEFAULT 0 NOT NULL,
+    safety bigint DEFAULT 0 NOT NULL,
+    reorder_point bigint,
+    backorder_limit bigint DEFAULT 0 NOT NULL,
+    shortfall bigint DEFAULT 0 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT stock_levels_backorder_limit_not_negative CHECK ((backorder_limit >= 0)),
+    CONSTRAINT stock_levels_on_hand_not_negative CHECK ((on_hand >= 0)),
+    CONSTRAINT stock_levels_promises_kept CHECK ((reserved <= ((on_hand + backorder_limit) + shortfall))),
+    CONSTRAINT stock_levels_reorder_point_not_negative CHECK ((reorder_point >= 0)),
+    CONSTRAINT stock_levels_reserved_not_negative CHECK ((reserved >= 0)),
+    CONSTRAINT stock_levels_safety_not_negative CHECK ((safety >= 0)),
+    CONSTRAINT stock_levels_shortfall_not_negative CHECK ((shortfall >= 0))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.stock_levels IS 'What a location has of a product; changed by commands only';
+
+CREATE TABLE public.stock_movements (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    level_id uuid NOT NULL,
+    level_version bigint NOT NULL,
+    kind text NOT NULL,
+    quantity bigint NOT NULL,
+    on_hand_after bigint NOT NULL,
+    reserved_after bigint NOT NULL,
+    reason text,
+    source text,
+    actor uuid,
+    command_id text,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT stock_movements_kind_known CHECK ((kind = ANY (ARRAY['receive'::text, 'adjust'::text]))),
+    CONSTRAINT stock_movements_not_nothing CHECK ((quantity <> 0)),
+    CONSTRAINT stock_movements_reason_length CHECK ((length(reason) <= 500)),
+    CONSTRAINT stock_movements_source_length CHECK ((length(source) <= 300))
+);
+
+COMMENT ON TABLE public.stock_movements IS 'The ledger: every change of a level, with the amounts after it';
+
+ALTER TABLE public.stock_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.stock_movements_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE queue.deliveries (
+    id bigint NOT NULL,
+    lane_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    dispatched_on date NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='20000', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='20000');
+
+COMMENT ON TABLE queue.deliveries IS 'First attempts that are owed';
+
+CREATE TABLE queue.lanes (
+    id bigint NOT NULL,
+    endpoint_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    lease_id bigint
+);
+
+COMMENT ON TABLE queue.lanes IS 'One queue per endpoint, and the lease that holds it';
+
+CREATE TABLE queue.retries (
+    id bigint NOT NULL,
+    lane_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    dispatched_on date NOT NULL,
+    attempt integer NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    CONSTRAINT retries_attempt_positive CHECK ((attempt > 0))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+
+COMMENT ON TABLE queue.retries IS 'Deliveries that failed and are due again; attempt is the next one''s number';
+
+CREATE VIEW public.webhook_deliveries WITH (security_invoker='true') AS
+ SELECT d.id AS delivery_id,
+    d.tenant_id,
+    l.endpoint_id,
+    'pending'::text AS status,
+    d.seq,
+    0 AS attempts,
+    NULL::integer AS last_status,
+    NULL::timestamp with time zone AS next_attempt_at,
+    NULL::timestamp with time zone AS finished_at
+   FROM (queue.deliveries d
+     JOIN queue.lanes l ON ((l.id = d.lane_id)))
+UNION ALL
+ SELECT r.id AS delivery_id,
+    r.tenant_id,
+    l.endpoint_id,
+    'retrying'::text AS status,
+    r.seq,
+    (r.attempt - 1) AS attempts,
+    NULL::integer AS last_status,
+    r.due_at AS next_attempt_at,
+    NULL::timestamp with time zone AS finished_at
+   FROM (queue.retries r
+     JOIN queue.lanes l ON ((l.id = r.lane_id)))
+UNION ALL
+ SELECT a.delivery_id,
+    a.tenant_id,
+    a.endpoint_id,
+        CASE a.outcome
+            WHEN 'delivered'::text THEN 'delivered'::text
+            ELSE 'failed'::text
+        END AS status,
+    NULL::bigint AS seq,
+    a.attempt AS attempts,
+    a.status AS last_status,
+    NULL::timestamp with time zone AS next_attempt_at,
+    a.settled_at AS finished_at
+   FROM public.webhook_attempts a
+  WHERE (a.outcome <> 'retry'::text);
+
+COMMENT ON VIEW public.webhook_deliveries IS 'Every delivery: pending, retrying, delivered or failed';
+
+CREATE TABLE public.webhook_endpoints (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    url text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    events text[] DEFAULT '{*}'::text[] NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    disabled_reason text,
+    timeout_seconds integer DEFAULT 15 NOT NULL,
+    max_concurrency integer DEFAULT 10 NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT webhook_endpoints_concurrency_range CHECK (((max_concurrency >= 1) AND (max_concurrency <= 100))),
+    CONSTRAINT webhook_endpoints_description_clean CHECK (private.is_clean(description)),
+    CONSTRAINT webhook_endpoints_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT webhook_endpoints_events_form CHECK ((array_to_string(events, ','::text, '!'::text) ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$'::text)),
+    CONSTRAINT webhook_endpoints_events_some CHECK (((cardinality(events) >= 1) AND (cardinality(events) <= 50))),
+    CONSTRAINT webhook_endpoints_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'disabled'::text]))),
+    CONSTRAINT webhook_endpoints_timeout_range CHECK (((timeout_seconds >= 1) AND (timeout_seconds <= 30))),
+    CONSTRAINT webhook_endpoints_url_length CHECK ((length(url) <= 2048)),
+    CONSTRAINT webhook_endpoints_url_scheme CHECK ((url ~ '^https?://[^[:space:][:cntrl:]]+$'::text))
+);
+
+COMMENT ON TABLE public.webhook_endpoints IS 'Where a tenant wants its events; made by create_webhook_endpoint';
+
+ALTER TABLE queue.deliveries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.deliveries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE queue.jobs (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    tenant_id uuid,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    due_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 10 NOT NULL,
+    attempt_id uuid,
+    worker text,
+    serial_key text,
+    unique_key text,
+    last_error text,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT jobs_kind_form CHECK ((kind ~ '^[a-z_]+(\.[a-z_]+)*$'::text)),
+    CONSTRAINT jobs_lease_when_running CHECK (((state = 'running'::text) = ((attempt_id IS NOT NULL) AND (worker IS NOT NULL)))),
+    CONSTRAINT jobs_payload_object CHECK ((jsonb_typeof(payload) = 'object'::text)),
+    CONSTRAINT jobs_some_attempts CHECK ((max_attempts > 0)),
+    CONSTRAINT jobs_state_known CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'buried'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
+
+COMMENT ON TABLE queue.jobs IS 'Work for the worker; due_at of a running job is when its lease ends';
+
+ALTER TABLE queue.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.jobs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE queue.lanes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.lanes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE queue.leases (
+    id bigint NOT NULL,
+    worker text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL
+);
+
+COMMENT ON TABLE queue.leases IS 'Workers that hold lanes; the id is the fencing token';
+
+ALTER TABLE queue.leases ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queue.leases_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE queue.worker_awake (
+    one boolean DEFAULT true NOT NULL,
+    until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT worker_awake_one_row CHECK (one)
+);
+
+COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the worker';
+
+ALTER TABLE ONLY private.command_results
+    ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
+
+ALTER TABLE ONLY private.event_map
+    ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
+
+ALTER TABLE ONLY private.log_epoch
+    ADD CONSTRAINT log_epoch_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY private.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (xid, id);
+
+ALTER TABLE ONLY private.ring_budget
+    ADD CONSTRAINT ring_budget_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY private.role_permissions
+    ADD CONSTRAINT role_permissions_pkey PRIMARY KEY (role, permission);
+
+ALTER TABLE ONLY private.secrets
+    ADD CONSTRAINT secrets_name_unique UNIQUE (name);
+
+ALTER TABLE ONLY private.secrets
+    ADD CONSTRAINT secrets_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY private.tenant_log
+    ADD CONSTRAINT tenant_log_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY private.webhook_secrets
+    ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
+
+ALTER TABLE ONLY public.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
+
+ALTER TABLE ONLY public.locations
+    ADD CONSTRAINT locations_code_unique UNIQUE (tenant_id, code);
+
+ALTER TABLE ONLY public.locations
+    ADD CONSTRAINT locations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.locations
+    ADD CONSTRAINT locations_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_one_role UNIQUE (tenant_id, principal_id);
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.product_images
+    ADD CONSTRAINT product_images_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.products
+    ADD CONSTRAINT products_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.products
+    ADD CONSTRAINT products_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.stock_levels
+    ADD CONSTRAINT stock_levels_one_per_place UNIQUE (product_id, location_id);
+
+ALTER TABLE ONLY public.stock_levels
+    ADD CONSTRAINT stock_levels_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.stock_movements
+    ADD CONSTRAINT stock_movements_one_per_version UNIQUE (level_id, level_version);
+
+ALTER TABLE ONLY public.stock_movements
+    ADD CONSTRAINT stock_movements_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.tenants
+    ADD CONSTRAINT tenants_slug_unique UNIQUE (slug);
+
+ALTER TABLE ONLY public.webhook_attempts
+    ADD CONSTRAINT webhook_attempts_pkey PRIMARY KEY (delivery_id, attempt, attempted_on);
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY queue.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.lanes
+    ADD CONSTRAINT lanes_one_per_endpoint UNIQUE (endpoint_id);
+
+ALTER TABLE ONLY queue.lanes
+    ADD CONSTRAINT lanes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.leases
+    ADD CONSTRAINT leases_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.retries
+    ADD CONSTRAINT retries_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.worker_awake
+    ADD CONSTRAINT worker_awake_pkey PRIMARY KEY (one);
+
+CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
+
+CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
+
+CREATE INDEX webhook_secrets_by_endpoint ON private.webhook_secrets USING btree (endpoint_id, created_at DESC);
+
+CREATE INDEX memberships_by_principal ON public.memberships USING btree (principal_id, role, tenant_id);
+
+CREATE INDEX product_images_by_product ON public.product_images USING btree (tenant_id, product_id, "position");
+
+CREATE INDEX products_by_parent ON public.products USING btree (tenant_id, parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE UNIQUE INDEX products_sku_living ON public.products USING btree (tenant_id, sku) WHERE (deleted_at IS NULL);
+
+CREATE INDEX stock_levels_by_location ON public.stock_levels USING btree (tenant_id, location_id);
+
+CREATE INDEX stock_levels_by_tenant ON public.stock_levels USING btree (tenant_id, product_id);
+
+CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
+
+CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING btree (tenant_id, source) WHERE (source IS NOT NULL);
+
+CREATE INDEX webhook_attempts_by_endpoint ON ONLY public.webhook_attempts USING btree (endpoint_id, started_at DESC);
+
+CREATE INDEX webhook_attempts_by_tenant ON ONLY public.webhook_attempts USING btree (tenant_id, started_at DESC);
+
+CREATE INDEX deliveries_by_lane ON queue.deliveries USING btree (lane_id, id);
+
+CREATE UNIQUE INDEX jobs_attempt ON queue.jobs USING btree (attempt_id) WHERE (attempt_id IS NOT NULL);
+
+CREATE INDEX jobs_due ON queue.jobs USING btree (due_at, id) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+
+CREATE UNIQUE INDEX jobs_serial_running ON queue.jobs USING btree (serial_key) WHERE ((state = 'running'::text) AND (serial_key IS NOT NULL));
+
+CREATE UNIQUE INDEX jobs_unique_waiting ON queue.jobs USING btree (unique_key) WHERE ((state = 'waiting'::text) AND (unique_key IS NOT NULL));
+
+CREATE INDEX lanes_by_lease ON queue.lanes USING btree (lease_id);
+
+CREATE INDEX retries_by_lane ON queue.retries USING btree (lane_id, due_at);
+
+CREATE INDEX retries_due ON queue.retries USING btree (due_at, id);
+
+CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_webhook_secret();
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.stock_movements FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_ledger_change();
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.locations REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.product_images REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product_image');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.products REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.stock_levels REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.tenants REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.locations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.product_images REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product_image');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.stock_levels REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.tenants REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.locations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.memberships REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.product_images REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product_image');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.stock_levels REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+
+CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
+
+CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.locations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.memberships FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.product_images FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.products FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.stock_levels FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.tenants FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.webhook_endpoints FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.locations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.product_images FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+ALTER TABLE ONLY private.webhook_secrets
+    ADD CONSTRAINT webhook_secrets_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.locations
+    ADD CONSTRAINT locations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.memberships
+    ADD CONSTRAINT memberships_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.product_images
+    ADD CONSTRAINT product_images_product FOREIGN KEY (tenant_id, product_id) REFERENCES public.products(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.products
+    ADD CONSTRAINT products_parent FOREIGN KEY (tenant_id, parent_id) REFERENCES public.products(tenant_id, id);
+
+ALTER TABLE ONLY public.products
+    ADD CONSTRAINT products_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.stock_levels
+    ADD CONSTRAINT stock_levels_location FOREIGN KEY (tenant_id, location_id) REFERENCES public.locations(tenant_id, id);
+
+ALTER TABLE ONLY public.stock_levels
+    ADD CONSTRAINT stock_levels_product FOREIGN KEY (tenant_id, product_id) REFERENCES public.products(tenant_id, id);
+
+ALTER TABLE ONLY public.stock_movements
+    ADD CONSTRAINT stock_movements_level_id_fkey FOREIGN KEY (level_id) REFERENCES public.stock_levels(id);
+
+ALTER TABLE ONLY public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY queue.lanes
+    ADD CONSTRAINT lanes_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY queue.lanes
+    ADD CONSTRAINT lanes_lease_id_fkey FOREIGN KEY (lease_id) REFERENCES queue.leases(id) ON DELETE SET NULL;
+
+ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.log_epoch ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.outbox ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.ring_budget ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.role_permissions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[])));
+
+ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.locations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "managers add locations to their tenant" ON public.locations FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers add pictures to their tenant" ON public.product_images FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers add products to their tenant" ON public.products FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers change their tenant's endpoints" ON public.webhook_endpoints FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers change their tenant's locations" ON public.locations FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers change their tenant's pictures" ON public.product_images FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers change their tenant's products" ON public.products FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's endpoints" ON public.webhook_endpoints FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's locations" ON public.locations FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's pictures" ON public.product_images FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's products" ON public.products FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see their tenant's endpoints" ON public.webhook_endpoints FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see what was sent to their endpoints" ON public.webhook_attempts FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant" ON public.tenants FOR SELECT TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's locations" ON public.locations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's movements" ON public.stock_movements FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's pictures" ON public.product_images FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's products" ON public.products FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's stock" ON public.stock_levels FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see themselves, managers see everyone" ON public.memberships FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[]))));
+
+ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.memberships AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.product_images AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.products AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.stock_levels AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.webhook_attempts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.webhook_endpoints AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "owners change their tenant" ON public.tenants FOR UPDATE TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[])));
+
+ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.products ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_attempts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_endpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.jobs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.lanes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.leases ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "managers see their tenant's lanes" ON queue.lanes FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see what their endpoints are owed" ON queue.deliveries FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see what their endpoints will be sent again" ON queue.retries FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+ALTER TABLE queue.retries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.worker_awake ENABLE ROW LEVEL SECURITY;
+
+GRANT USAGE ON SCHEMA private TO authenticated;
+GRANT USAGE ON SCHEMA private TO service_role;
+
+GRANT USAGE ON SCHEMA public TO postgres;
+GRANT USAGE ON SCHEMA public TO anon;
+GRANT USAGE ON SCHEMA public TO authenticated;
+GRANT USAGE ON SCHEMA public TO service_role;
+
+GRANT USAGE ON SCHEMA queue TO authenticated;
+GRANT USAGE ON SCHEMA queue TO service_role;
+
+GRANT USAGE ON SCHEMA worker TO service_role;
+
+REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.minor_units(p_currency text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO authenticated;
+GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.now() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.now() TO authenticated;
+GRANT ALL ON FUNCTION private.now() TO service_role;
+
+GRANT SELECT ON TABLE public.tenants TO authenticated;
+GRANT SELECT ON TABLE public.tenants TO service_role;
+
+GRANT UPDATE(name) ON TABLE public.tenants TO authenticated;
+
+GRANT UPDATE(currency) ON TABLE public.tenants TO authenticated;
+
+GRANT UPDATE(version) ON TABLE public.tenants TO authenticated;
+
+REVOKE ALL ON FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
+
+REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
+GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO authenticated;
+GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.my_tenants() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_tenants() TO authenticated;
+GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
+
+REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
+
+REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
+GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.ring(p_lane text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.ring_tenants() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.secrets_home() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.set_images(p_product public.products, p_images jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.stamp_version() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) TO authenticated;
+GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.tenants_with(p_permission text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
+GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
+GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
+
+REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
+GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
+GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.dispatch_outbox(p_limit integer, p_mark xid8, p_worker text) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.dispatch_outbox(p_limit integer, p_mark xid8, p_worker text) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.drop_partitions(p_keep_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.drop_partitions(p_keep_days integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[]) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.schema_version() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.schema_version() TO service_role;
+
+REVOKE ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.settle_jobs(p_results jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.settle_jobs(p_results jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.stay_awake(p_seconds numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.worker_status() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
+
+GRANT SELECT ON TABLE public.webhook_attempts TO authenticated;
+GRANT SELECT ON TABLE public.webhook_attempts TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO service_role;
+
+GRANT SELECT ON TABLE public.memberships TO authenticated;
+GRANT SELECT ON TABLE public.memberships TO service_role;
+
+GRANT SELECT,DELETE ON TABLE public.product_images TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.product_images TO service_role;
+
+GRANT INSERT(id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(tenant_id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(product_id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(source_url),UPDATE(source_url) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT("position"),UPDATE("position") ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(alt_text),UPDATE(alt_text) ON TABLE public.product_images TO authenticated;
+
+GRANT UPDATE(version) ON TABLE public.product_images TO authenticated;
+
+GRANT SELECT ON TABLE public.stock_levels TO authenticated;
+GRANT SELECT ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(safety) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(safety) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(version) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
+
+GRANT SELECT ON TABLE public.stock_movements TO authenticated;
+GRANT SELECT ON TABLE public.stock_movements TO service_role;
+
+GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO anon;
+GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO authenticated;
+GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO service_role;
+
+GRANT SELECT ON TABLE queue.deliveries TO authenticated;
+GRANT SELECT ON TABLE queue.deliveries TO service_role;
+
+GRANT SELECT(id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(id) ON TABLE queue.lanes TO service_role;
+
+GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO service_role;
+
+GRANT SELECT(tenant_id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
+
+GRANT SELECT ON TABLE queue.retries TO authenticated;
+GRANT SELECT ON TABLE queue.retries TO service_role;
+
+GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
+GRANT SELECT ON TABLE public.webhook_deliveries TO service_role;
+
+GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON SEQUENCES TO postgres;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON SEQUENCES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON SEQUENCES TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON SEQUENCES TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON FUNCTIONS TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON FUNCTIONS TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON FUNCTIONS TO postgres;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON FUNCTIONS TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON FUNCTIONS TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON TABLES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON TABLES TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON TABLES TO service_role;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO postgres;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO authenticated;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO service_role;
+

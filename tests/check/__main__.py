@@ -1,0 +1,54 @@
+"""`make check`: every step is run, then the failures are shown; exit 1 if there were any.
+
+`python -m tests.check --update` rewrites the snapshots of the schema and of the privileges instead of comparing them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from tests.check.database import check_database
+from tests.check.programs import run_program
+from tests.stack.paths import ROOT
+
+BIN = str(ROOT / ".venv" / "bin")
+PROGRAMS = {
+    "format": [f"{BIN}/ruff", "format", "--check", "."],
+    "lint": [f"{BIN}/ruff", "check", "."],
+    "types": [f"{BIN}/mypy"],
+    "imports": [f"{BIN}/lint-imports"],
+    "typescript format": [f"{BIN}/deno", "fmt", "--check", "functions"],
+    "typescript lint": [f"{BIN}/deno", "lint", "functions"],
+    "typescript types": [f"{BIN}/deno", "check", "--config", "functions/deno.json", "functions"],
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.check", description=__doc__)
+    parser.add_argument("--update", action="store_true", help="rewrite the snapshots")
+    update = parser.parse_args().update
+
+    steps: dict[str, Callable[[], str | None]] = {
+        name: lambda command=command: run_program(command)  # type: ignore[misc]  # a default binds the loop's value
+        for name, command in PROGRAMS.items()
+    }
+    steps["database"] = lambda: check_database(update=update)
+    failures = {name: problem for name, step in steps.items() if (problem := _timed(name, step)) is not None}
+    for name, problem in failures.items():
+        print(f"\n── {name} ──\n{problem}")
+    print(f"\ncheck: {len(steps) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+def _timed(name: str, step: Callable[[], str | None]) -> str | None:
+    started = time.monotonic()
+    problem = step()
+    print(f"{'ok  ' if problem is None else 'FAIL'} {name} ({time.monotonic() - started:.1f} s)", flush=True)
+    return problem
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""The database side: the Supabase CLI pushes the migrations to a bare platform database; then its advisors, the rules
+of privileges.py, and the snapshots of schema and privileges are compared with the repository's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tests.check.privileges import broken_rules, list_privileges
+from tests.check.programs import run_program
+from tests.stack.guard import Guard
+from tests.stack.paths import NODE_MODULES, SUPABASE, temp_base
+from tests.stack.ports import PortLeases
+from tests.stack.postgres import PASSWORD, SUPERUSER, Postgres, create_cluster, environment, executable
+from tests.stack.project import read_project
+from tests.stack.template import bootstrap
+
+CLI = str(NODE_MODULES / "@supabase" / "cli-linux-x64" / "bin" / "supabase")
+SCHEMA_SNAPSHOT = SUPABASE / "schema.snapshot.sql"
+PRIVILEGES_SNAPSHOT = SUPABASE / "privileges.snapshot.txt"
+
+
+def check_database(*, update: bool) -> str | None:
+    """None if everything holds, else what does not. With `update` the snapshots are written, not compared."""
+    with bare_database() as url:
+        if problem := push(url):
+            return f"supabase db push failed:\n{problem}"
+        problems = [problem for problem in (advisors(url), _rules(url)) if problem]
+        for path, text in ((SCHEMA_SNAPSHOT, dump_schema(url)), (PRIVILEGES_SNAPSHOT, _privileges(url))):
+            if update:
+                path.write_text(text)
+            elif problem := _difference(path, text):
+                problems.append(problem)
+    return "\n\n".join(problems) or None
+
+
+@contextlib.contextmanager
+def bare_database() -> Iterator[str]:
+    """A server that holds what the hosted platform supplies and nothing of ours; the URL of its role `postgres`."""
+    guard, ports = Guard(), PortLeases()
+    run = Path(tempfile.mkdtemp(prefix="pms-check-", dir=temp_base()))
+    run.chmod(0o711)
+    guard.remove_at_end(str(run))
+    try:
+        create_cluster(run / "data")
+        server = Postgres(run / "data", port=ports.take(), log=run / "postgres.log", guard=guard)
+        server.start()
+        project = read_project()
+        bootstrap(server.url(SUPERUSER), project, vault=True)
+        # The advisors look at the schemas that the database's own setting names.
+        with psycopg.connect(server.url(SUPERUSER), autocommit=True) as connection:
+            schemas = sql.Literal(",".join(project.schemas))
+            connection.execute(sql.SQL("alter database postgres set pgrst.db_schemas = {}").format(schemas))
+        yield server.url()
+        server.stop("immediate")
+    finally:
+        guard.close()
+
+
+def push(url: str) -> str | None:
+    """`supabase db push`, as a user of a hosted project runs it."""
+    return run_program([CLI, "db", "push", f"--remote={url}", "--yes"])
+
+
+def advisors(url: str) -> str | None:
+    """Supabase's advisors: any ERROR or WARN is a failure."""
+    if problem := run_program([CLI, "db", "advisors", f"--remote={url}", "--level", "warn", "--fail-on", "warn"]):
+        return f"supabase db advisors:\n{problem}"
+    return None
+
+
+def _rules(url: str) -> str | None:
+    with psycopg.connect(url) as connection:
+        broken = broken_rules(connection)
+    return "privileges:\n" + "\n".join(f"  {rule}" for rule in broken) if broken else None
+
+
+def _privileges(url: str) -> str:
+    with psycopg.connect(url) as connection:
+        return "\n".join(list_privileges(connection)) + "\n"
+
+
+def dump_schema(url: str) -> str:
+    """`pg_dump` of our schemas, less what differs from day to day and from build to build."""
+    command = [executable("pg_dump"), "--schema-only", "--no-owner", f"--dbname={url}"]
+    command += [f"--schema={name}" for name in ("public", "worker", "queue", "private")]
+    command += ["--exclude-table=private.events_2*", "--exclude-table=private.webhook_attempts_2*"]
+    done = subprocess.run(
+        command,
+        env={**environment(), "PGPASSWORD": PASSWORD},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    text = re.sub(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n", "", done.stdout, flags=re.M)
+    return re.sub(r"\n{3,}", "\n\n", text).lstrip()
+
+
+def _difference(path: Path, text: str) -> str | None:
+    stored = path.read_text() if path.exists() else ""
+    lines = list(difflib.unified_diff(stored.splitlines(), text.splitlines(), path.name, "the database", lineterm=""))
+    if not lines:
+        return None
+    return "\n".join([*lines[:60], f"If this is meant: python -m tests.check --update ({len(lines)} lines differ)"])
