@@ -1,0 +1,31 @@
+"""What one attempt came to, and whose fault it was if it failed. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+Trouble = Literal["timeout", "connect", "tls", "protocol", "blocked", "no_such_host", "resolver", "local"]
+"""Why there is no status. `resolver` and `local` are our own faults, all others the endpoint's."""
+
+OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "local"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one attempt came to: a `status`, or `trouble` with its `detail`.
+
+    `head`: up to 1 KiB of the body as text, as it came (compressed bodies are not expanded).
+    """
+
+    duration: timedelta
+    status: int | None = None
+    head: str | None = None
+    retry_after: timedelta | None = None
+    trouble: Trouble | None = None
+    detail: str | None = None
+
+    @property
+    def ours(self) -> bool:
+        return self.trouble in OURS

@@ -1,0 +1,318 @@
+"""What this worker holds in memory: which lanes, which deliveries, and how far each lane was read.
+
+Pure: no I/O and no clock. The invariant by which nothing is lost: *every delivery of a live lane up to the
+tail mark, and of any other lane up to its own cursor, is in hand or settled.* A lane is live while it takes
+from the tail, which is read for all lanes together; it is behind when its queue in memory was full, or when
+it was just taken or resumed. A lane that is behind is read on its own from its cursor, and is live again once
+such a read was complete. Reads must not overlap each other; everything else may happen at any time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from worker.gateway.lanes import Delivery, Lane, Lease, Page
+from worker.webhooks.breaker import Breaker
+
+LANE_QUEUE: Final = 500
+LANE_RETRIES: Final = 100
+TOTAL_QUEUE: Final = 20_000
+TOTAL_CHARS: Final = 64 * 1024 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class HeldLane:
+    """One lane in memory. A new object stands for every time that the lane is taken."""
+
+    lane: Lane
+    breaker: Breaker = field(default_factory=Breaker)
+    queue: deque[Delivery] = field(default_factory=deque)
+    retries: deque[Delivery] = field(default_factory=deque)
+    in_hand: dict[int, bool] = field(default_factory=dict)
+    """Ids that are queued, under way or not settled yet; True for a retry."""
+    in_flight: int = 0
+    cursor: int = 0
+    live: bool = False
+    reread: int = 0
+    """Grows whenever the cursor is set back, so that a read begun before does not count."""
+
+    @property
+    def lane_id(self) -> int:
+        return self.lane.lane_id
+
+    @property
+    def queued(self) -> int:
+        return len(self.queue) + len(self.retries)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing under way and nothing to be settled: it can be given back without a duplicate."""
+        return self.in_flight == 0 and len(self.in_hand) == self.queued
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """A read that is due: these lanes, all from the same cursor. `marks`: their `reread` counts by then."""
+
+    after: int
+    marks: Mapping[HeldLane, int]
+
+    @property
+    def lane_ids(self) -> list[int]:
+        return [held.lane_id for held in self.marks]
+
+
+class Book:
+    """All lanes of one lease. `tail`: the mark up to which the live lanes were read."""
+
+    def __init__(
+        self, *, lane_queue: int = LANE_QUEUE, total_queue: int = TOTAL_QUEUE, total_chars: int = TOTAL_CHARS
+    ) -> None:
+        self.token: int | None = None
+        self.tail = 0
+        self.lanes: dict[int, HeldLane] = {}
+        self.queued = 0
+        self.busy: set[int] = set()
+        """Retries in hand, which the next tail read must leave out."""
+        self._chars = 0
+        self._behind: set[HeldLane] = set()
+        self._stocked: set[HeldLane] = set()
+        self._lane_queue, self._total_queue, self._total_chars = lane_queue, total_queue, total_chars
+        self._reading = False
+        self._gone_while_reading: set[int] = set()
+
+    # -- lanes --------------------------------------------------------------------------------------------
+
+    def adopt(self, lease: Lease) -> None:
+        """Takes over what the lease call told.
+
+        Another token than before means that the former lease was lost: everything under it is forgotten.
+        """
+        if lease.token != self.token:
+            self.forget()
+            self.token = lease.token
+        told = {lane.lane_id: lane for lane in lease.lanes}
+        for lane_id in self.lanes.keys() - told.keys():
+            self.drop(lane_id)
+        for lane_id, lane in told.items():
+            held = self.lanes.get(lane_id)
+            if held is None:
+                held = self.lanes[lane_id] = HeldLane(lane)
+                self._behind.add(held)
+            elif lane.paused and not held.lane.paused:
+                self.pause(held)
+            held.lane = lane
+
+    def pause(self, held: HeldLane) -> None:
+        """Sends nothing more of this lane until a lease call says that it is active."""
+        self._empty(held)
+        held.lane = replace(held.lane, paused=True)
+
+    def forget(self) -> None:
+        """Drops all lanes: their deliveries will be read again, under whatever lease holds them."""
+        for lane_id in list(self.lanes):
+            self.drop(lane_id)
+        self.tail = 0
+
+    def drop(self, lane_id: int) -> None:
+        held = self.lanes.pop(lane_id, None)
+        if held is not None:
+            self._empty(held)
+            self._behind.discard(held)
+            self.busy.difference_update(held.in_hand)
+
+    def holds(self, held: HeldLane) -> bool:
+        """Whether `held` is still the one that stands for its lane."""
+        return self.lanes.get(held.lane_id) is held
+
+    def reread_all(self) -> None:
+        """Sets every live lane back to the start, so that whatever a mark may have skipped is found."""
+        for held in self.lanes.values():
+            if held.live:
+                self._fall_behind(held, 0)
+
+    @property
+    def any_live(self) -> bool:
+        return len(self._behind) < len(self.lanes)
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def begin_read(self) -> None:
+        """To be called before each read: what is settled from here on may still be in its answer."""
+        if self._reading:
+            raise RuntimeError("reads of one book must not overlap")
+        self._reading = True
+        self._gone_while_reading.clear()
+
+    def end_read(self) -> None:
+        self._reading = False
+
+    def closed_lane_ids(self) -> list[int]:
+        """Lanes that take no retries now: parked ones with a probe at hand, and those with enough of them."""
+        return [held.lane_id for held in self._stocked if not self._takes_retries(held)]
+
+    def take_tail(self, page: Page, *, firsts: bool = True) -> list[HeldLane]:
+        """Takes in a tail read, for retries alone if not `firsts`; answers the lanes that got something."""
+        got: dict[HeldLane, None] = {}
+        for delivery in page.deliveries:
+            held = self.lanes.get(delivery.lane_id)
+            if held is None or held.lane.paused or self._known(held, delivery):
+                continue
+            if delivery.retry:
+                if self._takes_retries(held):
+                    self._keep(held, delivery, held.retries)
+                    got[held] = None
+            elif held.live:
+                if self._make_room(held):
+                    self._keep(held, delivery, held.queue)
+                    got[held] = None
+                else:
+                    self._fall_behind(held, delivery.delivery_id - 1)
+        if firsts:
+            self.tail = max(self.tail, page.after)
+        return list(got)
+
+    def wants_backlog(self, held: HeldLane) -> bool:
+        """Whether it is behind and has room for half a queue."""
+        if held.live or held.lane.paused or self._full():
+            return False
+        # a parked lane needs no more than its next probe
+        return len(held.queue) <= (0 if held.breaker.parked else self._lane_queue // 2)
+
+    def backlog(self) -> Backlog | None:
+        """The next read of lanes that are behind and have room, lowest cursor first; None: there is none."""
+        waiting = [held for held in self._behind if self.wants_backlog(held)]
+        if not waiting:
+            return None
+        after = min(held.cursor for held in waiting)
+        return Backlog(after, {held: held.reread for held in waiting if held.cursor == after})
+
+    def take_backlog(self, read: Backlog, page: Page) -> list[HeldLane]:
+        """Takes in the answer to `read`; answers the lanes that got something."""
+        still = {
+            held: None
+            for held, mark in read.marks.items()
+            if self.holds(held) and held.reread == mark and not held.lane.paused
+        }
+        got: dict[HeldLane, None] = {}
+        for delivery in page.deliveries:
+            held = self.lanes.get(delivery.lane_id)
+            if held is None or held not in still or self._known(held, delivery):
+                continue
+            if self._make_room(held):
+                self._keep(held, delivery, held.queue)
+                got[held] = None
+            else:
+                held.cursor = delivery.delivery_id - 1
+                del still[held]
+        if not page.more and not self.any_live:
+            # nobody depends on the tail yet, so it may start where this read ended
+            self.tail = max(self.tail, page.after)
+        for held in still:
+            if held.reread == read.marks[held]:
+                held.cursor = page.after
+                if not page.more:
+                    held.live = True
+                    self._behind.discard(held)
+        return list(got)
+
+    # -- sending ------------------------------------------------------------------------------------------
+
+    def take(self, held: HeldLane) -> Delivery:
+        """The lane's next delivery, under way from now on. Raises `IndexError` when there is none."""
+        delivery = held.retries.popleft() if held.retries else held.queue.popleft()
+        self._count(held, delivery, -1)
+        held.in_flight += 1
+        return delivery
+
+    def put_back(self, held: HeldLane, delivery: Delivery) -> None:
+        """It was not sent, or must not count: it goes first again."""
+        held.in_flight -= 1
+        if not self.holds(held):
+            return
+        if held.lane.paused:
+            self._let_go(held, delivery.delivery_id)
+            self._fall_behind(held, 0)
+            return
+        (held.retries if delivery.retry else held.queue).appendleft(delivery)
+        self._count(held, delivery, +1)
+
+    def sent(self, held: HeldLane) -> None:
+        """It was sent; its id stays in hand until it is settled."""
+        held.in_flight -= 1
+
+    def settled(self, held: HeldLane, delivery_id: int) -> None:
+        """It was written back."""
+        if self.holds(held):
+            self._let_go(held, delivery_id)
+        if self._reading:
+            self._gone_while_reading.add(delivery_id)
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _known(self, held: HeldLane, delivery: Delivery) -> bool:
+        return delivery.delivery_id in held.in_hand or delivery.delivery_id in self._gone_while_reading
+
+    def _keep(self, held: HeldLane, delivery: Delivery, where: deque[Delivery]) -> None:
+        where.append(delivery)
+        held.in_hand[delivery.delivery_id] = delivery.retry
+        if delivery.retry:
+            self.busy.add(delivery.delivery_id)
+        self._count(held, delivery, +1)
+
+    def _let_go(self, held: HeldLane, delivery_id: int) -> None:
+        if held.in_hand.pop(delivery_id, False):
+            self.busy.discard(delivery_id)
+
+    def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
+        self.queued += sign
+        self._chars += sign * len(delivery.body)
+        if held.queued:
+            self._stocked.add(held)
+        else:
+            self._stocked.discard(held)
+
+    def _fall_behind(self, held: HeldLane, cursor: int) -> None:
+        held.live, held.cursor = False, cursor
+        held.reread += 1
+        if self.holds(held):
+            self._behind.add(held)
+
+    def _takes_retries(self, held: HeldLane) -> bool:
+        if held.lane.paused or (held.breaker.parked and held.queued):
+            return False
+        return len(held.retries) < LANE_RETRIES
+
+    def _full(self) -> bool:
+        return self.queued >= self._total_queue or self._chars >= self._total_chars
+
+    def _make_room(self, held: HeldLane) -> bool:
+        if len(held.queue) >= self._lane_queue:
+            return False
+        if not self._full():
+            return True
+        longest = max(self._stocked, key=lambda other: len(other.queue), default=held)
+        if longest is held or len(longest.queue) < 2:
+            return False
+        self._shorten(longest)
+        return True
+
+    def _shorten(self, held: HeldLane) -> None:
+        """Half of the longest queue makes room for the others: it is read again when its turn comes."""
+        for _ in range(len(held.queue) // 2):
+            delivery = held.queue.pop()
+            self._count(held, delivery, -1)
+            self._let_go(held, delivery.delivery_id)
+        # from the start, not from the first one taken out: what was put back does not stand in order
+        self._fall_behind(held, 0)
+
+    def _empty(self, held: HeldLane) -> None:
+        for queue in (held.queue, held.retries):
+            while queue:
+                delivery = queue.pop()
+                self._count(held, delivery, -1)
+                self._let_go(held, delivery.delivery_id)
+        self._fall_behind(held, 0)

@@ -1,0 +1,32 @@
+"""Puts the runner of the webhook lanes together from the settings."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from worker.config import Settings
+from worker.engine.clock import Clock
+from worker.engine.ports import Rpc
+from worker.gateway.lanes import RpcLanes
+from worker.wall import SystemResolver, Wall
+from worker.webhooks.attempt import Attempter
+from worker.webhooks.clients import PinnedClients
+from worker.webhooks.runner import WebhookRunner
+from worker.webhooks.sender import Sender
+
+
+def webhook_runner(
+    settings: Settings, rpc: Rpc, *, clock: Clock, registry: CollectorRegistry | None = None
+) -> WebhookRunner:
+    """The runner as it runs in production; `registry` takes its histograms."""
+    wall = Wall(SystemResolver(), allow=settings.worker_allow_private_hosts)
+    sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
+    return WebhookRunner(
+        RpcLanes(rpc, worker=settings.worker_name, clock=clock),
+        Attempter(sender, clock=clock),
+        clock=clock,
+        poll=settings.poll,
+        lease=settings.lease,
+        slots=settings.worker_send_concurrency,
+        registry=registry,
+    )

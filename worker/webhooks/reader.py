@@ -1,0 +1,133 @@
+"""Reads what the lanes are owed into the book: the tail of all lanes, and the backlog of those behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Final
+
+from worker.engine.clock import Clock
+from worker.engine.retry import Backoff
+from worker.engine.wake import Ear
+from worker.errors import GatewayError
+from worker.gateway.lanes import LaneStore
+from worker.log import Logger, get_logger
+from worker.webhooks.book import Book, HeldLane
+
+READ_FAILED: Final = "lanes.read_failed"
+TAIL_LIMIT: Final = 500
+BACKLOG_LIMIT: Final = 250
+REREAD_EVERY: Final = timedelta(seconds=30)
+SOONEST: Final = timedelta(milliseconds=20)
+AT_ONCE: Final = timedelta(0)
+# beyond every id: a read from here brings retries alone
+NO_FIRST_ATTEMPTS: Final = 2**62
+
+
+class Reader:
+    """One read at a time, as the book demands. `got` hears which lanes have something new, `lost` that the
+    lease is gone."""
+
+    def __init__(
+        self,
+        store: LaneStore,
+        book: Book,
+        *,
+        clock: Clock,
+        poll: timedelta,
+        got: Callable[[Iterable[HeldLane]], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._store, self._book, self._clock, self._poll = store, book, clock, poll
+        self._got, self._lost = got, lost
+        self._ear = Ear(clock)
+        self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
+        self._retries_at = self._reread_at = float("-inf")
+        self._log: Logger = get_logger("worker.webhooks")
+
+    def wake(self) -> None:
+        """There may be something new, or room for more."""
+        self._ear.ring()
+
+    async def run(self) -> None:
+        while True:
+            await self._ear.wait(await self._look())
+
+    async def _look(self) -> timedelta:
+        """One round; answers how long to wait for a ring before the next."""
+        if self._book.token is None:
+            return self._poll
+        try:
+            self._reread_now_and_then()
+            # at the start everything is behind, and the end of the backlog tells where the tail begins
+            pauses = [await self._read_backlog()] if self._book.tail == 0 else []
+            pauses.append(await self._read_tail())
+            pauses.append(await self._read_backlog())
+        except GatewayError as error:
+            self._log.warning(READ_FAILED, error=str(error))
+            return self._backoff.next()
+        self._backoff.reset()
+        return min(pauses)
+
+    def _reread_now_and_then(self) -> None:
+        # An endpoint that is paused and resumed between two looks at it is skipped by the tail, unseen by us.
+        now = self._clock.monotonic()
+        if now >= self._reread_at + REREAD_EVERY.total_seconds():
+            self._reread_at = now
+            self._book.reread_all()
+
+    async def _read_tail(self) -> timedelta:
+        book, token = self._book, self._book.token
+        if token is None:
+            return self._poll
+        live, now = book.any_live, self._clock.monotonic()
+        if not live and now < self._retries_at:
+            return self._poll
+        self._retries_at = now + self._poll.total_seconds()
+        book.begin_read()
+        try:
+            page = await self._store.read_tail(
+                token,
+                after=book.tail if live else NO_FIRST_ATTEMPTS,
+                limit=TAIL_LIMIT,
+                busy=tuple(book.busy),
+                closed=book.closed_lane_ids(),
+            )
+            if page.stale:
+                self._lost_if(token)
+            elif book.token == token:
+                self._got(book.take_tail(page, firsts=live))
+        finally:
+            book.end_read()
+        if page.more:
+            return AT_ONCE
+        if page.next_retry_at is None:
+            return self._poll
+        # the two clocks may differ, so the next retry makes us look sooner, never later and never in a spin
+        return min(self._poll, max(page.next_retry_at - self._clock.now(), SOONEST))
+
+    async def _read_backlog(self) -> timedelta:
+        book, token = self._book, self._book.token
+        read = book.backlog()
+        if read is None or token is None:
+            return self._poll
+        book.begin_read()
+        try:
+            page = await self._store.read_backlog(
+                token,
+                lanes=read.lane_ids,
+                after=read.after,
+                through=book.tail or None,
+                limit=BACKLOG_LIMIT,
+            )
+            if page.stale:
+                self._lost_if(token)
+            elif book.token == token:
+                self._got(book.take_backlog(read, page))
+        finally:
+            book.end_read()
+        return AT_ONCE if book.backlog() is not None else self._poll
+
+    def _lost_if(self, token: int) -> None:
+        if self._book.token == token:
+            self._lost()

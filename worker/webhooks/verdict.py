@@ -1,0 +1,67 @@
+"""What an answer means for its delivery and its lane. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Final
+
+from worker.gateway.lanes import Outcome
+from worker.webhooks.answer import Answer
+from worker.webhooks.schedule import WHOLE_SCHEDULE, next_delay
+
+# the only answers that speak for the whole endpoint, not for this message alone
+_HOLDS_THE_LANE: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Write it back. `error` is None for a delivery that was taken."""
+
+    outcome: Outcome
+    error: str | None = None
+    retry_in: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Charge nothing and keep the delivery where it was. `ours`: the fault is not the endpoint's."""
+
+    ours: bool
+
+
+def judge(answer: Answer, *, attempt: int, age: timedelta, probe: bool, dice: float) -> Settle | Keep:
+    """What becomes of a delivery on its `attempt` (from 1), `age` after its event.
+
+    Our own faults are not charged. Nor is a failed `probe` of a parked lane, for the queue of an endpoint
+    that is down must not burn its attempts; only a message older than the whole schedule ends there.
+    """
+    if answer.ours:
+        return Keep(ours=True)
+    status = answer.status
+    if status is not None and 200 <= status < 300:
+        return Settle("delivered")
+    error = describe(answer)
+    if status == HTTPStatus.GONE:
+        return Settle("gone", error)
+    if probe and age < WHOLE_SCHEDULE:
+        return Keep(ours=False)
+    delay = None if probe else next_delay(attempt, dice=dice, retry_after=answer.retry_after)
+    if delay is None:
+        return Settle("failed", error)
+    return Settle("retry", error, delay)
+
+
+def lane_hold(answer: Answer) -> timedelta | None:
+    """How long the endpoint asked us to stay away altogether."""
+    return answer.retry_after if answer.status in _HOLDS_THE_LANE else None
+
+
+def describe(answer: Answer) -> str:
+    """The failure in a line, as the tenant sees it in the attempts."""
+    if answer.status is None:
+        return f"{answer.trouble}: {answer.detail}"
+    if 300 <= answer.status < 400:
+        return f"redirect: {answer.status} is not followed; set the endpoint to its final URL"
+    return f"status: {answer.status}"
