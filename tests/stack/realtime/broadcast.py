@@ -1,0 +1,133 @@
+"""Broadcasts: who is joined to which topic, and the stream that brings rows of `realtime.messages` there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from typing import Protocol
+
+import psycopg
+
+from tests.stack.realtime.database import Session
+from tests.stack.realtime.frames import Broadcast, compact
+from tests.stack.realtime.limits import RateCounter
+from tests.stack.realtime.partitions import PREPARE_DATABASE, make_partitions
+from tests.stack.realtime.pgoutput import Change, Decoder
+from tests.stack.realtime.replication import ReplicationError, open_stream
+from tests.stack.realtime.settings import Settings
+
+PUBLICATION = "supabase_realtime_messages_publication"
+SLOT = "supabase_realtime_messages_replication_slot_"
+log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """A channel, as broadcasts see it."""
+
+    def deliver(self, broadcast: Broadcast) -> None: ...
+
+    def deliver_stored(self, message_id: str, broadcast: Broadcast) -> None: ...
+
+
+class Hub:
+    """Channels by topic name. Private and public joins of a name are two separate rooms."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[tuple[str, bool], dict[Listener, None]] = defaultdict(dict)
+
+    def enter(self, name: str, private: bool, listener: Listener) -> None:
+        self._rooms[name, private][listener] = None
+
+    def leave(self, name: str, private: bool, listener: Listener) -> None:
+        room = self._rooms.get((name, private), {})
+        room.pop(listener, None)
+        if not room:
+            self._rooms.pop((name, private), None)
+
+    def listeners(self, name: str, private: bool) -> list[Listener]:
+        return list(self._rooms.get((name, private), ()))
+
+
+class DatabaseBroadcasts:
+    """Streams inserts into `realtime.messages` to the hub, and reconnects without a word to the clients.
+
+    The slot is temporary: what is committed while the stream is down reaches nobody, as on the real server.
+    """
+
+    def __init__(self, settings: Settings, hub: Hub, rate: RateCounter, session: Session) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._rate = rate
+        self._decoder = Decoder()
+        self._session = session
+        self.connected = asyncio.Event()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            await self._stream_once()
+            await asyncio.sleep(self._retry_seconds())
+
+    async def _stream_once(self) -> None:
+        self._decoder = Decoder()
+        settings = self._settings
+        try:
+            async with self._session.use() as connection:
+                await connection.execute(PREPARE_DATABASE)
+                await make_partitions(connection)
+            async with open_stream(
+                settings.db_url,
+                slot=SLOT + settings.slot_suffix,
+                publication=PUBLICATION,
+                name="realtime_replication_connection",
+                on_message=self._message,
+            ) as stream:
+                self.connected.set()
+                await stream.run()
+        except (ReplicationError, psycopg.Error) as error:
+            log.warning("broadcast stream lost: %s", error)
+        finally:
+            self.connected.clear()
+
+    def _retry_seconds(self) -> float:
+        settings = self._settings
+        jitter = random.uniform(0, settings.replication_retry_jitter_ms)
+        return (settings.replication_retry_ms + jitter) / 1000
+
+    def _message(self, data: bytes) -> None:
+        change = self._decoder.feed(data)
+        if change is not None and change.action == "INSERT":
+            self._publish(change)
+
+    def _publish(self, change: Change) -> None:
+        row = change.new or {}
+        topic, event, private = row.get("topic"), row.get("event"), row.get("private")
+        payload = _payload(row.get("payload"), row.get("binary_payload"))
+        if not isinstance(topic, str) or not isinstance(event, str) or private is None or payload is None:
+            log.warning(
+                "message %s is not broadcast: topic, event, private or payload missing", row.get("id")
+            )
+            return
+        if self._rate.limited:
+            log.warning("UnableToBroadcastChanges: :too_many_requests")
+            return
+        # The real server allows the payload limit plus some slack for the frame around it.
+        if len(payload) > self._settings.max_payload_bytes + 500:
+            log.warning("UnableToBroadcastChanges: :payload_size_exceeded")
+            return
+        listeners = self._hub.listeners(topic, private == "t")
+        self._rate.add(1 + len(listeners))
+        message_id = str(row["id"])
+        broadcast = Broadcast(event, payload, meta=compact({"id": message_id}))
+        for listener in listeners:
+            listener.deliver_stored(message_id, broadcast)
+
+
+def _payload(text: object, binary: object) -> str | bytes | None:
+    if isinstance(text, str):
+        return text
+    if isinstance(binary, str):
+        return bytes.fromhex(binary.removeprefix("\\x"))
+    return None
