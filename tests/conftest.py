@@ -1,9 +1,9 @@
 """Fixtures of the whole suite.
 
-One platform a run, shared: HTTP tests isolate by fresh users and tenants (`make_user`, `make_tenant`), SQL tests by a
-clone of the migrated database (`db`, `database`). A test that starts, kills or restarts parts takes `make_platform`
-and is marked `own_platform`. With SUPABASE_URL and its keys set, the suite runs against that Supabase instead, and what
-needs a machine of its own is skipped, with a reason, and counted.
+One platform a run, shared: HTTP tests isolate by fresh users and tenants (`make_user`, `make_tenant`), SQL
+tests by a clone of the migrated database (`db`, `database`). A test that starts, kills or restarts parts
+takes `make_platform` and is marked `own_platform`. With SUPABASE_URL and its keys set, the suite runs against
+that Supabase instead, and what needs a machine of its own is skipped, with a reason, and counted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{len(skipped)} tests not run against the remote Supabase: {NOT_REMOTE}")
 
 
-# -- the platform -----------------------------------------------------------------------------------------------------
+# -- the platform --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,7 @@ def make_platform() -> Iterator[Callable[..., Platform]]:
         own.stop()
 
 
-# -- over HTTP --------------------------------------------------------------------------------------------------------
+# -- over HTTP -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def worker_rpc(people: People) -> httpx.AsyncClient:
     return people.service(schema="worker")
 
 
-# -- in SQL -----------------------------------------------------------------------------------------------------------
+# -- in SQL --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +152,7 @@ async def admin_db(admin_db_url: str) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 async def database(platform: Platform | RemotePlatform) -> AsyncIterator[Database]:
-    """A clone of the migrated database, dropped afterwards; `await database.connect(role)` for more connections."""
+    """A clone of the migrated database, dropped afterwards; `connect(role)` gives more connections."""
     if REMOTE:
         pytest.skip(NOT_REMOTE)
     async with cloned_database(platform.admin_db_url) as clone:
@@ -161,5 +161,5 @@ async def database(platform: Platform | RemotePlatform) -> AsyncIterator[Databas
 
 @pytest.fixture
 async def db(database: Database) -> Connection:
-    """A connection to the clone as the role `postgres`, in autocommit. `tests.databases.acting_as` makes it someone."""
+    """The clone as the role `postgres`, in autocommit; `tests.databases.acting_as` makes it somebody."""
     return await database.connect()

@@ -31,7 +31,7 @@ class Database:
         return urlunsplit(parts._replace(netloc=place, path=f"/{self.name}"))
 
     async def connect(self, role: str = "postgres") -> Connection:
-        """Another connection, in autocommit: `postgres` (migrates, as hosted), `supabase_admin` (superuser), …"""
+        """One more connection, in autocommit; `supabase_admin` is the superuser."""
         connection = await psycopg.AsyncConnection.connect(self.url(role), autocommit=True)
         self._connections.append(connection)
         return connection
@@ -64,7 +64,7 @@ async def acting_as(
     role: str = "authenticated",
     **claims: object,
 ) -> AsyncIterator[Connection]:
-    """One transaction as PostgREST would run it: the role, and the claims of a JWT whose `sub` is `principal`.
+    """One transaction as PostgREST runs it: the role, and the claims of a JWT whose `sub` is `principal`.
 
     `principal=None` is somebody without `sub`, such as `role="anon"` or `role="service_role"`.
     """

@@ -75,7 +75,7 @@ class People:
     async def make_tenant(
         self, owner: User | None = None, *, slug: str | None = None, currency: str = "USD"
     ) -> Tenant:
-        """A tenant of its own for a test, through `public.create_tenant`; its owner is signed up if none is given."""
+        """A fresh tenant through `public.create_tenant`; an owner is signed up if none is given."""
         owner = owner or await self.make_user()
         slug = slug or f"t-{secrets.token_hex(6)}"
         arguments = {"p_slug": slug, "p_name": f"Tenant {slug}", "p_currency": currency}

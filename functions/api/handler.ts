@@ -8,7 +8,7 @@ export interface Dependencies {
   fetch: typeof fetch;
   now: () => number;
   supabaseUrl: string;
-  anonKey: string;
+  serviceKey: string;
 }
 
 type Route = (request: Request, deps: Dependencies) => Response | Promise<Response>;
@@ -35,7 +35,7 @@ export function dependenciesFrom(env: { get(name: string): string | undefined })
     fetch: globalThis.fetch,
     now: Date.now,
     supabaseUrl: required("SUPABASE_URL"),
-    anonKey: required("SUPABASE_ANON_KEY"),
+    serviceKey: required("SUPABASE_SERVICE_ROLE_KEY"),
   };
 }
 

@@ -20,9 +20,9 @@ async function checkDatabase(deps: Dependencies): Promise<Check> {
   const started = deps.now();
   const since = () => deps.now() - started;
   try {
-    const answer = await deps.fetch(`${deps.supabaseUrl}/rest/v1/`, {
+    const answer = await deps.fetch(`${deps.supabaseUrl}/rest/v1/tenants?select=id&limit=1`, {
       method: "HEAD",
-      headers: { apikey: deps.anonKey },
+      headers: { apikey: deps.serviceKey },
       signal: AbortSignal.timeout(HEALTH_TIMEOUT_MS),
     });
     await answer.body?.cancel();

@@ -11,7 +11,7 @@ from tests.stack.errors import ProjectError
 
 @dataclass(frozen=True)
 class Addresses:
-    """`db_url` is the role `postgres`, which migrates; `admin_db_url` a superuser. Empty where there is none."""
+    """`db_url` is the role `postgres`, which migrates; `admin_db_url` a superuser's. Empty if unknown."""
 
     api_url: str
     anon_key: str

@@ -31,8 +31,8 @@ class ApiKeys:
     def authorize(self, request: web.BaseRequest) -> tuple[str, str]:
         """The Authorization header to send on, and the query (with its `?`) without the apikey.
 
-        A caller's own token wins; without one (or with the key repeated in its place) the key speaks for itself.
-        Raises `KeyProblem` if there is no key or an unknown one.
+        A caller's own token wins; without one (or with the key repeated in its place) the key speaks for
+        itself. Raises `KeyProblem` if there is no key or an unknown one.
         """
         key, query = request.headers.get("apikey"), request.rel_url.raw_query_string
         if key is None and "apikey=" in query:
@@ -46,7 +46,7 @@ class ApiKeys:
         return authorization, f"?{query}" if query else ""
 
     def websocket_query(self, request: web.BaseRequest) -> str:
-        """The query of a websocket's handshake, its apikey replaced by a JWT that the Realtime server understands."""
+        """The query of a websocket's handshake, with a JWT, which the Realtime server knows, as apikey."""
         pairs = dict(request.rel_url.query)
         key = request.headers.get("apikey") or request.headers.get("x-api-key") or pairs.get("apikey")
         if key is not None and key.startswith("sb_"):

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 CONNECTIONS = 8
 REUSE_SECONDS = 10
-"""A token used twice within this time is a client's race, not a theft: it gets the newest token of the session."""
+"""A token used twice within this time is a client's race, not a theft: it gets the session's newest."""
 
 BCRYPT_COST = 5
 """Hosted it is 10, which costs 60 ms a sign-in; here the passwords are the tests' own."""
@@ -48,16 +48,19 @@ class AuthStore:
         async with self._connect() as connection:
             user = await _one(
                 connection,
-                """insert into auth.users (instance_id, id, aud, role, email, encrypted_password, email_confirmed_at,
-                     last_sign_in_at, raw_app_meta_data, raw_user_meta_data, created_at, updated_at)
-                   values ('00000000-0000-0000-0000-000000000000', gen_random_uuid(), 'authenticated', 'authenticated',
-                     %s, extensions.crypt(%s, extensions.gen_salt('bf', %s)), now(), now(), %s, %s, now(), now())
+                """insert into auth.users (instance_id, id, aud, role, email, encrypted_password,
+                     email_confirmed_at, last_sign_in_at, created_at, updated_at,
+                     raw_app_meta_data, raw_user_meta_data)
+                   values ('00000000-0000-0000-0000-000000000000', gen_random_uuid(), 'authenticated',
+                     'authenticated', %s, extensions.crypt(%s, extensions.gen_salt('bf', %s)),
+                     now(), now(), now(), now(), %s, %s)
                    on conflict do nothing returning *""",
                 (email, password, BCRYPT_COST, Jsonb(app), Jsonb(metadata)),
             )
             if user is not None:
                 await connection.execute(
-                    """insert into auth.identities (provider_id, user_id, identity_data, provider, created_at, updated_at)
+                    """insert into auth.identities
+                         (provider_id, user_id, identity_data, provider, created_at, updated_at)
                        values (%s, %s, %s, 'email', now(), now())""",
                     (str(user["id"]), user["id"], Jsonb({"sub": str(user["id"]), "email": email})),
                 )
@@ -88,7 +91,8 @@ class AuthStore:
         session_id, token = str(uuid.uuid4()), _new_token()
         async with self._connect() as connection:
             await connection.execute(
-                "insert into auth.sessions (id, user_id, created_at, updated_at) values (%s, %s, now(), now())",
+                """insert into auth.sessions (id, user_id, created_at, updated_at)
+                   values (%s, %s, now(), now())""",
                 (session_id, user_id),
             )
             await _insert_token(connection, token, user_id, session_id, parent=None)
@@ -117,7 +121,9 @@ class AuthStore:
         async with self._connect() as connection:
             await connection.execute(
                 """delete from auth.sessions where user_id::text = %(user)s and case %(scope)s
-                     when 'local' then id::text = %(session)s when 'others' then id::text <> %(session)s else true end""",
+                     when 'local' then id::text = %(session)s
+                     when 'others' then id::text <> %(session)s
+                     else true end""",
                 {"user": user_id, "session": session_id, "scope": scope},
             )
 
@@ -135,7 +141,8 @@ class AuthStore:
         if old["fresh"]:
             newest = await _one(
                 connection,
-                "select token from auth.refresh_tokens where session_id = %s and not revoked order by id desc limit 1",
+                """select token from auth.refresh_tokens
+                   where session_id = %s and not revoked order by id desc limit 1""",
                 (session_id,),
             )
             if newest is not None:
@@ -168,7 +175,8 @@ async def _insert_token(
     connection: psycopg.AsyncConnection[Row], token: str, user_id: str, session_id: str, *, parent: str | None
 ) -> None:
     await connection.execute(
-        """insert into auth.refresh_tokens (token, user_id, session_id, parent, revoked, created_at, updated_at)
+        """insert into auth.refresh_tokens
+             (token, user_id, session_id, parent, revoked, created_at, updated_at)
            values (%s, %s, %s, %s, false, now(), now())""",
         (token, user_id, session_id, parent),
     )

@@ -21,8 +21,8 @@ PATIENCE = 15.0
 def run_command(platform: Platform, command: Sequence[str]) -> int:
     """The command's exit code; 128 + n if signal n ended it. Ctrl-C and SIGTERM reach it first.
 
-    Its process group is its own, so that killing this process ends its children too (guard.py), and it gets the
-    terminal, so that it can read from it. Raises `StackError` if there is no such command.
+    Its process group is its own, so that killing this process ends its children too (guard.py), and it gets
+    the terminal, so that it can read from it. Raises `StackError` if there is no such command.
     """
     addresses = platform.addresses
     env = {**os.environ, **addresses.status(), **addresses.worker_settings(platform.ports.take())}

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-import deno
+import deno  # type: ignore[import-untyped]  # ships no types
 
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys
@@ -45,7 +45,7 @@ def functions(
 
 
 def command(project: Project) -> list[str]:
-    """`deno run` with the rights of the edge runtime: network, environment, reading files; nothing to write or run."""
+    """`deno run` with the rights of the edge runtime: network, environment, reading files."""
     arguments = [
         deno.find_deno_bin(),
         "run",

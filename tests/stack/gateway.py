@@ -41,7 +41,7 @@ CORS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Addresses are `http://host:port`, without a path; `verify_jwt` maps a function's name to its setting."""
+    """Addresses are `http://host:port`; `verify_jwt` maps a function's name to its setting."""
 
     port: int
     api_url: str
@@ -125,7 +125,7 @@ CORS_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 
 
 def _split(path_qs: str) -> tuple[str, str]:
-    """`/rest/v1/products?x=1` → (`rest`, `/products`); the raw path, so that what was escaped stays escaped."""
+    """`/rest/v1/products?x=1` → (`rest`, `/products`), of the raw path: what was escaped stays so."""
     path = path_qs.partition("?")[0]
     part, _, rest = path.removeprefix("/").partition("/v1")
     if rest and not rest.startswith("/"):

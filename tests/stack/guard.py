@@ -1,9 +1,10 @@
 """Ends a platform whose owner died, however it died.
 
-Runs as a process of its own (`python guard.py`) in a session of its own and reads lines from its standard input, a
-pipe whose only writer is the owner: `+PID SIGNAL`, `-PID`, `rm DIRECTORY`. When the pipe closes, also because of
-kill -9, it signals what is still registered, kills what is left after a grace period, and removes the directories.
-A parent-death signal would not do: it fires when the *thread* that started the child ends, and only Linux has it.
+Runs as a process of its own (`python guard.py`) in a session of its own and reads lines from its standard
+input, a pipe whose only writer is the owner: `+PID SIGNAL`, `-PID`, `rm DIRECTORY`. When the pipe closes,
+also because of kill -9, it signals what is still registered, kills what is left after a grace period, and
+removes the directories. A parent-death signal would not do: it fires when the *thread* that started the child
+ends, and only Linux has it.
 """
 
 from __future__ import annotations

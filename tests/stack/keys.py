@@ -1,7 +1,8 @@
 """The keys of one platform: both generations, as a hosted project has them.
 
-Legacy: an HS256 secret and the long-lived `anon` and `service_role` JWTs made with it. New: `sb_publishable_…` and
-`sb_secret_…`, which only the gateway understands, and an ES256 signing key with a `kid`.
+Legacy: an HS256 secret and the long-lived `anon` and `service_role` JWTs made with it. New:
+`sb_publishable_…` and `sb_secret_…`, which only the gateway understands, and an ES256 signing key with a
+`kid`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A lock between processes. The kernel drops it when its owner dies, so there is no such thing as a stale one."""
+"""A lock between processes, dropped by the kernel when its owner dies: there are no stale ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.stack.errors import StackError
 
 @contextlib.contextmanager
 def file_lock(path: Path, *, deadline: float = 120.0) -> Iterator[None]:
-    """Hold `path`. Raises `StackError` naming the owner's pid when it does not come free within `deadline` seconds."""
+    """Hold `path`. Raises `StackError` naming the owner's pid after `deadline` seconds."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def locked() -> bool:

