@@ -1,0 +1,1 @@
+"""Products from and to files: the Shopify product CSV and JSON Lines."""
