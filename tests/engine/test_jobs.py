@@ -1,0 +1,264 @@
+"""The runner of jobs: slots, outcomes, leases, the fence, the two-step stop."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tests.engine.clock import ManualClock, settle
+from tests.engine.conftest import MakeRunner, running
+from tests.engine.handlers import Gate, Recorder
+from tests.engine.memory import MemoryQueue
+from worker.engine.condition import Condition
+from worker.engine.job import Bury, Done, JobId, NewJob, Outcome, Release, Retry, Snooze
+from worker.engine.metrics import Metrics
+from worker.errors import Busy, Refused, Unreachable
+
+FIRST = JobId(1)
+
+
+def job(kind: str = "test.note", **more: object) -> NewJob:
+    return NewJob(kind, more.pop("payload", {}), **more)  # type: ignore[arg-type]  # checked by the test
+
+
+async def test_a_job_is_done_once_and_gone(
+    make_runner: MakeRunner, queue: MemoryQueue, metrics: Metrics
+) -> None:
+    await queue.enqueue(job(payload={"text": "hello"}))
+    handler = Recorder()
+    async with running(make_runner(handler)):
+        await settle()
+    assert [seen.payload.text for seen in handler.seen] == ["hello"]
+    assert queue.rows == {}
+    assert b'pms_jobs_settled_total{kind="test.note",outcome="done"} 1.0' in metrics.render()
+
+
+async def test_a_job_delivered_twice_is_run_twice_and_settled_once(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    await queue.enqueue(job())
+    await queue.claim(["test.note"], limit=1, lease=timedelta(seconds=5))  # a worker that dies with it
+    handler = Recorder()
+    async with running(make_runner(handler)):
+        await clock.advance(6)
+    assert [seen.attempt for seen in handler.seen] == [2]
+    assert len(queue.settled) == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "attempt_after"),
+    [(ValueError("nope"), 1), (Unreachable("away"), 0), (Busy("deadlock"), 0)],
+    ids=["its own fault", "Supabase away", "a deadlock"],
+)
+async def test_a_transient_fault_is_tried_again_and_ours_cost_no_attempt(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, raised: Exception, attempt_after: int
+) -> None:
+    await queue.enqueue(job())
+    handler = Recorder(answers=[raised])
+    async with running(make_runner(handler, poll=1)):
+        await settle()
+        assert queue.rows[FIRST].attempt == attempt_after
+        assert queue.rows[FIRST].error is not None
+        await clock.advance(15)
+    assert queue.rows == {}
+    assert len(handler.seen) == 2
+
+
+@pytest.mark.parametrize("payload", [{"unknown": 1}, {"text": {"no": "text"}}])
+async def test_a_poison_payload_is_buried_and_never_reaches_the_handler(
+    make_runner: MakeRunner, queue: MemoryQueue, payload: dict[str, object]
+) -> None:
+    await queue.enqueue(job(payload=payload))
+    handler = Recorder()
+    async with running(make_runner(handler)):
+        await settle()
+    assert handler.seen == []
+    assert queue.rows[FIRST].state == "buried"
+    assert "PayloadError" in (queue.rows[FIRST].error or "")
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [Done(), Retry(timedelta(seconds=3), "later"), Snooze(timedelta(seconds=3)), Bury("never")],
+    ids=["done", "retry", "snooze", "bury"],
+)
+async def test_a_decision_is_written_back_as_it_is(
+    make_runner: MakeRunner, queue: MemoryQueue, outcome: Outcome
+) -> None:
+    await queue.enqueue(job())
+    async with running(make_runner(Recorder(answers=[outcome]))):
+        await settle()
+    assert [result.outcome for result in queue.settled] == [outcome]
+
+
+async def test_it_claims_for_free_slots_only(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    for _ in range(5):
+        await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate, slots=2)):
+        await clock.advance(120)
+        assert len(gate.inside) == 2
+        assert queue.claims == [2]
+        gate.opened.set()
+        await settle()
+    assert queue.rows == {}
+    assert max(gate.most) == 2
+    assert all(limit in (1, 2) for limit in queue.claims)
+
+
+async def test_the_next_of_a_serial_key_runs_as_soon_as_the_first_is_settled(
+    make_runner: MakeRunner, queue: MemoryQueue
+) -> None:
+    gate = Gate()
+    for _ in range(3):
+        await queue.enqueue(job("test.gate", serial_key="one"))
+    async with running(make_runner(gate, poll=3_600)):
+        await settle()
+        assert len(gate.inside) == 1
+        gate.opened.set()
+        await settle()
+    assert queue.rows == {}
+    assert max(gate.most) == 1
+
+
+async def test_a_delayed_job_is_claimed_when_it_falls_due_not_at_the_poll(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    await queue.enqueue(job(due_in=timedelta(seconds=7)))
+    handler = Recorder()
+    async with running(make_runner(handler, poll=60)):
+        await clock.advance(6.9)
+        assert handler.seen == []
+        await clock.advance(0.2)
+    assert len(handler.seen) == 1
+
+
+async def test_leases_of_long_jobs_are_extended(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate, lease=30)):
+        await clock.advance(300)
+        assert queue.rows[FIRST].due_at > clock.now()
+        assert queue.rows[FIRST].attempt == 1
+        gate.opened.set()
+        await settle()
+    assert queue.rows == {}
+
+
+async def test_a_job_that_was_taken_over_is_abandoned_and_not_settled(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate, lease=30)):
+        await settle()
+        queue.take_over(FIRST)
+        await clock.advance(11)
+        assert len(gate.cancelled) == 1
+    assert queue.settled == []
+    assert FIRST in queue.rows
+
+
+async def test_a_result_that_comes_too_late_changes_nothing(
+    make_runner: MakeRunner, queue: MemoryQueue, metrics: Metrics
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate)):
+        await settle()
+        queue.take_over(FIRST)
+        gate.opened.set()
+        await settle()
+    assert FIRST in queue.rows
+    assert b'outcome="lost"} 1.0' in metrics.render()
+
+
+async def test_an_outage_loses_no_result_and_ends_nothing(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, condition: Condition
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate, lease=3_600)):
+        await settle()
+        queue.faults.down = True
+        gate.opened.set()
+        await clock.advance(120)
+        assert queue.settled == []
+        assert not condition.holds
+        queue.faults.down = False
+        await clock.advance(10)
+        assert condition.holds
+    assert queue.rows == {}
+
+
+async def test_one_result_that_is_refused_does_not_hold_up_the_others(
+    make_runner: MakeRunner, queue: MemoryQueue
+) -> None:
+    gate = Gate()
+    for _ in range(3):
+        await queue.enqueue(job("test.gate"))
+    async with running(make_runner(gate)):
+        await settle()
+        # the batch is refused, then its first result alone
+        queue.faults.planned = [Refused("bad", code="22P05"), Refused("bad", code="22P05")]
+        gate.opened.set()
+        await settle()
+    assert len(queue.settled) == 2
+
+
+async def test_a_stop_waits_for_what_runs(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    await queue.enqueue(job("test.gate", due_in=timedelta(seconds=2)))
+    runner = make_runner(gate)
+    run = asyncio.create_task(runner.run())
+    await settle()
+    drain = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+    await clock.advance(5)
+    assert not drain.done()
+    gate.opened.set()
+    await settle()
+    await drain
+    await run
+    assert [result.outcome for result in queue.settled] == [Done()]
+    assert len(queue.rows) == 1  # the one that fell due during the stop is left for others
+
+
+async def test_at_the_deadline_the_rest_is_handed_back_uncharged(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    runner = make_runner(gate)
+    run = asyncio.create_task(runner.run())
+    await settle()
+    drain = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+    await clock.advance(20)
+    await drain
+    await run
+    assert [result.outcome for result in queue.settled] == [Release()]
+    assert (queue.rows[FIRST].state, queue.rows[FIRST].attempt) == ("waiting", 0)
+
+
+async def test_a_stop_ends_in_time_even_without_a_database(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    gate = Gate()
+    await queue.enqueue(job("test.gate"))
+    runner = make_runner(gate)
+    run = asyncio.create_task(runner.run())
+    await settle()
+    queue.faults.down = True
+    drain = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+    await clock.advance(30)
+    await drain
+    await run
+    assert queue.rows[FIRST].state == "running"  # its lease will run out
