@@ -8,7 +8,6 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -33,6 +32,7 @@ from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
+from worker.webhooks.build import webhook_runner
 
 # what makes Supabase as a whole unusable; the rest is one call's own trouble
 _AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
@@ -58,7 +58,7 @@ def handlers(rpc: Rpc) -> Sequence[Handler]:
 
 
 @asynccontextmanager
-async def wired(settings: Settings, *, poll: timedelta, sides: bool = True) -> AsyncIterator[Worker]:
+async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Worker]:
     """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
@@ -72,7 +72,7 @@ async def wired(settings: Settings, *, poll: timedelta, sides: bool = True) -> A
                 clock=clock,
                 metrics=metrics,
                 condition=conditions[1],
-                rules=PaceRules(poll=poll),
+                rules=PaceRules(poll=settings.poll),
             ),
             JobRunner(
                 queue,
@@ -81,9 +81,10 @@ async def wired(settings: Settings, *, poll: timedelta, sides: bool = True) -> A
                 metrics=metrics,
                 condition=conditions[2],
                 slots=settings.worker_concurrency,
-                poll=poll,
+                poll=settings.poll,
                 lease=settings.lease,
             ),
+            webhook_runner(settings, rpc, clock=clock, registry=metrics.registry),
         ]
         for runner in runners:
             bell.attach(runner.wake)
@@ -109,7 +110,7 @@ async def wired(settings: Settings, *, poll: timedelta, sides: bool = True) -> A
 
 async def run_worker(settings: Settings) -> None:
     """Runs until a signal, then drains. Raises `SettingsError` (port taken) and `WorkerDied`."""
-    async with wired(settings, poll=settings.poll) as worker:
+    async with wired(settings) as worker:
         await worker.health.open()
         try:
             with stop_on_signals(worker.daemon.stop):

@@ -83,10 +83,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_catalogue(importer: argparse.ArgumentParser, exporter: argparse.ArgumentParser) -> None:
-    try:
-        from worker.catalogue import commands
-    except ImportError:  # until the slice is there
-        return
+    from worker.catalogue import commands
+
     commands.add_arguments(importer, exporter)
 
 

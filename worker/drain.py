@@ -14,7 +14,7 @@ from worker.errors import DrainStuck, GatewayError
 from worker.gateway.status import Status, read_status
 from worker.log import WORKER_DRAINED, get_logger
 
-_POLL: Final = timedelta(milliseconds=100)
+_POLL_SECONDS: Final = 0.1
 _LOOK_EVERY: Final = timedelta(milliseconds=200)
 # longer than any time-out of a webhook, so that standing still means that nobody can do it
 _STUCK_AFTER: Final = timedelta(seconds=90)
@@ -25,7 +25,9 @@ async def drain_worker(settings: Settings, *, wait: timedelta) -> None:
 
     Raises `DrainStuck` when nothing moves any more, or when a signal came first.
     """
-    async with wired(settings, poll=_POLL, sides=False) as worker:
+    # without Realtime, so looking often takes its place
+    eager = settings.model_copy(update={"worker_poll_seconds": _POLL_SECONDS})
+    async with wired(eager, sides=False) as worker:
         with stop_on_signals(worker.daemon.stop):
             running = asyncio.create_task(worker.daemon.run())
             watching = asyncio.create_task(_until_done(worker, wait=wait))
