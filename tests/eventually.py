@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -18,6 +18,18 @@ class DidNotHappenError(AssertionError):
     """The condition was still false (or still failing) at the deadline."""
 
 
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[T]],
+    deadline: float = 10.0,
+    *,
+    what: str | None = None,
+    interval: float = INTERVAL,
+) -> T: ...
+@overload
+async def eventually(
+    condition: Callable[[], T], deadline: float = 10.0, *, what: str | None = None, interval: float = INTERVAL
+) -> T: ...
 async def eventually(
     condition: Callable[[], T | Awaitable[T]],
     deadline: float = 10.0,
