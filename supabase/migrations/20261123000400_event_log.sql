@@ -156,7 +156,7 @@ comment on table private.event_map is 'Which change becomes which event type: <e
 alter table private.event_map enable row level security;
 revoke all on private.event_map from public, anon, authenticated, service_role;
 
--- '<entity>.<verb>' and whether webhooks carry it; no row for a change that is no event.
+-- '<entity>.<verb>' and whether webhooks carry it; nulls for a change that is no event.
 create function private.event_type(
   p_entity text, p_operation text, p_changed text[], p_new jsonb, out type text, out webhooks boolean
 )

@@ -107,6 +107,7 @@ begin
     select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
       row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
     from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+    where e.type is not null
   ), counted as (
     insert into private.tenant_log as l (tenant_id, seq, unrung_since)
     select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
