@@ -225,9 +225,13 @@ def _parse_host(name: str, *, private: bool) -> tuple[str, Address | None]:
 
 
 def _ascii_host(name: str) -> str:
-    if name.isascii():
-        return name.lower()
     try:
+        if name.isascii():
+            # clients decode such labels, and refuse or reinterpret what is not well-formed
+            for label in name.lower().split("."):
+                if label.startswith("xn--"):
+                    idna.decode(label)
+            return name.lower()
         return idna.encode(name, uts46=True, std3_rules=True, transitional=False).decode().lower()
     except idna.IDNAError as error:
         raise BlockedError("the host name is not a valid international name") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Behaviour = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Receiver:
         """Answers with these statuses one after the other; the last one stays."""
         left = list(statuses)
 
-        async def respond(_: web.Request) -> web.Response:
+        async def respond(_: web.BaseRequest) -> web.Response:
             return web.Response(status=left.pop(0) if len(left) > 1 else left[0], headers=headers)
 
         self.behaviour[path] = respond
@@ -51,13 +51,13 @@ class Receiver:
     def hang(self, path: str) -> None:
         """Answers nothing until `let_go` is set."""
 
-        async def respond(_: web.Request) -> web.Response:
+        async def respond(_: web.BaseRequest) -> web.Response:
             await self.let_go.wait()
             return web.Response(status=204)
 
         self.behaviour[path] = respond
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = (await request.read()).decode()
         headers = {k.lower(): v for k, v in request.headers.items()}
         self.received.append(Received(request.path, headers, body))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from prometheus_client import CollectorRegistry
 
 from worker.config import Settings
@@ -16,17 +18,26 @@ from worker.webhooks.sender import Sender
 
 
 def webhook_runner(
-    settings: Settings, rpc: Rpc, *, clock: Clock, registry: CollectorRegistry | None = None
+    settings: Settings,
+    rpc: Rpc,
+    *,
+    clock: Clock,
+    poll: timedelta,
+    registry: CollectorRegistry | None = None,
+    told_elsewhere: tuple[type[Exception], ...] = (),
 ) -> WebhookRunner:
-    """The runner as it runs in production; `registry` takes its histograms."""
+    """The runner as it runs in production. `registry` takes its histograms; failures in `told_elsewhere`
+    are logged by somebody else already.
+    """
     wall = Wall(SystemResolver(), allow=settings.worker_allow_private_hosts)
     sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
     return WebhookRunner(
         RpcLanes(rpc, worker=settings.worker_name, clock=clock),
         Attempter(sender, clock=clock),
         clock=clock,
-        poll=settings.poll,
+        poll=poll,
         lease=settings.lease,
         slots=settings.worker_send_concurrency,
         registry=registry,
+        told_elsewhere=told_elsewhere,
     )

@@ -75,7 +75,7 @@ class PinnedClients:
 
     async def _ask(self, url: str) -> Route:
         target = await self._wall.check(url)
-        if (Url(target.url).host_str or "").strip("[]") != target.host:
+        if _host_by_the_client(target.url) != target.host:
             # a host that the client reads in another way would be resolved anew, unchecked
             raise BlockedError(f"{target.host}: the host name is ambiguous")
         route = Route(target.url, self._client(target))
@@ -100,6 +100,13 @@ class PinnedClients:
             # requests under way hold their client; it closes when the last one is done
             self._clients.popitem(last=False)
         return client
+
+
+def _host_by_the_client(url: str) -> str | None:
+    try:
+        return (Url(url).host_str or "").strip("[]")
+    except ValueError:
+        return None
 
 
 def _build(target: Target) -> Client:

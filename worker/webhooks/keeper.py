@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from worker.engine.clock import Clock
+from worker.engine.condition import Condition
 from worker.engine.retry import Backoff
 from worker.engine.wake import Ear
 from worker.errors import GatewayError
@@ -17,7 +18,6 @@ from worker.webhooks.book import Book
 LEASE_LOST: Final = "lanes.lease_lost"
 LANES_TAKEN: Final = "lanes.taken"
 LANES_GIVEN_BACK: Final = "lanes.given_back"
-LEASE_FAILED: Final = "lanes.lease_failed"
 
 # endpoints may change in bursts, and each look brings all lanes
 SHORTEST_PAUSE: Final = timedelta(milliseconds=250)
@@ -30,10 +30,18 @@ class Keeper:
     """Holds the lanes of `book` under one lease. `changed` hears of every answer."""
 
     def __init__(
-        self, store: LaneStore, book: Book, *, clock: Clock, duration: timedelta, changed: Callable[[], None]
+        self,
+        store: LaneStore,
+        book: Book,
+        *,
+        clock: Clock,
+        condition: Condition,
+        duration: timedelta,
+        changed: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock = store, book, clock
         self._duration, self._changed = duration, changed
+        self._condition = condition
         self._valid_until = float("-inf")
         self._ear = Ear(clock)
         self._backoff = Backoff(
@@ -89,12 +97,13 @@ class Keeper:
             self._changed()
             return await self._give_back(lease.surplus)
         except GatewayError as error:
-            self._log.warning(LEASE_FAILED, error=str(error))
+            self._condition.failed(error)
             return self._backoff.next()
 
     async def _give_back(self, surplus: int) -> timedelta:
         """Gives back up to `surplus` quiet lanes; answers when to look again."""
         self._backoff.reset()
+        self._condition.ok()
         if surplus <= 0:
             return self._duration / 3
         quiet = [held for held in self._book.lanes.values() if held.quiet]

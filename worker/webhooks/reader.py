@@ -7,14 +7,13 @@ from datetime import timedelta
 from typing import Final
 
 from worker.engine.clock import Clock
+from worker.engine.condition import Condition
 from worker.engine.retry import Backoff
 from worker.engine.wake import Ear
 from worker.errors import GatewayError
 from worker.gateway.lanes import LaneStore
-from worker.log import Logger, get_logger
 from worker.webhooks.book import Book, HeldLane
 
-READ_FAILED: Final = "lanes.read_failed"
 TAIL_LIMIT: Final = 500
 BACKLOG_LIMIT: Final = 250
 REREAD_EVERY: Final = timedelta(seconds=30)
@@ -34,16 +33,16 @@ class Reader:
         book: Book,
         *,
         clock: Clock,
+        condition: Condition,
         poll: timedelta,
         got: Callable[[Iterable[HeldLane]], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock, self._poll = store, book, clock, poll
-        self._got, self._lost = got, lost
+        self._got, self._lost, self._condition = got, lost, condition
         self._ear = Ear(clock)
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
         self._retries_at = self._reread_at = float("-inf")
-        self._log: Logger = get_logger("worker.webhooks")
 
     def wake(self) -> None:
         """There may be something new, or room for more."""
@@ -64,9 +63,10 @@ class Reader:
             pauses.append(await self._read_tail())
             pauses.append(await self._read_backlog())
         except GatewayError as error:
-            self._log.warning(READ_FAILED, error=str(error))
+            self._condition.failed(error)
             return self._backoff.next()
         self._backoff.reset()
+        self._condition.ok()
         return min(pauses)
 
     def _reread_now_and_then(self) -> None:

@@ -16,10 +16,11 @@ from typing import Final, assert_never
 from prometheus_client import CollectorRegistry
 
 from worker.engine.clock import Clock
+from worker.engine.condition import Condition
 from worker.engine.wake import DELIVERIES, ENDPOINTS
 from worker.errors import GatewayError
 from worker.gateway.lanes import Delivery, LaneStore
-from worker.log import Logger, get_logger
+from worker.log import PART_FAILING, PART_WORKING, Logger, get_logger
 from worker.webhooks.attempt import Kept, Settled, Trier
 from worker.webhooks.book import Book, HeldLane
 from worker.webhooks.keeper import Keeper
@@ -54,6 +55,7 @@ class WebhookRunner:
         lease: timedelta,
         slots: int,
         registry: CollectorRegistry | None = None,
+        told_elsewhere: tuple[type[Exception], ...] = (),
         book: Book | None = None,
         chance: random.Random | None = None,
     ) -> None:
@@ -62,9 +64,21 @@ class WebhookRunner:
         self._book = book or Book()
         self._turns = Turns(slots)
         self.meter = Meter(registry)
-        self._keeper = Keeper(store, self._book, clock=clock, duration=lease, changed=self._lease_changed)
-        self._reader = Reader(store, self._book, clock=clock, poll=poll, got=self._got, lost=self._lost)
-        self._settler = Settler(store, self._book, clock=clock, wrote=self._wrote, lost=self._lost)
+        self.conditions = [
+            Condition(name, clock, lost=PART_FAILING, back=PART_WORKING, told_elsewhere=told_elsewhere)
+            for name in ("webhooks.lease", "webhooks.read", "webhooks.settle")
+        ]
+        """For /readyz, beside the engine's own."""
+        leasing, reading, settling = self.conditions
+        self._keeper = Keeper(
+            store, self._book, clock=clock, condition=leasing, duration=lease, changed=self._lease_changed
+        )
+        self._reader = Reader(
+            store, self._book, clock=clock, condition=reading, poll=poll, got=self._got, lost=self._lost
+        )
+        self._settler = Settler(
+            store, self._book, clock=clock, condition=settling, wrote=self._wrote, lost=self._lost
+        )
         self._sending: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._side: list[asyncio.Task[None]] = []

@@ -13,13 +13,13 @@ from datetime import timedelta
 from typing import Final
 
 from worker.engine.clock import Clock
+from worker.engine.condition import Condition
 from worker.engine.retry import Backoff
 from worker.errors import GatewayError, Refused
 from worker.gateway.lanes import LaneStore, Result
 from worker.log import Logger, get_logger
 from worker.webhooks.book import Book, HeldLane
 
-SETTLE_FAILED: Final = "lanes.settle_failed"
 SETTLE_REFUSED: Final = "lanes.settle_refused"
 RESULTS_DROPPED: Final = "lanes.results_dropped"
 BATCH: Final = 300
@@ -43,11 +43,12 @@ class Settler:
         book: Book,
         *,
         clock: Clock,
+        condition: Condition,
         wrote: Callable[[Finished], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock = store, book, clock
-        self._wrote, self._lost = wrote, lost
+        self._wrote, self._lost, self._condition = wrote, lost, condition
         self._waiting: deque[Finished] = deque()
         self._rung = asyncio.Event()
         self._idle = asyncio.Event()
@@ -101,10 +102,11 @@ class Settler:
                 await self._settle_apart(batch, error)
                 return
             except GatewayError as error:
-                self._log.warning(SETTLE_FAILED, error=str(error), results=len(batch))
+                self._condition.failed(error)
                 await self._clock.sleep(self._backoff.next())
                 continue
             self._backoff.reset()
+            self._condition.ok()
             if not kept:
                 self._log.warning(RESULTS_DROPPED, results=len(batch))
                 if self._book.token == token:
