@@ -47,7 +47,12 @@ class Patience:
             before_sleep=self._waits,
             reraise=True,
         )
-        return await retrying(call)
+
+        async def attempt() -> T:
+            # a lambda around a coroutine would not be awaited
+            return await call()
+
+        return await retrying(attempt)
 
     def _waits(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _PLAIN_STEPS: Final = 10
+# a smaller total is over too soon to be watched
+_PLAIN_FROM: Final = 1_000
 
 
 class Report:
@@ -61,4 +63,5 @@ class Report:
         self._console.print(text, markup=False)
 
     def _step(self, done: int) -> int:
-        return done * _PLAIN_STEPS // max(self._total, 1)
+        steps = _PLAIN_STEPS if self._total >= _PLAIN_FROM else 1
+        return done * steps // max(self._total, 1)

@@ -26,7 +26,7 @@ from worker.catalogue.product import Group, Refusal, UnusableFile
 from worker.catalogue.records import Record, Records
 from worker.catalogue.shopify_kept import Layout, Place
 from worker.catalogue.shopify_lines import Line
-from worker.catalogue.shopify_product import build
+from worker.catalogue.shopify_product import Built, build
 
 MAX_LINES_PER_PRODUCT: Final = 5_000
 
@@ -69,25 +69,33 @@ class ShopifyReader:
     def __iter__(self) -> Iterator[Group | Refusal]:
         previous: str | None = None
         waiting: _Gathered | None = None
+        strays: list[Refusal] = []
         for found in self._gather():
             if isinstance(found, Refusal):
-                yield found
+                # told together with the product that it stands in, so that lines come in their order
+                strays.append(found)
+                if len(strays) > MAX_LINES_PER_PRODUCT:
+                    yield strays.pop(0)
                 continue
             if waiting:
-                previous = yield from self._finish(waiting, previous, last=False)
+                previous = yield from self._finish(waiting, previous, strays, last=False)
             waiting = found
         if waiting:
-            yield from self._finish(waiting, previous, last=True)
+            yield from self._finish(waiting, previous, strays, last=True)
+        yield from strays
 
     def _finish(
-        self, gathered: _Gathered, previous: str | None, *, last: bool
+        self, gathered: _Gathered, previous: str | None, strays: list[Refusal], *, last: bool
     ) -> Generator[Group | Refusal, None, str | None]:
         """Answers, as a generator does, the handle that the next product comes after."""
+        built = Built()
         if gathered.broken:
-            yield from (Refusal(line.line, None, gathered.broken) for line in gathered.lines)
-            return previous
-        built = build(gathered.lines, self.layout, self._skus, Place(previous, last))
-        yield from built.refusals
+            built.refusals = [Refusal(line.line, None, gathered.broken) for line in gathered.lines]
+        else:
+            built = build(gathered.lines, self.layout, self._skus, Place(previous, last))
+        near = [stray for stray in strays if stray.line <= gathered.end]
+        strays[:] = strays[len(near) :]
+        yield from sorted([*near, *built.refusals], key=lambda refusal: refusal.line)
         if not built.products:
             return previous
         refused = {refusal.line for refusal in built.refusals}

@@ -92,7 +92,11 @@ class _Lines:
         for row in sorted({0, *variants, *images, *extras}):
             line = self._variant(variants[row], row) if row in variants else {}
             line |= self._image(images.get(row), row, alone=row > 0 and row not in variants)
-            line |= self._first(bool(variants)) if row == 0 else {columns.HANDLE: self._kept.handle}
+            line |= (
+                self._first(bool(variants), 0 in variants)
+                if row == 0
+                else {columns.HANDLE: self._kept.handle}
+            )
             lines.append(line)
         return lines
 
@@ -126,7 +130,7 @@ class _Lines:
             placed[row] = image
         return placed
 
-    def _first(self, has_variants: bool) -> Cells:
+    def _first(self, has_variants: bool, with_variant: bool) -> Cells:
         product, kept = self._family.parent, self._kept.cells
         own = cells.product_cells(
             handle=self._kept.handle,
@@ -136,7 +140,8 @@ class _Lines:
         )
         own |= cells.option_name_cells(self._names)
         if has_variants:
-            return _with_kept(own, kept, self._product_means(own), lambda c: not columns.is_variant_column(c))
+            means = self._product_means(own)
+            return _with_kept(own, kept, means, lambda c: not (with_variant and columns.is_variant_column(c)))
         own |= self._sold(product, ())
         means = {**self._product_means(own), **self._variant_means(product, ())}
         return _with_kept(own, kept, means)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
 from worker.catalogue import cells, checks, columns
 from worker.catalogue.checks import BadValue
 from worker.catalogue.product import Image, Product, Refusal
 from worker.catalogue.shopify_kept import Layout, Place, Reading, Row, child_attributes, parent_attributes
 from worker.catalogue.shopify_lines import Check, Head, Line, Variant
+
+_NO_VARIANT: Final = "none of its variants could be taken"
 
 
 @dataclass(slots=True)
@@ -32,11 +35,13 @@ def build(lines: Sequence[Line], layout: Layout, skus: dict[str, int], place: Pl
             checks.attributes(product.attributes)
         except BadValue as bad:
             refusal = Refusal(product.line, None, str(bad))
-            if product.parent_sku is None:
-                return _without_first([refusal], lines)
             built.refusals.append(refusal)
+            if product.parent_sku is None:
+                return _without_first(built.refusals, lines)
         else:
             built.products.append(product)
+    if not reading.single and len(built.products) == 1:
+        return _without_first([Refusal(lines[0].line, None, _NO_VARIANT), *built.refusals], lines)
     skus.update((product.sku, product.line) for product in built.products)
     return built
 
@@ -62,10 +67,12 @@ def _read(
         if variant:
             _claim(check, columns.SKU, variant.sku, skus, claimed)
         if not check.refusals:
-            rows.append(Row(number, line, variant, image))
+            rows.append(Row(len(rows), line, variant, image))
         refusals += check.refusals
         if number == 0 and (check.refusals or head is None):
             return None, refusals
+    if not any(row.variant for row in rows):
+        return None, [Refusal(lines[0].line, None, _NO_VARIANT), *refusals]
     return Reading(_known(head), tuple(rows), single=single), refusals
 
 
@@ -118,8 +125,9 @@ def _child(row: Row, variant: Variant, parent: Product, reading: Reading, layout
 
 def _without_first(refusals: list[Refusal], lines: Sequence[Line]) -> Built:
     reason = f"its product's first line, {lines[0].line}, was refused"
-    first = [refusal for refusal in refusals if refusal.line == lines[0].line]
-    return Built(refusals=[*first, *(Refusal(line.line, None, reason) for line in lines[1:])])
+    named = {refusal.line for refusal in refusals}
+    others = [Refusal(line.line, None, reason) for line in lines if line.line not in named]
+    return Built(refusals=sorted([*refusals, *others], key=lambda refusal: refusal.line))
 
 
 def _position(image: Image) -> int:
