@@ -84,7 +84,14 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
                 poll=settings.poll,
                 lease=settings.lease,
             ),
-            webhook_runner(settings, rpc, clock=clock, registry=metrics.registry),
+            webhook_runner(
+                settings,
+                rpc,
+                clock=clock,
+                poll=settings.poll,
+                registry=metrics.registry,
+                told_elsewhere=_AWAY,
+            ),
         ]
         for runner in runners:
             bell.attach(runner.wake)

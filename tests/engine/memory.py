@@ -74,7 +74,7 @@ class MemoryQueue:
         due = sorted(
             (row for row in candidates if row.due_at <= now), key=lambda row: (row.due_at, row.job_id)
         )
-        jobs = []
+        jobs: list[Job[RawPayload]] = []
         for row in due:
             if len(jobs) < limit and not self._serial_taken(row):
                 jobs.append(self._start(row, now + lease))

@@ -43,7 +43,11 @@ def test_a_ring_reaches_everyone_attached_and_ring_all_every_lane() -> None:
     assert first == second == ["jobs", *LANES]
 
 
-def asleep_after(pace: Pace, *, rings: int, over: float, start: float = 0.0) -> float:
+def mood_of(pace: Pace) -> str:
+    return pace.mood
+
+
+def rung(pace: Pace, *, rings: int, over: float, start: float = 0.0) -> float:
     now = start
     for number in range(rings):
         now = start + over * number / max(1, rings - 1)
@@ -56,43 +60,43 @@ def asleep_after(pace: Pace, *, rings: int, over: float, start: float = 0.0) -> 
 )
 def test_only_fast_ringing_keeps_it_awake(rings: int, over: float, mood: str) -> None:
     pace = Pace(PaceRules())
-    now = asleep_after(pace, rings=rings, over=over)
+    now = rung(pace, rings=rings, over=over)
     pace.looked(now, found=True)
-    assert pace.mood == mood
+    assert mood_of(pace) == mood
     assert pace.wants_silence(now) is (mood == "awake")
 
 
 def test_it_lowers_when_nothing_was_found_for_a_while_and_lingers_before_it_sleeps() -> None:
     pace = Pace(PaceRules())
-    now = asleep_after(pace, rings=11, over=0.5)
+    now = rung(pace, rings=11, over=0.5)
     pace.looked(now, found=True)
     pace.looked(now + 0.99, found=False)
-    assert pace.mood == "awake"
+    assert mood_of(pace) == "awake"
     pace.looked(now + 1.0, found=False)
-    assert pace.mood == "lingering"
+    assert mood_of(pace) == "lingering"
     # a writer that was told to be silent may still commit: it is found without a ring
     assert pace.pause() == PaceRules().look_every
     assert not pace.wants_silence(now + 1.5)
     pace.looked(now + 2.99, found=True)
-    assert pace.mood == "lingering"
+    assert mood_of(pace) == "lingering"
     pace.looked(now + 3.0, found=False)
-    assert (pace.mood, pace.pause()) == ("asleep", PaceRules().poll)
+    assert (mood_of(pace), pace.pause()) == ("asleep", PaceRules().poll)
 
 
 def test_fast_ringing_while_it_lingers_keeps_it_up_again() -> None:
     pace = Pace(PaceRules())
-    now = asleep_after(pace, rings=11, over=0.5)
+    now = rung(pace, rings=11, over=0.5)
     pace.looked(now, found=True)
     pace.looked(now + 1.0, found=False)
-    now = asleep_after(pace, rings=11, over=0.3, start=now + 1.1)
+    now = rung(pace, rings=11, over=0.3, start=now + 1.1)
     pace.looked(now, found=True)
-    assert pace.mood == "awake"
+    assert mood_of(pace) == "awake"
     assert pace.wants_silence(now)
 
 
 def test_silence_is_refreshed_once_a_second() -> None:
     pace = Pace(PaceRules())
-    now = asleep_after(pace, rings=11, over=0.5)
+    now = rung(pace, rings=11, over=0.5)
     pace.looked(now, found=True)
     pace.silenced(now)
     assert not pace.wants_silence(now + 0.9)

@@ -49,7 +49,8 @@ class Condition:
         if self.reason is None:
             return
         down = self._clock.monotonic() - self.since
-        level = logging.INFO if self._told else logging.DEBUG
+        first_and_expected = not self.known and bool(self._told_elsewhere)
+        level = logging.INFO if self._told and not first_and_expected else logging.DEBUG
         self._log.log(level, self._back, after_seconds=round(down, 1))
         self.reason, self._fault, self.since = None, None, self._clock.monotonic()
 

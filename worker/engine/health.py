@@ -55,10 +55,10 @@ class HealthServer:
                 web.get("/metrics", self._numbers),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._asked_port, shutdown_timeout=1).start()
+            await web.TCPSite(runner, self._host, self._asked_port).start()
         except OSError as error:
             await runner.cleanup()
             raise SettingsError([_cannot_listen(self._host, self._asked_port, error)]) from None
