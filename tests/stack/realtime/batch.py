@@ -1,0 +1,259 @@
+"""One poll's changes, judged together: filters, rights and row-level security, then each channel's frames.
+
+Everything is asked of the database as it is now, not as it was when the change was made. An error anywhere
+loses the whole batch, because the slot has advanced already; so it is on the real server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+
+from tests.stack.realtime.channel import Channel
+from tests.stack.realtime.filters import Filter, condition
+from tests.stack.realtime.frames import compact
+from tests.stack.realtime.pgoutput import Change, Relation, Unchanged
+from tests.stack.realtime.rls import TableAccess, table_access, visible_rows
+from tests.stack.realtime.subscriptions import Registry, Subscription
+from tests.stack.realtime.values import TypedText, TypeNames, json_object, render, text_array
+
+UNAUTHORIZED = "Error 401: Unauthorized"
+NO_PRIMARY_KEY = "Error 400: Bad Request, no primary key"
+TOO_LARGE = "Error 413: Payload Too Large"
+SMALL_VALUE_BYTES = 64
+
+Row = dict[str, str | None]
+"""Values as Postgres' text, without those that the log does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    channel: Channel
+    event: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """A change that somebody may want."""
+
+    change: Change
+    subscriptions: tuple[Subscription, ...]
+    new: Row
+    """For a DELETE empty."""
+    old: Row
+    """The replica identity, or the whole row with identity full; for an INSERT empty."""
+
+    @property
+    def judged(self) -> Row:
+        """The columns that filters see."""
+        return self.old if self.change.action == "DELETE" else self.new
+
+    @property
+    def roles(self) -> list[str]:
+        return sorted({subscription.role for subscription in self.subscriptions})
+
+
+class Batch:
+    def __init__(
+        self, connection: AsyncConnection[Any], registry: Registry, types: TypeNames, max_record_bytes: int
+    ) -> None:
+        self._connection = connection
+        self._registry = registry
+        self._types = types
+        self._max_record_bytes = max_record_bytes
+        self._access: dict[tuple[Relation, str], TableAccess] = {}
+        self._values: dict[TypedText, str] = {}
+        self._matches: dict[tuple[int, Filter, str | None], bool] = {}
+        self._visible: dict[tuple[Relation, str, str], frozenset[tuple[str, ...]]] = {}
+
+    async def deliveries(self, changes: Iterable[Change]) -> list[Delivery]:
+        """In commit order. Raises `psycopg.Error`, `TableGoneError`."""
+        items = [item for change in changes if (item := self._item(change)) is not None]
+        await self._load_access(items)
+        await self._load_values(items)
+        await self._load_matches(items)
+        await self._load_visible(items)
+        return [delivery for item in items for role in item.roles for delivery in self._deliver(item, role)]
+
+    def _item(self, change: Change) -> Item | None:
+        subscriptions = tuple(
+            s for s in self._registry.of_table(change.relation.oid) if s.binding.wants(change.action)
+        )
+        if not subscriptions:
+            return None
+        new = _present(change.new)
+        if change.old is not None:
+            old = _present(change.old)
+        elif change.action == "UPDATE":  # the log repeats an identity only when it changes
+            old = {c.name: new[c.name] for c in change.relation.columns if c.is_key and c.name in new}
+        else:
+            old = {}
+        return Item(change, subscriptions, new, old)
+
+    # -- what has to be asked -------------------------------------------------------------------------------
+
+    async def _load_access(self, items: list[Item]) -> None:
+        for relation, role in {(item.change.relation, role) for item in items for role in item.roles}:
+            self._access[relation, role] = await table_access(self._connection, relation, role)
+
+    async def _load_values(self, items: list[Item]) -> None:
+        texts = [
+            (column.type_oid, text)
+            for item in items
+            for column in item.change.relation.columns
+            for text in (item.new.get(column.name), item.old.get(column.name))
+            if text is not None
+        ]
+        self._values = await render(self._connection, self._types, texts)
+
+    async def _load_matches(self, items: list[Item]) -> None:
+        wanted: dict[tuple[int, Filter], set[str | None]] = defaultdict(set)
+        for item in items:
+            oids = _type_oids(item.change.relation)
+            for filter_ in {f for s in item.subscriptions for f in s.binding.filters}:
+                if filter_.column in item.judged:
+                    wanted[oids[filter_.column], filter_].add(item.judged[filter_.column])
+        await self._types.load(self._connection, {oid for oid, _ in wanted})
+        for (oid, filter_), values in wanted.items():
+            texts = list(values)
+            query = sql.SQL("select array(select {} from unnest({}) with ordinality u(v, n) order by n)")
+            composed = query.format(condition(filter_, self._types[oid]), text_array(texts))
+            row = await (await self._connection.execute(composed)).fetchone()
+            for text, matches in zip(texts, row[0] if row else (), strict=True):
+                self._matches[oid, filter_, text] = matches
+
+    async def _load_visible(self, items: list[Item]) -> None:
+        wanted: dict[tuple[Relation, str, str], set[tuple[str, ...]]] = defaultdict(set)
+        for item in items:
+            for subscription in item.subscriptions:
+                access = self._access[item.change.relation, subscription.role]
+                if self._row_checked(item, access) and self._passes_filters(item, subscription):
+                    key = (item.change.relation, subscription.role, subscription.claims)
+                    wanted[key].add(_key_values(item, access))
+        for (relation, role, claims), rows in wanted.items():
+            primary_key = self._access[relation, role].primary_key
+            self._visible[relation, role, claims] = await visible_rows(
+                self._connection, self._types, relation, primary_key, list(rows), role=role, claims=claims
+            )
+
+    @staticmethod
+    def _row_checked(item: Item, access: TableAccess) -> bool:
+        """DELETEs cannot be checked: the row is gone."""
+        return access.row_security and item.change.action != "DELETE" and _refusal(item, access) is None
+
+    def _passes_filters(self, item: Item, subscription: Subscription) -> bool:
+        oids, row = _type_oids(item.change.relation), item.judged
+        return all(
+            f.column in row and self._matches[oids[f.column], f, row[f.column]]
+            for f in subscription.binding.filters
+        )
+
+    def _sees(self, item: Item, subscription: Subscription, access: TableAccess) -> bool:
+        if not self._passes_filters(item, subscription):
+            return False
+        if not self._row_checked(item, access):
+            return True
+        visible = self._visible[item.change.relation, subscription.role, subscription.claims]
+        return _key_values(item, access) in visible
+
+    # -- what is sent ---------------------------------------------------------------------------------------
+
+    def _deliver(self, item: Item, role: str) -> Iterator[Delivery]:
+        access = self._access[item.change.relation, role]
+        refusal = _refusal(item, access)
+        seeing = [
+            s
+            for s in item.subscriptions
+            if s.role == role and (refusal is not None or self._sees(item, s, access))
+        ]
+        data: dict[tuple[str, ...] | None, str] = {}
+        for channel, group in _by_channel(seeing):
+            for select, ids in _by_select(group):
+                if select not in data:
+                    data[select] = self._data(item, access, refusal, select)
+                yield _delivery(channel, item.change.action, data[select], ids)
+
+    def _data(
+        self, item: Item, access: TableAccess, refusal: str | None, select: tuple[str, ...] | None
+    ) -> str:
+        change = item.change
+        shown = {name for name, _ in access.columns if refusal is None}
+        if select is not None:
+            shown &= {*select, *access.primary_key}
+        too_large = change.size > self._max_record_bytes
+        errors = [refusal] if refusal else [TOO_LARGE] if too_large else None
+        columns = [{"name": name, "type": type_} for name, type_ in access.columns if name in shown]
+        milliseconds = change.committed_at.microsecond // 1000
+        at = f'"{change.committed_at:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"' if refusal is None else "null"
+        record = old = ""
+        if change.action != "DELETE":
+            record = f'"record":{self._object(item, item.old | item.new, shown, small=too_large)},'
+        if change.action != "INSERT":
+            kept = shown
+            if change.action == "DELETE" and access.row_security:
+                kept = shown & set(access.primary_key)
+            old = f',"old_record":{self._object(item, item.old, kept, small=too_large)}'
+        return (
+            f'{{"table":{compact(change.relation.table)},"type":"{change.action}",{record}'
+            f'"columns":{json.dumps(columns, ensure_ascii=False)},"errors":{compact(errors)},'
+            f'"schema":{compact(change.relation.schema)},"commit_timestamp":{at}{old}}}'
+        )
+
+    def _object(self, item: Item, row: Row, shown: set[str], *, small: bool) -> str:
+        oids = _type_oids(item.change.relation)
+        values = {
+            name: "null" if text is None else self._values[oids[name], text]
+            for name, text in row.items()
+            if name in shown
+        }
+        if small:
+            values = {name: v for name, v in values.items() if len(v.encode()) <= SMALL_VALUE_BYTES}
+        return json_object(values)
+
+
+def _present(row: dict[str, str | Unchanged | None] | None) -> Row:
+    return {name: value for name, value in (row or {}).items() if not isinstance(value, Unchanged)}
+
+
+def _type_oids(relation: Relation) -> dict[str, int]:
+    return {column.name: column.type_oid for column in relation.columns}
+
+
+def _key_values(item: Item, access: TableAccess) -> tuple[str, ...]:
+    return tuple(str((item.old | item.new)[name]) for name in access.primary_key)
+
+
+def _refusal(item: Item, access: TableAccess) -> str | None:
+    """Why the role gets an error in place of the row."""
+    if item.change.action == "DELETE":
+        return None
+    if not access.primary_key:
+        return NO_PRIMARY_KEY
+    return None if access.selectable.issuperset(access.primary_key) else UNAUTHORIZED
+
+
+def _by_channel(subscriptions: list[Subscription]) -> Iterable[tuple[Channel, list[Subscription]]]:
+    groups: dict[Channel, list[Subscription]] = defaultdict(list)
+    for subscription in subscriptions:
+        groups[subscription.channel].append(subscription)
+    return groups.items()
+
+
+def _by_select(group: list[Subscription]) -> Iterable[tuple[tuple[str, ...] | None, list[int]]]:
+    """Ids in the reverse order of the bindings; a binding with `select` has a frame of its own."""
+    ids: dict[tuple[str, ...] | None, list[int]] = {}
+    for subscription in sorted(group, key=lambda s: (s.binding.select is not None, -s.position)):
+        ids.setdefault(subscription.binding.select, []).append(subscription.binding.id)
+    return ids.items()
+
+
+def _delivery(channel: Channel, action: str, data: str, ids: list[int]) -> Delivery:
+    if channel.joined.options.legacy:
+        return Delivery(channel, action, data)
+    return Delivery(channel, "postgres_changes", f'{{"data":{data},"ids":{compact(ids)}}}')
