@@ -1,0 +1,1 @@
+"""`make demo`: a catalogue goes from the PMS to verified webhooks, on real parts."""
