@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -61,7 +62,14 @@ class Database:
         for lane_id in lane_ids:
             self.last_id += 1
             self.pending[self.last_id] = Delivery(
-                self.last_id, lane_id, False, 1, f"evt_{self.last_id}", body, datetime.now(UTC)
+                self.last_id,
+                lane_id,
+                False,
+                1,
+                f"evt_{self.last_id}",
+                body,
+                datetime.now(UTC),
+                time.monotonic(),
             )
             ids.append(self.last_id)
         return ids
@@ -82,17 +90,23 @@ class Database:
 
 
 class MemoryLanes:
-    """One worker's view of the database. `fault`, when set, is raised by the next calls."""
+    """One worker's view of the database."""
 
     def __init__(self, database: Database, *, worker: str = "one") -> None:
         self.database, self.worker = database, worker
-        self.fault: GatewayError | None = None
         self.calls: list[str] = []
+        self._faults: dict[str, tuple[GatewayError, int]] = {}
+
+    def fail_next(self, name: str, error: GatewayError, *, times: int) -> None:
+        """The next `times` calls of `name` raise `error`, and change nothing."""
+        self._faults[name] = (error, times)
 
     def _called(self, name: str) -> Database:
         self.calls.append(name)
-        if self.fault is not None:
-            raise self.fault
+        error, times = self._faults.get(name, (None, 0))
+        if error is not None and times > 0:
+            self._faults[name] = (error, times - 1)
+            raise error
         return self.database
 
     async def lease(self, token: int | None, *, duration: timedelta) -> Lease:

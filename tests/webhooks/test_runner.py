@@ -2,27 +2,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from standardwebhooks import Webhook
 
 from tests.eventually import eventually
 from tests.webhooks.memory_lanes import SECRET, Database, MemoryLanes
 from tests.webhooks.receiver import Receiver, receiving
 from worker.engine.clock import SystemClock
+from worker.errors import Refused, Unreachable
+from worker.gateway.lanes import Result
 from worker.wall import SystemResolver, Wall
 from worker.webhooks.attempt import Attempter
+from worker.webhooks.book import Book
 from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
 
 
-def make_runner(store: MemoryLanes, *, slots: int = 50, lease: float = 30.0) -> WebhookRunner:
+def make_runner(
+    store: MemoryLanes, *, slots: int = 50, lease: float = 30.0, book: Book | None = None
+) -> WebhookRunner:
     clock = SystemClock()
     wall = Wall(SystemResolver(), allow=[ip_network("127.0.0.0/8")])
     sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
@@ -33,6 +39,7 @@ def make_runner(store: MemoryLanes, *, slots: int = 50, lease: float = 30.0) -> 
         poll=timedelta(milliseconds=200),
         lease=timedelta(seconds=lease),
         slots=slots,
+        book=book,
     )
 
 
@@ -72,3 +79,271 @@ async def test_a_delivery_arrives_signed_and_is_settled(receiver: Receiver, data
     assert message.headers["content-type"] == "application/json"
     assert database.attempts[0].status == 204
     assert not database.held, "the lanes are free once the worker has stopped"
+
+
+async def test_a_hanging_endpoint_does_not_slow_another(receiver: Receiver, database: Database) -> None:
+    hanging = [database.endpoint(receiver.url(f"/hang/{n}")) for n in range(3)]
+    good = database.endpoint(receiver.url("/good"))
+    for n in range(3):
+        receiver.hang(f"/hang/{n}")
+    for _ in range(50):
+        database.dispatch(*hanging)
+    async with running(make_runner(MemoryLanes(database), slots=8), drain=0.1) as runner:
+        await eventually(lambda: runner.stats()["in_flight"] >= 6)
+        for _ in range(30):
+            database.dispatch(good)
+        runner.wake("deliveries")
+        await eventually(lambda: len(receiver.ids("/good")) == 30, 5)
+        assert not any(result.lane_id in hanging for result in database.attempts)
+        assert runner.stats()["in_flight"] <= 8
+
+
+async def test_equal_turns_while_slots_are_scarce(receiver: Receiver, database: Database) -> None:
+    greedy, modest = database.endpoint(receiver.url("/greedy")), database.endpoint(receiver.url("/modest"))
+    database.dispatch(*[greedy] * 200)
+    database.dispatch(*[modest] * 20)
+    async with running(make_runner(MemoryLanes(database), slots=4)):
+        await eventually(lambda: len(receiver.ids("/modest")) == 20)
+        position = max(i for i, r in enumerate(receiver.received) if r.path == "/modest")
+        assert position < 80, "it did not have to wait for the 200"
+        await eventually(lambda: database.empty)
+
+
+async def test_a_failed_delivery_comes_again_and_a_gone_endpoint_is_left_alone(
+    receiver: Receiver, database: Database
+) -> None:
+    gone, flaky = database.endpoint(receiver.url("/gone")), database.endpoint(receiver.url("/flaky"))
+    receiver.answer("/gone", 410)
+    receiver.answer("/flaky", 500, 204)
+    async with running(make_runner(MemoryLanes(database))) as runner:
+        database.dispatch(flaky, gone)
+        await eventually(lambda: len(database.attempts) == 2)
+        assert database.settled("gone") == [2]
+        assert database.settled("retry") == [1]
+        [retry] = database.retries.values()
+        assert 4 <= retry.due - time.monotonic() <= 6
+        retry.due = time.monotonic()
+        database.dispatch(gone, gone)
+        runner.wake("deliveries")
+        await eventually(lambda: database.settled("delivered") == [1])
+    assert [r.attempt for r in database.attempts if r.lane_id == flaky] == [1, 2]
+    assert receiver.ids("/flaky") == ["evt_1", "evt_1"]
+    assert len(receiver.ids("/gone")) == 1
+
+
+async def test_a_failing_lane_is_parked_probed_and_slowly_opened(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/down"), max_concurrency=1)
+    receiver.answer("/down", 500)
+    database.dispatch(*[lane] * 40)
+    runner = make_runner(MemoryLanes(database))
+    async with running(runner):
+        await eventually(lambda: runner.stats()["lanes_parked"] == 1)
+        assert len(receiver.received) == 5
+        assert len(database.attempts) == 5, "the other 35 burn no attempt"
+        held = runner._book.lanes[lane]
+        assert 29 < held.breaker.not_before - time.monotonic() < 37
+        # the time of the first probe, and it fails
+        held.breaker.not_before = time.monotonic()
+        runner._turns.offer(held)
+        runner._fill()
+        await eventually(lambda: runner.meter.counts["probe_failed"] == 1)
+        assert len(database.attempts) == 5, "nor does the probe"
+        # the next one finds it well again
+        receiver.answer("/down", 204)
+        held.breaker.not_before = time.monotonic()
+        runner._turns.offer(held)
+        runner._fill()
+        await eventually(lambda: len(database.settled("delivered")) == 35)
+        assert runner.stats()["lanes_parked"] == 0
+
+
+async def test_retry_after_holds_the_lane(receiver: Receiver, database: Database) -> None:
+    lane = database.endpoint(receiver.url("/busy"), max_concurrency=1)
+    receiver.answer("/busy", 429, headers={"retry-after": "30"})
+    database.dispatch(lane, lane, lane)
+    runner = make_runner(MemoryLanes(database))
+    async with running(runner):
+        await eventually(lambda: database.settled("retry") == [1])
+        held = runner._book.lanes[lane]
+        assert 28 < held.breaker.not_before - time.monotonic() <= 30
+    assert len(receiver.received) == 1
+    [retry] = database.retries.values()
+    assert retry.due - time.monotonic() > 28
+
+
+async def test_draining_lets_finish_what_is_under_way_and_hands_back_the_rest_uncharged(
+    receiver: Receiver, database: Database
+) -> None:
+    slow = database.endpoint(receiver.url("/slow"), max_concurrency=2)
+    stuck = database.endpoint(receiver.url("/stuck"), max_concurrency=1)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def respond(_: web.BaseRequest) -> web.Response:
+        begun.set()
+        await finish.wait()
+        return web.Response(status=204)
+
+    receiver.behaviour["/slow"] = respond
+    receiver.hang("/stuck")
+    database.dispatch(slow, slow, slow, stuck)
+    async with running(make_runner(MemoryLanes(database)), drain=1) as runner:
+        await begun.wait()
+        await eventually(lambda: len(receiver.received) == 3)
+        draining = asyncio.create_task(runner.drain(timedelta(milliseconds=500)))
+        finish.set()
+        await draining
+    assert sorted(database.settled("delivered")) == [1, 2]
+    assert sorted(database.pending) == [3, 4], "neither the queued nor the cut one was charged"
+    assert not database.held
+    # and another worker delivers them
+    receiver.let_go.set()
+    async with running(make_runner(MemoryLanes(database, worker="two"))):
+        await eventually(lambda: database.empty)
+    assert receiver.ids("/stuck") == ["evt_4", "evt_4"]
+
+
+async def test_a_stale_token_settles_nothing_and_without_it_there_would_be_two(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/slow"))
+    receiver.hang("/slow")
+    database.dispatch(lane)
+    old_store = MemoryLanes(database, worker="old")
+    async with running(make_runner(old_store), drain=1) as old:
+        await eventually(lambda: receiver.received)
+        # it stalls: its lease runs out, and another worker takes the lane while the old attempt is under way
+        token = old._book.token
+        assert token is not None
+        database.expire(token)
+        new_store = MemoryLanes(database, worker="new")
+        new_token = (await new_store.lease(None, duration=timedelta(seconds=30))).token
+        page = await new_store.read_tail(new_token, after=0, limit=10, busy=(), closed=())
+        assert [d.delivery_id for d in page.deliveries] == [1]
+        receiver.let_go.set()
+        await eventually(lambda: "settle" in old_store.calls)
+        assert database.attempts == []
+        assert list(database.pending) == [1], "what the old token says changes nothing"
+
+
+async def test_the_database_away_loses_nothing_and_sends_nothing_twice(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/a"))
+    store = MemoryLanes(database)
+    async with running(make_runner(store)) as runner:
+        await eventually(lambda: runner.stats()["lanes"] == 1)
+        database.dispatch(*[lane] * 5)
+        store.fail_next("settle", Unreachable("gone"), times=2)
+        runner.wake("deliveries")
+        await eventually(lambda: database.empty)
+    assert sorted(receiver.ids()) == [f"evt_{n}" for n in range(1, 6)]
+    assert len(database.attempts) == 5
+
+
+async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/a"))
+    store = MemoryLanes(database)
+    runner = make_runner(store, lease=1.0)
+    async with running(runner):
+        await eventually(lambda: runner.stats()["lanes"] == 1)
+        store.fail_next("lease", Unreachable("gone"), times=10**6)
+        await eventually(lambda: not runner._keeper.valid)
+        database.dispatch(lane)
+        # the database still thinks it valid and hands the delivery out
+        token = runner._book.token
+        assert token is not None
+        database.leases[token] = ("one", float("inf"))
+        runner.wake("deliveries")
+        await eventually(lambda: runner.stats()["queued"] == 1)
+        assert receiver.received == []
+        store.fail_next("lease", Unreachable("gone"), times=0)
+        await eventually(lambda: database.empty)
+    assert len(receiver.received) == 1
+
+
+async def test_pause_stops_at_once_and_resume_loses_nothing(receiver: Receiver, database: Database) -> None:
+    lane = database.endpoint(receiver.url("/a"), max_concurrency=1)
+    receiver.hang("/a")
+    database.dispatch(*[lane] * 5)
+    async with running(make_runner(MemoryLanes(database))) as runner:
+        await eventually(lambda: len(receiver.received) == 1)
+        database.change(lane, paused=True)
+        runner.wake("endpoints")
+        await eventually(lambda: runner.stats()["queued"] == 0)
+        receiver.let_go.set()
+        database.dispatch(*[lane] * 5)
+        runner.wake("deliveries")
+        await eventually(lambda: database.settled("delivered") == [1])
+        assert len(receiver.received) == 1
+        database.change(lane, paused=False)
+        runner.wake("endpoints")
+        await eventually(lambda: database.empty)
+    assert receiver.ids() == [f"evt_{n}" for n in range(1, 11)]
+
+
+async def test_more_than_memory_holds_is_sent_once_each(receiver: Receiver, database: Database) -> None:
+    lanes = [database.endpoint(receiver.url(f"/{n}")) for n in range(5)]
+    for _ in range(200):
+        database.dispatch(*lanes)
+    runner = make_runner(MemoryLanes(database), book=Book(lane_queue=20, total_queue=60))
+    async with running(runner):
+        await eventually(lambda: database.empty, 20)
+    assert len(receiver.ids()) == len(set(receiver.ids())) == 1000
+
+
+async def test_two_workers_share_the_lanes_without_a_duplicate(
+    receiver: Receiver, database: Database
+) -> None:
+    lanes = [database.endpoint(receiver.url(f"/{n}")) for n in range(6)]
+    one, two = (make_runner(MemoryLanes(database, worker=name)) for name in ("one", "two"))
+    async with running(one):
+        await eventually(lambda: one.stats()["lanes"] == 6)
+        async with running(two):
+            one.wake("endpoints")
+
+            def shared() -> bool:
+                two.wake("endpoints")
+                return one.stats()["lanes"] == two.stats()["lanes"] == 3
+
+            await eventually(shared)
+            for _ in range(20):
+                database.dispatch(*lanes)
+            one.wake("deliveries")
+            two.wake("deliveries")
+            await eventually(lambda: database.empty)
+    assert len(receiver.ids()) == len(set(receiver.ids())) == 120
+
+
+async def test_a_bad_secret_is_our_fault_and_nothing_leaves_unsigned(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/a"), secrets=())
+    database.dispatch(lane)
+    runner = make_runner(MemoryLanes(database))
+    async with running(runner):
+        await eventually(lambda: runner.meter.counts["our_fault"] == 1)
+    assert receiver.received == []
+    assert database.attempts == []
+    assert list(database.pending) == [1]
+
+
+async def test_a_result_that_the_database_refuses_does_not_hold_up_the_others(
+    receiver: Receiver, database: Database
+) -> None:
+    lane = database.endpoint(receiver.url("/a"))
+
+    class Picky(MemoryLanes):
+        async def settle(self, token: int, results: Sequence[Result]) -> bool:
+            if any(result.delivery_id == 3 for result in results):
+                raise Refused("attempt.bad", code="PT422")
+            return await super().settle(token, results)
+
+    database.dispatch(*[lane] * 6)
+    async with running(make_runner(Picky(database))):
+        await eventually(lambda: len(database.attempts) == 5)
+    assert sorted(database.pending) == [3]
+    assert len(receiver.received) == 6

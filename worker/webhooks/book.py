@@ -129,10 +129,9 @@ class Book:
         return self.lanes.get(held.lane_id) is held
 
     def reread_all(self) -> None:
-        """Sets every live lane back to the start, so that whatever a mark may have skipped is found."""
+        """Sets every lane back to the start, so that whatever a mark may have skipped is found."""
         for held in self.lanes.values():
-            if held.live:
-                self._fall_behind(held, 0)
+            self._fall_behind(held, 0)
 
     @property
     def any_live(self) -> bool:
@@ -177,10 +176,12 @@ class Book:
 
     def wants_backlog(self, held: HeldLane) -> bool:
         """Whether it is behind and has room for half a queue."""
-        if held.live or held.lane.paused or self._full():
+        if held.live or held.lane.paused:
             return False
-        # a parked lane needs no more than its next probe
-        return len(held.queue) <= (0 if held.breaker.parked else self._lane_queue // 2)
+        if self._full() or held.breaker.parked:
+            # a parked lane needs no more than its next probe; when memory is full only empty queues are fed
+            return held.queued == 0
+        return len(held.queue) <= self._lane_queue // 2
 
     def backlog(self) -> Backlog | None:
         """The next read of lanes that are behind and have room, lowest cursor first; None: there is none."""
@@ -295,7 +296,8 @@ class Book:
         if not self._full():
             return True
         longest = max(self._stocked, key=lambda other: len(other.queue), default=held)
-        if longest is held or len(longest.queue) < 2:
+        # only from one with far more, else two would take turns in emptying each other
+        if len(longest.queue) <= 2 * len(held.queue) + 1:
             return False
         self._shorten(longest)
         return True

@@ -126,7 +126,9 @@ class Reader:
                 self._got(book.take_backlog(read, page))
         finally:
             book.end_read()
-        return AT_ONCE if book.backlog() is not None else self._poll
+        # without progress there is no room: sending makes some, and rings
+        moved = any(held.live or held.cursor != read.after for held in read.marks)
+        return AT_ONCE if moved and book.backlog() is not None else self._poll
 
     def _lost_if(self, token: int) -> None:
         if self._book.token == token:

@@ -28,6 +28,8 @@ from worker.webhooks.schedule import parse_retry_after
 
 KEPT_BYTES: Final = 1024
 READ_BYTES: Final = 16 * 1024
+NOTHING_AHEAD: Final = 0
+"""Else the client reads that much of the body before it tells the status."""
 BODY_PATIENCE: Final = timedelta(seconds=2)
 
 # no network, no free port, no file descriptor left, no memory: nothing that the receiver could mend
@@ -73,7 +75,7 @@ class Sender:
             .headers({"content-type": "application/json", **headers})
             .body_text(body)
             .timeout(left)
-            .streamed_read_buffer_limit(READ_BYTES)
+            .streamed_read_buffer_limit(NOTHING_AHEAD)
             .build_streamed()
         )
         async with request as response:
