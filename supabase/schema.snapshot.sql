@@ -287,6 +287,8 @@ begin
     insert into queue.lanes (endpoint_id, tenant_id) values (new.id, new.tenant_id);
     return null;
   end if;
+  -- Who is settling holds the lane for share: wait for it before looking, so that its retries are seen.
+  perform 1 from queue.lanes l where l.endpoint_id = old.id for update;
   delete from queue.deliveries d using queue.lanes l where l.endpoint_id = old.id and d.lane_id = l.id;
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
   return old;
@@ -323,6 +325,11 @@ CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
 declare
   v_name constant text := p_parent || '_' || to_char(p_day, 'YYYYMMDD');
 begin
+  if to_regclass('private.' || v_name) is not null then
+    return null;
+  end if;
+  -- Of several that find one missing, the first makes it.
+  perform pg_advisory_xact_lock(hashtextextended('pms partitions', 0));
   if to_regclass('private.' || v_name) is not null then
     return null;
   end if;
@@ -758,6 +765,10 @@ begin
     select j.id, j.serial_key
     from queue.jobs j
     where j.state in ('waiting', 'running') and j.due_at <= private.now() and j.kind = any (p_kinds)
+      -- Those behind a running one must not fill the limit, or they would hold up everybody else's jobs.
+      and not exists (
+        select from queue.jobs o where o.serial_key = j.serial_key and o.state = 'running' and o.id <> j.id
+      )
     order by j.due_at, j.id
     limit p_limit
     for update skip locked
@@ -807,6 +818,7 @@ declare
   v_events integer;
   v_deliveries integer;
   v_endpoints integer;
+  v_endpoint_gone boolean;
   v_last bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
@@ -829,6 +841,7 @@ begin
     select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
       row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
     from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+    where e.type is not null
   ), counted as (
     insert into private.tenant_log as l (tenant_id, seq, unrung_since)
     select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
@@ -857,8 +870,14 @@ begin
     returning 1
   )
   select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
-    (select count(*) from taken t where t.entity = 'webhook_endpoint')
-  into v_taken, v_events, v_deliveries, v_endpoints;
+    (select count(*) from taken t where t.entity = 'webhook_endpoint'),
+    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE')
+  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone;
+
+  -- What a call before this one queued for an endpoint whose deletion it could not see yet.
+  if v_endpoint_gone then
+    delete from queue.deliveries d where not exists (select from queue.lanes l where l.id = d.lane_id);
+  end if;
 
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
   v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
@@ -1132,6 +1151,8 @@ CREATE FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[] DEFAULT
 declare
   v_released integer;
 begin
+  -- The lease before its lanes, as settling does.
+  perform 1 from queue.leases l where l.id = p_token for update;
   update queue.lanes l set lease_id = null
   where l.lease_id = p_token and (p_lane_ids is null or l.id = any (p_lane_ids));
   get diagnostics v_released = row_count;
@@ -1168,6 +1189,7 @@ begin
     where l.lease_id = p_token and l.id in (select (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
     order by l.id for share
   ) h;
+  perform private.make_partition('webhook_attempts', private.today());
 
   with results as (
     select * from jsonb_to_recordset(p_results) as r (delivery_id bigint, lane_id bigint, attempt integer, outcome text,

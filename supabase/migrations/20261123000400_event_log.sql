@@ -239,6 +239,11 @@ begin
   if to_regclass('private.' || v_name) is not null then
     return null;
   end if;
+  -- Of several that find one missing, the first makes it.
+  perform pg_advisory_xact_lock(hashtextextended('pms partitions', 0));
+  if to_regclass('private.' || v_name) is not null then
+    return null;
+  end if;
   execute format('create table private.%I (like public.%I including all)', v_name, p_parent);
   execute format('alter table private.%I enable row level security', v_name);
   execute format('revoke all on private.%I from public, anon, authenticated, service_role', v_name);

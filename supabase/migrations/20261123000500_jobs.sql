@@ -93,6 +93,10 @@ begin
     select j.id, j.serial_key
     from queue.jobs j
     where j.state in ('waiting', 'running') and j.due_at <= private.now() and j.kind = any (p_kinds)
+      -- Those behind a running one must not fill the limit, or they would hold up everybody else's jobs.
+      and not exists (
+        select from queue.jobs o where o.serial_key = j.serial_key and o.state = 'running' and o.id <> j.id
+      )
     order by j.due_at, j.id
     limit p_limit
     for update skip locked

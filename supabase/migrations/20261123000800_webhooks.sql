@@ -203,6 +203,8 @@ begin
     insert into queue.lanes (endpoint_id, tenant_id) values (new.id, new.tenant_id);
     return null;
   end if;
+  -- Who is settling holds the lane for share: wait for it before looking, so that its retries are seen.
+  perform 1 from queue.lanes l where l.endpoint_id = old.id for update;
   delete from queue.deliveries d using queue.lanes l where l.endpoint_id = old.id and d.lane_id = l.id;
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
   return old;
@@ -306,6 +308,8 @@ as $$
 declare
   v_released integer;
 begin
+  -- The lease before its lanes, as settling does.
+  perform 1 from queue.leases l where l.id = p_token for update;
   update queue.lanes l set lease_id = null
   where l.lease_id = p_token and (p_lane_ids is null or l.id = any (p_lane_ids));
   get diagnostics v_released = row_count;
@@ -413,6 +417,7 @@ begin
     where l.lease_id = p_token and l.id in (select (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
     order by l.id for share
   ) h;
+  perform private.make_partition('webhook_attempts', private.today());
 
   with results as (
     select * from jsonb_to_recordset(p_results) as r (delivery_id bigint, lane_id bigint, attempt integer, outcome text,

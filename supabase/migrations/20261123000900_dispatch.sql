@@ -85,6 +85,7 @@ declare
   v_events integer;
   v_deliveries integer;
   v_endpoints integer;
+  v_endpoint_gone boolean;
   v_last bigint;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
@@ -136,8 +137,14 @@ begin
     returning 1
   )
   select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
-    (select count(*) from taken t where t.entity = 'webhook_endpoint')
-  into v_taken, v_events, v_deliveries, v_endpoints;
+    (select count(*) from taken t where t.entity = 'webhook_endpoint'),
+    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE')
+  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone;
+
+  -- What a call before this one queued for an endpoint whose deletion it could not see yet.
+  if v_endpoint_gone then
+    delete from queue.deliveries d where not exists (select from queue.lanes l where l.id = d.lane_id);
+  end if;
 
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
   v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.databases import Connection, Database
-from tests.sql.company import Company, found_company
+from tests.sql.ask import rpc
+from tests.sql.clock import stop_clock
+from tests.sql.company import Company, add_endpoint, found_company
+from tests.sql.lane_worker import LaneWorker
 
 
 @pytest.fixture
@@ -23,3 +28,20 @@ async def other(database: Database) -> Connection:
 @pytest.fixture
 async def third(database: Database) -> Connection:
     return await database.connect()
+
+
+@pytest.fixture
+async def endpoint(db: Connection, company: Company) -> dict[str, Any]:
+    """An active endpoint of the company, which is owed nothing yet; time stands still from here on."""
+    await stop_clock(db)
+    endpoint = await add_endpoint(db, company, events=("product.*",))
+    await rpc(db, "dispatch_outbox")
+    return endpoint
+
+
+@pytest.fixture
+async def worker(db: Connection, endpoint: dict[str, Any]) -> LaneWorker:
+    """One that holds the endpoint's lane."""
+    worker = LaneWorker(db, "first")
+    await worker.lease()
+    return worker

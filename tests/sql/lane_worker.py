@@ -1,0 +1,76 @@
+"""A worker as the lanes see it: leases, reads and settles over one session."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from tests.databases import Connection
+from tests.sql.ask import column, rpc
+from tests.sql.company import Company, add_products
+
+Delivery = dict[str, Any]
+LEASE = dt.timedelta(seconds=30)
+"""The default of `lease_lanes`."""
+
+PENDING = "select id from queue.deliveries order by id"
+ATTEMPTS = "select delivery_id, attempt, outcome from public.webhook_attempts order by delivery_id, attempt"
+
+
+class LaneWorker:
+    def __init__(self, session: Connection, name: str) -> None:
+        self.session = session
+        self.name = name
+        self.token: int | None = None
+
+    async def lease(self, **options: object) -> dict[str, Any]:
+        answer: dict[str, Any] = await rpc(
+            self.session, "lease_lanes", p_worker=self.name, p_token=self.token, **options
+        )
+        self.token = answer["token"]
+        return answer
+
+    async def lanes(self, **options: object) -> set[int]:
+        return {lane["lane_id"] for lane in (await self.lease(**options))["lanes"]}
+
+    async def read(self, after: int = 0, limit: int = 100, **options: object) -> dict[str, Any]:
+        answer: dict[str, Any] = await rpc(
+            self.session, "read_lanes", p_token=self.token, p_after=after, p_limit=limit, **options
+        )
+        return answer
+
+    async def deliveries(self, **options: Any) -> list[Delivery]:
+        found: list[Delivery] = (await self.read(**options))["deliveries"]
+        return found
+
+    async def settle(self, deliveries: list[Delivery], outcome: str, **more: object) -> dict[str, Any]:
+        results = [outcome_of(delivery, outcome, **more) for delivery in deliveries]
+        answer: dict[str, Any] = await rpc(
+            self.session, "settle_deliveries", p_token=self.token, p_results=results
+        )
+        return answer
+
+
+def outcome_of(delivery: Delivery, outcome: str, **more: object) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery["delivery_id"],
+        "lane_id": delivery["lane_id"],
+        "attempt": delivery["attempt"],
+        "outcome": outcome,
+        "started_at": "2026-11-23T10:00:00+00:00",
+        "duration_ms": 12.5,
+        "status": 200 if outcome == "delivered" else 500,
+        **more,
+    }
+
+
+def ids(deliveries: list[Delivery]) -> list[int]:
+    return [delivery["delivery_id"] for delivery in deliveries]
+
+
+async def owe(db: Connection, company: Company, count: int = 1) -> list[int]:
+    """New deliveries for the company's endpoints; all that are pending, by id."""
+    await add_products(db, company, count, uuid.uuid4().hex)
+    await rpc(db, "dispatch_outbox")
+    return await column(db, PENDING)
