@@ -188,7 +188,7 @@ class _Endless(io.StringIO):
         super().__init__()
         self._lines = self._write(products)
 
-    def readline(self, size: int | None = -1, /) -> str:
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]  # typeshed: bytes, by IOBase
         return next(self._lines, "")
 
     @staticmethod

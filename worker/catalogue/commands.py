@@ -69,7 +69,9 @@ def add_arguments(importer: argparse.ArgumentParser, exporter: argparse.Argument
     importer.add_argument("--currency", help="of the prices (default: the tenant's)")
     importer.add_argument("--no-stock", action="store_true", help="leave quantities out")
     importer.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
-    exporter.add_argument("file", type=Path, nargs="?", metavar="FILE", help="(default: standard output)")
+    exporter.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="(default, or -: standard output)"
+    )
     exporter.add_argument("--location", metavar="CODE", help="whose stock counts (default: all)")
     for parser in (importer, exporter):
         parser.add_argument(
@@ -147,9 +149,10 @@ async def _export(settings: Settings, args: argparse.Namespace) -> int:
             )
             places = await exporter.places()
             report.expect(sum(place.deleted_at is None for place in places))
-            with target(args.file) as out:
+            path = None if args.file == Path("-") else args.file
+            with target(path) as out:
                 count = await exporter.write(places, out, form=form)
-            report.say(f"{count:,} products with their variants -> {args.file or 'standard output'}")
+            report.say(f"{count:,} products with their variants -> {path or 'standard output'}")
     return FINE
 
 

@@ -42,7 +42,7 @@ class Patience:
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda e: isinstance(e, GatewayError) and e.transient),
             stop=stop_after_delay(self._limit),
-            wait=wait_exponential_jitter(initial=0.5, max=10, jitter=1),
+            wait=wait_exponential_jitter(multiplier=0.5, max=10, jitter=1),
             sleep=self._sleep,
             before_sleep=self._waits,
             reraise=True,

@@ -4,11 +4,11 @@ Of a product:  {"handle", "after", "cells": {column: text}, "images": [[row, pos
                 "rows": {row: {column: text}}, "file"?: {"header", "newline", "bom"}, "unterminated"?}
 Of a variant:  {"row", "cells": {column: text}}
 
-Rows count a product's lines that were taken, from 0. `cells` are those whose text is not what an export would write by itself,
-an emptied one as "". `rows` are the lines that sell nothing, and image cells of any line. `after` is the
-handle of the product before it in the file: a product put in between changes only its neighbour, where line
-numbers would make every later product look changed. `file` stands with the first product of a file alone,
-because all that is here travels in every event of the product.
+Rows count a product's lines that were taken, from 0. `cells` are those whose text is not what an export would
+write by itself, an emptied one as "". `rows` are the lines that sell nothing, and image cells of any line.
+`after` is the handle of the product before it in the file: a product put in between changes only its
+neighbour, where line numbers would make every later product look changed. `file` stands with the first
+product of a file alone, because all that is here travels in every event of the product.
 """
 
 from __future__ import annotations
