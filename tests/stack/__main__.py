@@ -7,12 +7,12 @@ import contextlib
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from tests.stack.command import run_command, start_worker
 from tests.stack.errors import StackError
 from tests.stack.platform import Platform
 from tests.stack.ports import is_free
+from tests.stack.signals import end_politely
 
 PORT = 54321
 DB_PORT = 54322
@@ -20,8 +20,7 @@ DB_PORT = 54322
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGHUP, _end)
+    end_politely()
     try:
         if options.verb == "run":
             return _run(options.command, durable=options.durable)
@@ -66,12 +65,6 @@ def _up(options: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
     return 0
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """A polite end tears everything down, and exits as the signal would have."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

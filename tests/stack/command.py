@@ -8,14 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from types import FrameType
 
 from tests.stack.errors import StackError
 from tests.stack.platform import Platform
 from tests.stack.process import Child, answers
-
-PATIENCE = 15.0
-"""Seconds that a command has to end after it was told to."""
+from tests.stack.signals import Forwarding, signal_group
 
 
 def run_command(platform: Platform, command: Sequence[str]) -> int:
@@ -27,15 +24,17 @@ def run_command(platform: Platform, command: Sequence[str]) -> int:
     addresses = platform.addresses
     env = {**os.environ, **addresses.status(), **addresses.worker_settings(platform.ports.take())}
     env["ADMIN_DB_URL"] = addresses.admin_db_url
-    try:
-        process = subprocess.Popen(command, env=env, process_group=0)
-    except OSError as error:
-        raise StackError(f"cannot run {command[0]}: {error.strerror}") from error
-    platform.guard.watch(process.pid)
-    with _foreground(process.pid), _forwarding(process):
-        code = process.wait()
-    _end_group(process.pid)
-    platform.guard.forget(process.pid)
+    with Forwarding() as forwarding:
+        try:
+            enlist = platform.guard.enlisting()
+            process = subprocess.Popen(command, env=env, process_group=0, preexec_fn=enlist)  # noqa: PLW1509
+        except OSError as error:
+            raise StackError(f"cannot run {command[0]}: {error.strerror}") from error
+        forwarding.aim(process.pid)
+        with _foreground(process.pid):
+            code = process.wait()
+        signal_group(process.pid, signal.SIGTERM)  # what it left behind in its group
+        platform.guard.forget(process.pid)
     return code if code >= 0 else 128 - code
 
 
@@ -76,32 +75,3 @@ def _foreground(group: int) -> Iterator[None]:
                 os.tcsetpgrp(terminal, os.getpgrp())
         signal.signal(signal.SIGTTOU, former)
         os.close(terminal)
-
-
-@contextlib.contextmanager
-def _forwarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Signals to this process go to the command, which may take `PATIENCE` seconds to end by itself."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-
-    def lose_patience(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    handlers = {signal.SIGINT: forward, signal.SIGTERM: forward, signal.SIGALRM: lose_patience}
-    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _end_group(group: int) -> None:
-    """What the command left behind in its group ends with it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGTERM)

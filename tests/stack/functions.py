@@ -23,10 +23,7 @@ def functions(
     """One process serves them all, each under `/<name>/`; ready when every one of them is imported."""
     entrypoints = {function.name: function.entrypoint.as_uri() for function in project.functions}
     env = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "DENO_"))},
-        "DENO_DIR": os.environ.get("DENO_DIR", str(ROOT / ".cache" / "deno")),
-        "DENO_NO_UPDATE_CHECK": "1",
-        "NO_COLOR": "1",
+        **deno_environment(),
         "SUPABASE_URL": api_url,
         "SUPABASE_ANON_KEY": keys.anon_key,
         "SUPABASE_SERVICE_ROLE_KEY": keys.service_role_key,
@@ -42,6 +39,16 @@ def functions(
         guard=guard,
         ready=lambda: answers(f"http://127.0.0.1:{port}/_ready"),
     )
+
+
+def deno_environment() -> dict[str, str]:
+    """The caller's, without settings of another Supabase, and with the cache that `make .venv` fills."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "DENO_"))},
+        "DENO_DIR": os.environ.get("DENO_DIR", str(ROOT / ".cache" / "deno")),
+        "DENO_NO_UPDATE_CHECK": "1",
+        "NO_COLOR": "1",
+    }
 
 
 def command(project: Project) -> list[str]:

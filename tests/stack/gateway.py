@@ -127,8 +127,8 @@ CORS_ORIGIN = {"Access-Control-Allow-Origin": "*"}
 def _split(path_qs: str) -> tuple[str, str]:
     """`/rest/v1/products?x=1` → (`rest`, `/products`), of the raw path: what was escaped stays so."""
     path = path_qs.partition("?")[0]
-    part, _, rest = path.removeprefix("/").partition("/v1")
-    if rest and not rest.startswith("/"):
+    part, version, rest = path.removeprefix("/").partition("/v1")
+    if not version or (rest and not rest.startswith("/")):
         return "", path
     return part, rest or "/"
 

@@ -1,7 +1,7 @@
 """Ends a platform whose owner died, however it died.
 
 Runs as a process of its own (`python guard.py`) in a session of its own and reads lines from its standard
-input, a pipe whose only writer is the owner: `+PID SIGNAL`, `-PID`, `rm DIRECTORY`. When the pipe closes,
+input, a pipe that only the owner writes to: `+PID SIGNAL`, `-PID`, `rm DIRECTORY`. When the pipe closes,
 also because of kill -9, it signals what is still registered, kills what is left after a grace period, and
 removes the directories. A parent-death signal would not do: it fires when the *thread* that started the child
 ends, and only Linux has it.
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 GRACE = 3.0
 
@@ -31,8 +32,15 @@ class Guard:
             start_new_session=True,
         )
 
-    def watch(self, pid: int, last_signal: int = signal.SIGTERM) -> None:
-        self._tell(f"+{pid} {int(last_signal)}")
+    def enlisting(self, last_signal: int = signal.SIGTERM) -> Callable[[], None]:
+        """A `preexec_fn`: the child registers itself before it runs: no moment leaves it unwatched."""
+        assert self._process.stdin is not None
+        pipe, number = self._process.stdin.fileno(), int(last_signal)
+
+        def enlist() -> None:
+            os.write(pipe, b"+%d %d\n" % (os.getpid(), number))
+
+        return enlist
 
     def forget(self, pid: int) -> None:
         self._tell(f"-{pid}")

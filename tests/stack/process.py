@@ -74,9 +74,9 @@ class Child:
                 stderr=log,
                 start_new_session=True,
                 umask=0o077,
+                preexec_fn=self._guard.enlisting(self._last_signal),  # noqa: PLW1509 - it only writes to a pipe
                 **(self._user.popen_arguments() if self._user else {}),
             )
-        self._guard.watch(self._process.pid, self._last_signal)
 
     def stop(self, signal_number: int | None = None, deadline: float = STOP_SECONDS) -> int | None:
         """Ask it to end, kill it at the deadline; its exit code, or None if it was not running."""

