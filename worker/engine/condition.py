@@ -57,10 +57,11 @@ class Condition:
     def failed(self, error: Exception) -> None:
         """Notes a failure; a warning only when it is new in kind, so that an outage is one line."""
         fault = f"{type(error).__name__} {getattr(error, 'code', None)}"
+        self.reason = describe(error)
         if fault == self._fault:
             return
         if self._fault is None:
             self.since = self._clock.monotonic()
-        self.reason, self._fault = describe(error), fault
+        self._fault = fault
         self._told = not isinstance(error, self._told_elsewhere)
         self._log.log(logging.WARNING if self._told else logging.DEBUG, self._lost, error=self.reason)
