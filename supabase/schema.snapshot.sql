@@ -1262,41 +1262,51 @@ begin
     perform private.fail('PT400', 'job.outcome_unknown', format('Unknown outcome: %s.', v_unknown));
   end if;
 
-  with results as (
-    select * from jsonb_to_recordset(p_results)
-      as r (job_id bigint, attempt_id uuid, outcome text, in_seconds numeric, error text)
-  ), finished as (
-    delete from queue.jobs j using results r
-    where j.attempt_id = r.attempt_id and r.outcome = 'done'
-    returning r.attempt_id
-  ), doomed as (
-    update queue.jobs j
-    set state = 'buried', attempt_id = null, worker = null, last_error = left(r.error, 4000)
-    from results r
-    where j.attempt_id = r.attempt_id
-      and (r.outcome = 'bury' or (r.outcome = 'retry' and j.attempt >= j.max_attempts))
-    returning r.attempt_id
-  ), returned as (
-    update queue.jobs j
-    set state = 'waiting', attempt_id = null, worker = null,
-        attempt = j.attempt - (r.outcome <> 'retry')::integer,
-        last_error = coalesce(left(r.error, 4000), j.last_error),
-        due_at = private.now() + make_interval(secs => coalesce(r.in_seconds, 0)),
-        -- One that asks for the same is waiting already: let go of the key rather than fail.
-        unique_key = case when exists (
-          select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
-        ) then null else j.unique_key end
-    from results r
-    where j.attempt_id = r.attempt_id
-      and (r.outcome in ('snooze', 'release') or (r.outcome = 'retry' and j.attempt < j.max_attempts))
-    returning r.attempt_id
-  )
-  select array_agg(s.attempt_id) into v_settled
-  from (
-    select f.attempt_id from finished f union all
-    select d.attempt_id from doomed d union all
-    select b.attempt_id from returned b
-  ) s;
+  loop
+    begin
+      with results as (
+        select r.*, row_number() over (
+          partition by j.unique_key, r.outcome in ('done', 'bury') order by j.id
+        ) = 1 as keeps_key
+        from jsonb_to_recordset(p_results) as r (attempt_id uuid, outcome text, in_seconds numeric, error text)
+        join queue.jobs j on j.attempt_id = r.attempt_id
+      ), finished as (
+        delete from queue.jobs j using results r
+        where j.attempt_id = r.attempt_id and r.outcome = 'done'
+        returning r.attempt_id
+      ), doomed as (
+        update queue.jobs j
+        set state = 'buried', attempt_id = null, worker = null, last_error = left(r.error, 4000)
+        from results r
+        where j.attempt_id = r.attempt_id
+          and (r.outcome = 'bury' or (r.outcome = 'retry' and j.attempt >= j.max_attempts))
+        returning r.attempt_id
+      ), returned as (
+        update queue.jobs j
+        set state = 'waiting', attempt_id = null, worker = null,
+            attempt = j.attempt - (r.outcome <> 'retry')::integer,
+            last_error = coalesce(left(r.error, 4000), j.last_error),
+            due_at = private.now() + make_interval(secs => coalesce(r.in_seconds, 0)),
+            -- One that asks for the same waits already, or returns with this one: let go of the key rather than fail.
+            unique_key = case when r.keeps_key and not exists (
+              select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
+            ) then j.unique_key end
+        from results r
+        where j.attempt_id = r.attempt_id
+          and (r.outcome in ('snooze', 'release') or (r.outcome = 'retry' and j.attempt < j.max_attempts))
+        returning r.attempt_id
+      )
+      select array_agg(s.attempt_id) into v_settled
+      from (
+        select f.attempt_id from finished f union all
+        select d.attempt_id from doomed d union all
+        select b.attempt_id from returned b
+      ) s;
+      exit;
+    exception when unique_violation then
+      -- A twin of one that returns began to wait meanwhile: the next look sees it.
+    end;
+  end loop;
 
   return jsonb_build_object(
     'settled', coalesce(cardinality(v_settled), 0),
