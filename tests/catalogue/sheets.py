@@ -72,7 +72,7 @@ def stored(product: Product) -> Stored:
         currency=product.currency,
         # jsonb keeps no order of keys
         attributes=json.loads(json.dumps(product.attributes, sort_keys=True)),
-        images=tuple(sorted(product.images, key=lambda image: image.position)),
+        images=tuple(sorted(product.images or (), key=lambda image: image.position)),
         on_hand=product.quantity or None,
     )
 

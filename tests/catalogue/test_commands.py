@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.catalogue.conftest import ROOT, PmsWorker
 from tests.catalogue.sheets import item, line, sheet
@@ -110,8 +112,9 @@ async def test_skus_of_any_letters_are_found_again(
     assert f"0 new, {len(skus)} there already" in ended.out
 
 
-async def test_killed_in_the_middle_and_run_again_ends_in_the_same_state(
-    pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+async def test_stopped_in_the_middle_and_run_again_ends_in_the_same_state(
+    pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path, stop: signal.Signals
 ) -> None:
     file, copy = tmp_path / "many.csv", tmp_path / "copy.csv"
     items = (item(f"p-{n}", f"Product {n}", Variant_Inventory_Qty=str(n % 7 + 1)) for n in range(2_000))
@@ -122,9 +125,13 @@ async def test_killed_in_the_middle_and_run_again_ends_in_the_same_state(
         return await _count(service, "products", tenant) > 0
 
     await eventually(some, 30)
-    process.kill()
-    await process.communicate()
-    assert process.returncode == -9, "it was done before it could be killed"
+    process.send_signal(stop)
+    _, err = await process.communicate()
+    if stop == signal.SIGKILL:
+        assert process.returncode == -stop, "it was done before it could be killed"
+    else:
+        assert (process.returncode, b"importing the file again is safe" in err) == (1, True)
+        assert b"Traceback" not in err
 
     ended = await pms_worker("import", file, "--tenant", tenant.slug)
     assert ended.code == 0, ended.err
@@ -158,6 +165,22 @@ async def test_an_edited_file_updates_what_changed_and_receives_anew_unless_told
     assert "0 pieces received" in quiet.out
     loud = await pms_worker("import", file, "--tenant", tenant.slug)
     assert "8 pieces received" in loud.out
+
+
+async def test_pictures_that_the_pms_gave_a_variant_outlive_an_import(
+    pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.csv"
+    file.write_text(sheet(item("a", Option1_Name="Size", Option1_Value="S")))
+    await pms_worker("import", file, "--tenant", tenant.slug)
+    variant = (
+        await service.get("/products", params={"sku": "eq.a-s", "tenant_id": f"eq.{tenant.id}"})
+    ).json()
+    picture = {"tenant_id": str(tenant.id), "product_id": variant[0]["id"], "source_url": "https://e.x/1.jpg"}
+    (await service.post("/product_images", json=picture)).raise_for_status()
+    again = await pms_worker("import", file, "--tenant", tenant.slug)
+    assert "2 unchanged" in again.out
+    assert await _count(service, "product_images", tenant) == 1
 
 
 async def test_what_the_database_refuses_is_named_by_line_too(

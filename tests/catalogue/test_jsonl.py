@@ -43,6 +43,7 @@ def test_a_line_is_a_product() -> None:
     assert (tent.price, tent.currency, tent.quantity) == (Decimal("189.00"), "EUR", 4)
     assert tent.images == (Image("https://e.x/1.jpg", 1), Image("https://e.x/2.jpg", 2, "b"))
     assert (red.parent_sku, red.line, red.price) == ("TENT-2P", 2, Decimal(190))
+    assert red.images is None
 
 
 @pytest.mark.parametrize(

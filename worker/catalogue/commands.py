@@ -39,7 +39,8 @@ FILE is a Shopify product CSV or JSON Lines, one product a line:
   {"sku": "TENT-2P", "name": "Tent", "price": "189.00", "status": "active", "quantity": 4,
    "images": [{"source_url": "https://…", "position": 1, "alt_text": "pitched"}]}
 with parent_sku, description, currency and attributes where needed. Variants become child products.
-Bad lines are reported with their number, column and reason; the others are imported.
+Bad lines are reported with their number, column and reason; the others are imported. A line says all of
+its product: what it leaves out is emptied. Products that are not in the file stay as they are.
 
 Importing the same file again is safe: what is the same stays untouched, and the quantity of a line
 is received once per file and line. An edited file is a new file: the quantities on all its lines are

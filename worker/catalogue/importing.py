@@ -153,7 +153,7 @@ def parcels(groups: Iterable[Group], batch_rows: int) -> Iterator[Parcel]:
 
 def row_of(product: Product, *, sha256: str, location_code: str) -> dict[str, Any]:
     """A product as a row of `import_products` (docs/worker-rpc.md)."""
-    return {
+    row: dict[str, Any] = {
         "line": product.line,
         "sku": product.sku,
         "parent_sku": product.parent_sku,
@@ -163,14 +163,16 @@ def row_of(product: Product, *, sha256: str, location_code: str) -> dict[str, An
         "price": f"{product.price:f}",
         "currency": product.currency,
         "attributes": product.attributes,
-        "images": [
-            {"source_url": image.source_url, "position": image.position, "alt_text": image.alt_text}
-            for image in product.images
-        ],
         "quantity": product.quantity,
         "location_code": location_code,
         "source": f"import:{sha256}:{product.line}",
     }
+    if product.images is not None:
+        row["images"] = [
+            {"source_url": image.source_url, "position": image.position, "alt_text": image.alt_text}
+            for image in product.images
+        ]
+    return row
 
 
 def _weight(product: Product) -> int:

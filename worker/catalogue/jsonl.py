@@ -6,7 +6,8 @@
     {"sku": "TENT-2P-RED", "parent_sku": "TENT-2P", "name": "Two-person tent - Red", "price": "189.00"}
 
 `sku`, `name` and `price` are needed; a price is text or a whole number, for a fraction in JSON is not exact.
-An unknown key is refused. Variants stand right after their product; a `parent_sku` that the file does not
+An unknown key is refused. A line says all of its product: what it leaves out is emptied, but images and
+stock, which are left alone. Variants stand right after their product; a `parent_sku` that the file does not
 name before must be in the catalogue already. An export writes every key, in the order of `order.py`.
 """
 
@@ -46,7 +47,7 @@ class _Row(BaseModel):
     status: Literal["draft", "active", "archived"] = "draft"
     currency: Annotated[str, AfterValidator(checks.currency)] | None = None
     attributes: Annotated[dict[str, Any], AfterValidator(checks.attributes)] = {}
-    images: list[_Image] = []
+    images: list[_Image] | None = None
     quantity: Annotated[int, Field(ge=0, le=checks.MAX_QUANTITY)] | None = None
 
 
@@ -113,7 +114,7 @@ class JsonLinesReader:
             price=price,
             currency=currency,
             attributes=row.attributes,
-            images=_numbered(row.images),
+            images=None if row.images is None else _numbered(row.images),
             quantity=row.quantity,
         )
 

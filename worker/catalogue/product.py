@@ -40,7 +40,8 @@ class Image:
 class Product:
     """One product, or one variant of the product `parent_sku`, as its line gives it.
 
-    `quantity` None says nothing about stock; a number is received once per file and line.
+    `quantity` None says nothing about stock; a number is received once per file and line. `images` None says
+    nothing about images; a tuple, an empty one too, is all there are.
     """
 
     line: int
@@ -52,7 +53,7 @@ class Product:
     status: Status = "draft"
     price: Decimal = Decimal(0)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    images: tuple[Image, ...] = ()
+    images: tuple[Image, ...] | None = None
     quantity: int | None = None
 
 

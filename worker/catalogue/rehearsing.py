@@ -56,5 +56,5 @@ async def _count(
     outcome.lines_taken += parcel.lines
     outcome.known += len(known)
     outcome.new += len(products) - len(known)
-    outcome.images += sum(len(product.images) for product in products)
+    outcome.images += sum(len(product.images or ()) for product in products)
     outcome.pieces += sum(product.quantity or 0 for product in products)

@@ -111,33 +111,27 @@ class ShopifyReader:
             line, bad = self._line(found)
             if bad:
                 yield bad
-                if current and line.handle == current.handle:
-                    current.end = found.end
-                    continue
-                if line.handle and line.handle not in self._handles:
-                    if current:
-                        yield current
-                    self._handles[line.handle] = found.line
-                    reason = f"its product's first line, {found.line}, was refused"
-                    current = _Gathered(line.handle, [], found.end, reason)
+            if not line.handle.strip():
                 continue
             if current is None or line.handle != current.handle:
                 if current:
                     yield current
-                current = self._begin(line)
+                current = self._begin(line, bad)
             if len(current.lines) >= MAX_LINES_PER_PRODUCT:
                 yield Refusal(line.line, None, f"its product has more than {MAX_LINES_PER_PRODUCT:,} lines")
-            else:
+            elif not bad:
                 current.lines.append(line)
             current.end = found.end
         if current:
             yield current
 
-    def _begin(self, line: Line) -> _Gathered:
+    def _begin(self, line: Line, bad: Refusal | None) -> _Gathered:
         first = self._handles.setdefault(line.handle, line.line)
         broken = None
         if first != line.line:
             broken = f"its handle was used from line {first} on; the lines of a product must stand together"
+        elif bad:
+            broken = f"its product's first line, {line.line}, was refused"
         return _Gathered(line.handle, [], line.end, broken)
 
     def _line(self, record: Record) -> tuple[Line, Refusal | None]:

@@ -101,7 +101,7 @@ def _products(reading: Reading, layout: Layout, place: Place) -> list[Product]:
         price=main.price if main else Decimal(0),
         quantity=main.quantity if main and reading.single else None,
         attributes=parent_attributes(reading, layout, place),
-        images=tuple(sorted((row.image for row in reading.rows if row.image), key=_position)),
+        images=_images(reading) if columns.IMAGE_SRC in layout.header else None,
     )
     if reading.single:
         return [parent]
@@ -130,8 +130,8 @@ def _without_first(refusals: list[Refusal], lines: Sequence[Line]) -> Built:
     return Built(refusals=sorted([*refusals, *others], key=lambda refusal: refusal.line))
 
 
-def _position(image: Image) -> int:
-    return image.position
+def _images(reading: Reading) -> tuple[Image, ...]:
+    return tuple(sorted((row.image for row in reading.rows if row.image), key=lambda image: image.position))
 
 
 def _known(head: Head | None) -> Head:

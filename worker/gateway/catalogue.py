@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 from pyreqwest.exceptions import PyreqwestError
 
 from worker.config import Settings
-from worker.errors import BadAnswer, GatewayError
+from worker.errors import BadAnswer
 from worker.gateway import faults
 from worker.gateway.client import MAX_ANSWER_BYTES, SupabaseRpc, _BoundedTransport
 
@@ -216,6 +216,7 @@ class CatalogueGateway:
 
     async def _pages(self, model: type[R], page: Any) -> AsyncIterator[R]:
         last: str | None = None
+        # until an empty page: the server may cap pages below what was asked for
         while True:
             query = page().order("id").limit(PAGE)
             rows = await self._rows(model, query.gt("id", last) if last else query)
@@ -230,8 +231,6 @@ class CatalogueGateway:
             answer = await query.execute()
         except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
             raise faults.from_transport(error) from error
-        except GatewayError as error:
-            raise error from None
         try:
             return TypeAdapter(list[model]).validate_python(answer.data)  # type: ignore[valid-type]  # a runtime model
         except ValidationError as error:
