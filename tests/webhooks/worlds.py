@@ -1,0 +1,117 @@
+"""Two worlds for one contract: lanes in memory, and lanes in a clone of the real database."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from tests.databases import Connection
+from tests.sql import ask
+from tests.sql.clock import move_clock, stop_clock
+from tests.sql.company import Company, add_endpoint, add_products, found_company
+from tests.webhooks.memory_lanes import Database, MemoryLanes
+from worker.engine.clock import SystemClock
+from worker.gateway.lanes import LaneStore, RpcLanes
+
+
+class World(Protocol):
+    """What a contract test may do to the world; time stands still but for `pass_time`."""
+
+    def store(self, worker: str) -> LaneStore: ...
+    async def add_lane(self) -> int:
+        """One more endpoint that is owed every event; its lane's id."""
+
+    async def dispatch(self, events: int) -> None:
+        """So many events, each owed to every lane."""
+
+    async def set_paused(self, lane_id: int, paused: bool) -> None: ...
+    async def pass_time(self, duration: timedelta) -> None: ...
+    async def is_disabled(self, lane_id: int) -> bool: ...
+    async def attempts(self) -> list[tuple[int, int, str]]:
+        """(delivery, attempt, outcome) of all that was written, in order of the first two."""
+
+
+@dataclass(slots=True)
+class MemoryWorld:
+    seconds: float = 0.0
+    database: Database = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.database = Database(now=lambda: self.seconds)
+
+    def store(self, worker: str) -> LaneStore:
+        return MemoryLanes(self.database, worker=worker)
+
+    async def add_lane(self) -> int:
+        return self.database.endpoint("https://example.com/hook")
+
+    async def dispatch(self, events: int) -> None:
+        for _ in range(events):
+            self.database.dispatch(*self.database.lanes)
+
+    async def set_paused(self, lane_id: int, paused: bool) -> None:
+        self.database.change(lane_id, paused=paused)
+
+    async def pass_time(self, duration: timedelta) -> None:
+        self.seconds += duration.total_seconds()
+
+    async def is_disabled(self, lane_id: int) -> bool:
+        return self.database.lanes[lane_id].paused
+
+    async def attempts(self) -> list[tuple[int, int, str]]:
+        return sorted((r.delivery_id, r.attempt, r.outcome) for r in self.database.attempts)
+
+
+class SqlRpc:
+    """The worker's `Rpc` over one database session."""
+
+    def __init__(self, session: Connection) -> None:
+        self._session = session
+
+    async def call(self, name: str, /, **params: Any) -> Any:
+        return await ask.rpc(self._session, name, **params)
+
+
+@dataclass(slots=True)
+class SqlWorld:
+    db: Connection
+    company: Company | None = None
+    endpoints: dict[int, str] = field(default_factory=dict)
+
+    def store(self, worker: str) -> LaneStore:
+        return RpcLanes(SqlRpc(self.db), worker=worker, clock=SystemClock())
+
+    async def add_lane(self) -> int:
+        endpoint = await add_endpoint(self.db, await self._company(), events=("product.*",))
+        self.endpoints[endpoint["lane_id"]] = endpoint["id"]
+        await ask.rpc(self.db, "dispatch_outbox")
+        return int(endpoint["lane_id"])
+
+    async def dispatch(self, events: int) -> None:
+        await add_products(self.db, await self._company(), events, prefix=uuid.uuid4().hex)
+        await ask.rpc(self.db, "dispatch_outbox")
+
+    async def _company(self) -> Company:
+        if self.company is None:
+            self.company = await found_company(self.db)
+            await stop_clock(self.db)
+        return self.company
+
+    async def set_paused(self, lane_id: int, paused: bool) -> None:
+        await self.db.execute(
+            "update public.webhook_endpoints set status = %s where id = %s",
+            ("paused" if paused else "active", self.endpoints[lane_id]),
+        )
+
+    async def pass_time(self, duration: timedelta) -> None:
+        await move_clock(self.db, duration)
+
+    async def is_disabled(self, lane_id: int) -> bool:
+        query = "select status = 'disabled' from public.webhook_endpoints where id = %s"
+        return bool(await ask.value(self.db, query, self.endpoints[lane_id]))
+
+    async def attempts(self) -> list[tuple[int, int, str]]:
+        query = "select delivery_id, attempt, outcome from public.webhook_attempts order by 1, 2"
+        return [(row[0], row[1], row[2]) for row in await ask.rows(self.db, query)]
