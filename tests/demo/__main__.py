@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -33,6 +34,9 @@ def main(*, make_receiver: Callable[[], Receiver] = Receiver) -> int:
         if story is not None and story.worker_said:
             print(f"\nThe worker's last words:\n{story.worker_said}", file=sys.stderr)
         return _last_line({"demo": "failed", "why": str(error)}, FAILED)
+    except Exception as error:  # a fault of the demo itself: whoever reads the last line must hear of it too
+        traceback.print_exc()
+        return _last_line({"demo": "failed", "why": f"{type(error).__name__}: {error}"}, FAILED)
     except KeyboardInterrupt:
         return _last_line({"demo": "failed", "why": "interrupted"}, INTERRUPTED)
     return _last_line({"demo": "ok", **figures}, OK)

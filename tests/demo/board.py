@@ -65,7 +65,7 @@ class Board:
             screen.changed(row)
 
     def latencies(self) -> list[float]:
-        """Milliseconds from write to arrival, of single edits, sorted. Safe to call from the drawing thread."""
+        """Milliseconds from write to arrival, of single edits, sorted; the drawing thread may ask."""
         if self.stage is None or self.stage.edits_began is None:
             return []
         since = self.stage.edits_began

@@ -10,13 +10,9 @@ from tests.demo.receiver import Inbox
 from tests.demo.stage import Company, Stage, expect, json_of
 
 PASSWORD: Final = "a lake, a tent and coffee"
-CAST: Final = (
-    ("Fjellmat", "fjellmat", {"everything": ("*",), "web shop": ("product.*", "product_image.*")}),
-    (
-        "Birch Street",
-        "birch-street",
-        {"everything": ("*",), "warehouse": ("stock_level.*", "location.created")},
-    ),
+CAST: Final[tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...]] = (
+    ("Fjellmat", "fjellmat", {"everything": ("*",), "web shop": ("product.*",)}),
+    ("Birch & Co", "birch", {"everything": ("*",), "warehouse": ("stock_level.*",)}),
 )
 
 

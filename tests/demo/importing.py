@@ -33,7 +33,8 @@ async def import_catalogue(stage: Stage) -> str:
     pieces = _pieces(done)
     expect(await _on_hand(stage) == pieces, f"{pieces} were received, {await _on_hand(stage)} are on hand")
     stage.figures |= {"imported": created, "refused_lines": len(bad), "pieces": pieces}
-    return f"{created} products, {pieces} pieces; refused with its reason: line {' and line '.join(map(str, bad))}"
+    lines = " and ".join(map(str, bad))
+    return f"{created} products, {pieces} pieces; lines {lines} refused, with the reason"
 
 
 async def import_again(stage: Stage) -> str:

@@ -43,7 +43,10 @@ async def run_program(
     *,
     on_line: Callable[[str], None] | None = None,
 ) -> Ended:
-    """Raises `DemoFailedError` if it cannot start or does not end. `on_line` hears standard output as it comes."""
+    """Runs it to its end; `on_line` hears standard output as it comes.
+
+    Raises `DemoFailedError` if it cannot start or does not end in time.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -53,10 +56,10 @@ async def run_program(
             cwd=platform.run,
             env={**os.environ, "NO_COLOR": "1", **environment},
             start_new_session=True,
+            preexec_fn=platform.guard.enlisting(),  # it only writes to a pipe
         )
     except OSError as error:
         raise DemoFailedError(f"cannot run {command[0]}: {error.strerror}") from error
-    platform.guard.watch(process.pid)
     try:
         async with asyncio.timeout(PATIENCE):
             out, err = await asyncio.gather(_read(process.stdout, on_line), _read(process.stderr, None))

@@ -15,12 +15,12 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 BODY_LIMIT: Final = 1 << 20
 SECRET_PATIENCE: Final = 10.0
-"""Seconds that a delivery waits for its endpoint's secret: one may arrive before `create_webhook_endpoint`'s answer."""
+"""Seconds that a delivery waits for its secret: it may be faster than `create_webhook_endpoint`'s answer."""
 
 REFUSE_FIRST: Final = 2
 REFUSE_EVERY: Final = 9
 REFUSE_MOST: Final = 3
-"""An inbox answers 500 to the 2nd, 11th and 20th event it meets: never so many in a row that it gets parked."""
+"""An inbox answers 500 to the 2nd, 11th and 20th event it meets: too few in a row to be parked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Inbox:
             self.refused += 1
             return status
         self.retried += given == [500, 204]
-        self._keep(Receipt(event["id"], event["seq"], event["type"], body, written_at, latency))
+        self.keep(Receipt(event["id"], event["seq"], event["type"], body, written_at, latency))
         return status
 
     def _check(self, event: dict[str, Any], headers: dict[str, str], body: bytes) -> datetime:
@@ -109,7 +109,8 @@ class Inbox:
         place = len(self.answers) + 1
         return place >= REFUSE_FIRST and (place - REFUSE_FIRST) % REFUSE_EVERY == 0
 
-    def _keep(self, receipt: Receipt) -> None:
+    def keep(self, receipt: Receipt) -> None:
+        """Into the record of what was verified and taken."""
         if receipt.event_id in self.receipts:
             self.duplicates += 1
         else:
@@ -141,9 +142,13 @@ class Receiver:
 
     def make_inbox(self, name: str, events: tuple[str, ...]) -> Inbox:
         """An address that waits for its endpoint's secret."""
-        inbox = Inbox(name, f"{self._base}/{len(self.inboxes)}", events)
+        inbox = self.new_inbox(name, f"{self._base}/{len(self.inboxes)}", events)
         self.inboxes.append(inbox)
         return inbox
+
+    def new_inbox(self, name: str, url: str, events: tuple[str, ...]) -> Inbox:
+        """Tests put an inbox here that is not to be trusted."""
+        return Inbox(name, url, events)
 
     async def _receive(self, request: web.Request) -> web.Response:
         now = datetime.now(UTC)

@@ -44,7 +44,7 @@ class Stage:
     """Tells the audience what the act is doing now."""
     companies: list[Company] = field(default_factory=list)
     edits_began: datetime | None = None
-    """Since when changes are single edits: an import commits hundreds at once, which says nothing about latency."""
+    """Since when changes are single edits: an import commits many at once, which tells nothing of latency."""
     figures: dict[str, Any] = field(default_factory=dict)
     """What the last line of JSON reports beside what the receiver and the log know."""
 

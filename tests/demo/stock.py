@@ -1,4 +1,4 @@
-"""Birch Street opens a shop by plain HTTP: products, a location, goods in, corrections."""
+"""Birch & Co opens a shop by plain HTTP: products, a location, goods in, corrections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def stock_up(stage: Stage) -> str:
     levels = json_of(await rest.get("/stock_levels?select=on_hand"), "reading the stock")
     on_hand, wanted = sum(level["on_hand"] for level in levels), len(wares) * RECEIVED - 3 * SOLD
     expect(on_hand == wanted, f"{on_hand} pieces on hand instead of {wanted}")
-    return f"{on_hand} pieces on hand: received once for two calls, adjusted, an oversale refused"
+    return f"{on_hand} pieces: received once for two calls, adjusted; an oversale refused"
 
 
 async def _open_shop(stage: Stage) -> tuple[str, list[dict[str, Any]]]:

@@ -89,6 +89,7 @@ class Story:
                     with self._board.acting(title, self._screen) as row:
                         stage.say = _teller(row)
                         row.note = await act(stage)
+                        audit.expect_no_problems(stage)
                 with self._board.acting(END, self._screen) as row:
                     row.note = "SIGTERM"
                     await worker.stop()

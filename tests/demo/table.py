@@ -28,7 +28,7 @@ def draw(board: Board) -> RenderableType:
     parts: list[RenderableType] = [head, Padding(_acts(board), (1, 0))]
     if board.stage is not None and board.stage.receiver.inboxes:
         parts += [_inboxes(board), Padding(_footer(board), (0, 1))]
-    return Padding(Group(*parts), (1, 1, 0, 1))
+    return Padding(Group(*parts), (0, 1))
 
 
 def _acts(board: Board) -> Table:
@@ -66,9 +66,9 @@ def _note(row: Row) -> Text:
 def _inboxes(board: Board) -> Table:
     assert board.stage is not None
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", expand=True, pad_edge=True, show_edge=False)
-    table.add_column("endpoint", ratio=3, no_wrap=True)
-    table.add_column("listens to", ratio=3, style="dim", no_wrap=True)
-    for name in ("verified", "500 first", "came again", "duplicates", "wrong"):
+    table.add_column("endpoint", no_wrap=True)
+    table.add_column("listens to", ratio=1, style="dim", no_wrap=True)
+    for name in ("verified", "500 first", "came back", "twice", "wrong"):
         table.add_column(name, justify="right", no_wrap=True)
     for inbox in tuple(board.stage.receiver.inboxes):
         table.add_row(*_inbox(inbox))
