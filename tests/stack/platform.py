@@ -64,6 +64,7 @@ class Platform:
         self._postgres: Postgres | None = None
         self._parts: dict[str, Child] = {}
         self._addresses: Addresses | None = None
+        self._realtime_url = ""
 
     # -- what it is ------------------------------------------------------------------------------------------
 
@@ -96,6 +97,11 @@ class Platform:
     @property
     def realtime(self) -> Child:
         return self._part("realtime")
+
+    @property
+    def realtime_url(self) -> str:
+        """The Realtime server's own address, past the gateway."""
+        return self._realtime_url
 
     @property
     def postgrest(self) -> Child:
@@ -256,9 +262,10 @@ class Platform:
                 run=self.run,
                 guard=self.guard,
             )
+        self._realtime_url = self._make_realtime()
         upstreams = {
             "rest": f"http://127.0.0.1:{rest_port}",
-            "realtime": self._make_realtime(),
+            "realtime": self._realtime_url,
             "functions": f"http://127.0.0.1:{functions_port}",
         }
         self._parts["gateway"] = self._gateway(port, upstreams)
