@@ -184,6 +184,7 @@ as $$
 declare
   v_missing text;
   v_levels jsonb;
+  v_constraint text;
 begin
   select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
                                   else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
@@ -235,6 +236,10 @@ begin
   from moved m;
   return v_levels;
 exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  if v_constraint not like 'stock\_levels\_%' then
+    raise;
+  end if;
   perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
 end $$;
 revoke all on function private.move_stock(uuid, text, jsonb, text) from public, anon, authenticated, service_role;

@@ -6,10 +6,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from tests.databases import Connection, acting_as, add_user
-from tests.sql.ask import column, value
+from tests.sql.ask import call, column, value
 
 
 @dataclass(frozen=True)
@@ -88,25 +86,28 @@ def stock_line(product: uuid.UUID, location: uuid.UUID, quantity: object) -> dic
     return {"product_id": str(product), "location_id": str(location), "quantity": quantity}
 
 
-async def move_stock(
-    db: Connection, company: Company, command: str, lines: list[dict[str, object]], key: str | None = None
+async def receive(
+    db: Connection,
+    company: Company,
+    lines: list[dict[str, object]],
+    key: str | None = None,
+    *,
+    who: uuid.UUID | None = None,
+    reason: str | None = None,
 ) -> Any:
-    """`receive` or `adjust`, as the company's owner."""
-    commands = {"receive": receive_as, "adjust": adjust_as}
-    return await commands[command](db, company, company.owner, lines, key)
+    """`receive_stock` as `who`, by default the company's owner."""
+    async with acting_as(db, who or company.owner):
+        return await call(
+            db, "public", "receive_stock",
+            p_tenant_id=company.tenant_id, p_lines=lines, p_key=key, p_reason=reason,
+        )  # fmt: skip
 
 
-async def receive_as(
-    db: Connection, company: Company, who: uuid.UUID, lines: list[dict[str, object]], key: str | None = None
+async def adjust(
+    db: Connection, company: Company, lines: list[dict[str, object]], key: str | None = None
 ) -> Any:
-    async with acting_as(db, who):
-        return await value(
-            db, "select public.receive_stock(%s, %s, %s)", company.tenant_id, Jsonb(lines), key
+    """`adjust_stock` as the company's owner."""
+    async with acting_as(db, company.owner):
+        return await call(
+            db, "public", "adjust_stock", p_tenant_id=company.tenant_id, p_lines=lines, p_key=key
         )
-
-
-async def adjust_as(
-    db: Connection, company: Company, who: uuid.UUID, lines: list[dict[str, object]], key: str | None = None
-) -> Any:
-    async with acting_as(db, who):
-        return await value(db, "select public.adjust_stock(%s, %s, %s)", company.tenant_id, Jsonb(lines), key)

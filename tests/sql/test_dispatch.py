@@ -20,10 +20,10 @@ from tests.sql.company import (
     add_product,
     add_products,
     found_company,
+    receive,
     rename,
     stock_line,
 )
-from tests.sql.company import receive_as as receive
 
 LOG = "select seq, type, version from public.events where tenant_id = %s order by seq"
 
@@ -161,7 +161,7 @@ async def test_webhooks_are_given_the_very_bytes_of_the_log(db: Connection, comp
 
 async def test_a_row_says_who_changed_it_when_and_by_which_command(db: Connection, company: Company) -> None:
     product, location = await add_product(db, company), await add_location(db, company)
-    await receive(db, company, company.owner, [stock_line(product, location, 3)], "key-1")
+    await receive(db, company, [stock_line(product, location, 3)], "key-1")
     await drain(db)
     log = "select actor, command_id, occurred_at <= dispatched_at from public.events"
     assert await rows(db, log + " where entity = 'stock_level'") == [(company.owner, "key-1", True)] * 2
