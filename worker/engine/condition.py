@@ -7,6 +7,7 @@ from typing import Final
 
 from worker.engine.clock import Clock
 from worker.engine.retry import describe
+from worker.errors import GatewayError
 from worker.log import Logger, get_logger
 
 _UNKNOWN: Final = "has not answered yet"
@@ -56,7 +57,9 @@ class Condition:
 
     def failed(self, error: Exception) -> None:
         """Notes a failure; a warning only when it is new in kind, so that an outage is one line."""
-        fault = f"{type(error).__name__} {getattr(error, 'code', None)}"
+        # an outage changes its face as it goes: refused, 503, time-out
+        transient = isinstance(error, GatewayError) and error.transient
+        fault = "transient" if transient else type(error).__name__
         self.reason = describe(error)
         if fault == self._fault:
             return
