@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -172,22 +172,23 @@ async def test_strangers_and_viewers_move_nothing(
     assert refused.value.sqlstate == "PT403"
 
 
-@pytest.mark.parametrize("quantity", [1.5, "3", None, True, 1e13, -1, 0, [1], float("1e300")])
 async def test_a_quantity_is_a_whole_number_within_reason(
-    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID, quantity: object
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
 ) -> None:
-    lines = [stock_line(product, location, 1), stock_line(product, location, quantity)]
-    with pytest.raises(psycopg.Error, match=r"stock\.quantity_invalid") as refused:
-        await receive(db, company, lines)
-    assert refused.value.diag.message_detail == "Line 2: quantity must be a whole number above 0."
+    for quantity in (1.5, "3", None, True, 1e13, -1, 0, [1], 1e300):
+        lines = [stock_line(product, location, 1), stock_line(product, location, quantity)]
+        with pytest.raises(psycopg.Error, match=r"stock\.quantity_invalid") as refused:
+            await receive(db, company, lines)
+        assert refused.value.diag.message_detail == "Line 2: quantity must be a whole number above 0."
 
 
-@pytest.mark.parametrize("lines", [[], {}, None, "lines", [[]], [1], [None], [{}]])
-async def test_lines_are_a_list_of_lines(db: Connection, company: Company, lines: Any) -> None:
-    with pytest.raises(psycopg.Error, match=r"stock\.(lines|quantity)_invalid") as refused:
-        async with acting_as(db, company.owner):
-            await db.execute("select public.receive_stock(%s, %s)", (company.tenant_id, Jsonb(lines)))
-    assert refused.value.sqlstate == "PT400"
+async def test_lines_are_a_list_of_lines(db: Connection, company: Company) -> None:
+    bad: list[Any] = [[], {}, None, "lines", [[]], [1], [None], [{}]]
+    for lines in bad:
+        with pytest.raises(psycopg.Error, match=r"stock\.(lines|quantity)_invalid") as refused:
+            async with acting_as(db, company.owner):
+                await db.execute("select public.receive_stock(%s, %s)", (company.tenant_id, Jsonb(lines)))
+        assert refused.value.sqlstate == "PT400"
 
 
 async def test_a_reason_that_is_too_long_is_not_called_a_lack_of_stock(
@@ -197,17 +198,18 @@ async def test_a_reason_that_is_too_long_is_not_called_a_lack_of_stock(
         await receive(db, company, [stock_line(product, location, 1)], reason="x" * 501)
 
 
-@pytest.mark.parametrize(
-    "change",
-    ["update public.stock_movements set quantity = 2", "delete from public.stock_movements",
-     "truncate public.stock_movements"],
-)  # fmt: skip
 async def test_the_ledger_is_append_only_even_for_its_owner(
-    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID, change: str
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
 ) -> None:
     await receive(db, company, [stock_line(product, location, 1)])
-    with pytest.raises(psycopg.Error, match=r"ledger\.append_only"):
-        await db.execute(change.encode())
+    changes: list[LiteralString] = [
+        "update public.stock_movements set quantity = 2",
+        "delete from public.stock_movements",
+        "truncate public.stock_movements",
+    ]
+    for change in changes:
+        with pytest.raises(psycopg.Error, match=r"ledger\.append_only"):
+            await db.execute(change)
 
 
 async def test_levels_change_by_commands_only(
