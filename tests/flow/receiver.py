@@ -28,7 +28,7 @@ async def gone(_attempt: int) -> int:
 
 
 async def hang(_attempt: int) -> int:
-    """Never answers; the request ends when its sender or the receiver gives up."""
+    """Never answers; the request ends with the receiver."""
     await asyncio.Event().wait()
     raise AssertionError("an event that nobody sets was set")
 
@@ -83,6 +83,8 @@ class Hook:
         self.hits: list[Hit] = []
         self.forged: list[str] = []
         """Why requests did not verify."""
+        self.busy = 0
+        """Requests that came and are not answered yet."""
         self._attempts: Counter[str] = Counter()
         self._verifier: asyncio.Future[Webhook] = asyncio.get_running_loop().create_future()
 
@@ -101,6 +103,13 @@ class Hook:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         arrived_at = time.time()
+        self.busy += 1
+        try:
+            return await self._take(request, arrived_at)
+        finally:
+            self.busy -= 1
+
+    async def _take(self, request: web.BaseRequest, arrived_at: float) -> web.Response:
         body = await request.read()
         verifier = self._verifier.result() if self._verifier.done() else await asyncio.shield(self._verifier)
         try:
@@ -121,12 +130,14 @@ class Receiver:
 
     def __init__(self) -> None:
         self._hooks: dict[str, Hook] = {}
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None), handler_cancellation=True)
+        # a request counts whether or not its sender is still there: that is what makes a duplicate
+        server = web.Server(self._answer, access_log=None)
+        self._runner = web.ServerRunner(server, handler_cancellation=False, shutdown_timeout=0.2)
         self._base = ""
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=0.2, backlog=1024).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024).start()
         host, port = self._runner.addresses[0][:2]
         self._base = f"http://{host}:{port}"
         return self

@@ -95,7 +95,8 @@ class TalkativeInbox(Inbox):
     ],
 )
 def test_the_demo_can_fail(inbox: type[Inbox], why: str, capsys: pytest.CaptureFixture[str]) -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     try:
         code = main(make_receiver=first_inbox_is(inbox))
     finally:

@@ -88,6 +88,12 @@ class WorkerProcess:
 
         await eventually(reached, deadline, what=f"Realtime is {state}")
 
+    async def until_metric(self, name: str, at_least: float, deadline: float) -> None:
+        async def reached() -> bool:
+            return (await self.metrics()).get(name, 0.0) >= at_least
+
+        await eventually(reached, deadline, what=f"{name} is {at_least:g}")
+
     async def metrics(self) -> dict[str, float]:
         """Every number of /metrics that has no labels, and those with one under `name{value}`."""
         text = (await asyncio.to_thread(_get, f"{self.url}/metrics")).decode()

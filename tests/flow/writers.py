@@ -14,7 +14,8 @@ import psycopg
 
 from tests.eventually import eventually
 
-CHANGE = "update public.products set price = %s where id = %s returning version"
+CHANGE = "update public.products set price = price + 1 where id = %s returning version"
+CHANGE_MANY = "update public.products set price = price + 1 where id = any (%s) returning id, version"
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Change = tuple[uuid.UUID, int]
@@ -33,6 +34,18 @@ class Commit:
         return (self.product, self.version)
 
 
+async def burst(db_url: str, products: Sequence[uuid.UUID], *, rounds: int) -> list[Commit]:
+    """Change every product `rounds` times, one transaction a round: a backlog at once."""
+    commits: list[Commit] = []
+    async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
+        for _ in range(rounds):
+            cursor = await connection.execute(CHANGE_MANY, (list(products),))
+            rows, at = await cursor.fetchall(), time.time()
+            commits += [Commit(product, int(version), at) for product, version in rows]
+    assert len(commits) == rounds * len(products), "some of the products are not there"
+    return commits
+
+
 class Writers:
     """`connections` sessions that commit one-row updates, each to products of its own, at a steady rate.
 
@@ -44,7 +57,6 @@ class Writers:
             raise ValueError(f"{connections} writers need as many products, not {len(products)}")
         self._db_url = db_url
         self._shares = [products[n::connections] for n in range(connections)]
-        self._prices = itertools.count(1)
         self.commits: list[Commit] = []
         self.in_doubt = 0
 
@@ -73,7 +85,7 @@ class Writers:
         """One change; the connection to go on with."""
         while True:
             try:
-                cursor = await connection.execute(CHANGE, (next(self._prices) % 100_000, product))
+                cursor = await connection.execute(CHANGE, (product,))
             except psycopg.OperationalError:
                 self.in_doubt += 1
                 await connection.close()

@@ -18,6 +18,10 @@ from worker.log import ASLEEP, AWAKE, DISPATCHED, Logger, get_logger
 
 # while writers are silent nobody rings for the other lanes either
 AWAKE_ROUND: Final = timedelta(milliseconds=250)
+START: Final = "0"
+# After a crash Postgres gives out again the transaction ids that had left no trace on disk, and a mark from
+# before may lie beyond them: what commits under them would stay unseen. So no mark is trusted for long.
+TRUST_MARK_FOR: Final = timedelta(seconds=10)
 
 
 class Dispatcher:
@@ -40,7 +44,7 @@ class Dispatcher:
         self._pace = Pace(rules or PaceRules())
         self._ear = Ear(clock)
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
-        self._mark = "0"
+        self._mark, self._marked_at = START, float("-inf")
         self._round_at = float("-inf")
         self._stopping = False
         self._finished = asyncio.Event()
@@ -77,9 +81,12 @@ class Dispatcher:
         try:
             await self._ask_for_silence()
             started = self._clock.monotonic()
+            if started - self._marked_at >= TRUST_MARK_FOR.total_seconds():
+                self._mark, self._marked_at = START, started
             moved = await self._outbox.dispatch(self._mark)
         except GatewayError as error:
             self._condition.failed(error)
+            self._mark = START  # it may have been a crash
             return self._backoff.next()
         self._condition.ok()
         self._backoff.reset()

@@ -1,0 +1,54 @@
+"""`python -m tests.chaos [NAME]`: each case on a platform of its own; exit 1 on any fault."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from rich.console import Console
+
+from tests.chaos.postgres_restarted import postgres_restarted
+from tests.chaos.realtime import realtime_away, realtime_off
+from tests.chaos.report import Report, show
+from tests.chaos.worker_killed import worker_killed
+from tests.flow.scene import Scene, scene
+from tests.stack.errors import StackError
+
+CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
+    "worker_killed": worker_killed,
+    "postgres_restarted": postgres_restarted,
+    "realtime_off": realtime_off,
+    "realtime_away": realtime_away,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Faults, and what they cost.")
+    parser.add_argument("name", nargs="?", choices=CASES, help="one case alone; all without it")
+    name = parser.parse_args(arguments).name
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 110)
+    reports: list[Report] = []
+    try:
+        for case in [name] if name else CASES:
+            console.print(f"{case}: {(CASES[case].__doc__ or '').strip()}")
+            reports.append(asyncio.run(_play(case)))
+            print(reports[-1].line(), flush=True)
+    except (AssertionError, StackError) as error:
+        console.print(f"{case}: {error}", style="red", markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    show(reports, console)
+    return 1 if any(report.all_faults for report in reports) else 0
+
+
+async def _play(case: str) -> Report:
+    # only a crash of Postgres needs a disk that keeps its word
+    async with scene(durable=case == "postgres_restarted") as played:
+        return await CASES[case](played)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
