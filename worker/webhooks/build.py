@@ -29,15 +29,21 @@ def webhook_runner(
     """The runner as it runs in production. `registry` takes its histograms; failures in `told_elsewhere`
     are logged by somebody else already.
     """
-    wall = Wall(SystemResolver(), allow=settings.worker_allow_private_hosts)
-    sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
+    resolver = SystemResolver()
+    clients = PinnedClients(Wall(resolver, allow=settings.worker_allow_private_hosts), clock=clock)
+
+    async def close() -> None:
+        resolver.close()
+        await clients.close()
+
     return WebhookRunner(
         RpcLanes(rpc, worker=settings.worker_name, clock=clock),
-        Attempter(sender, clock=clock),
+        Attempter(Sender(clients, clock=clock), clock=clock),
         clock=clock,
         poll=poll,
         lease=settings.lease,
         slots=settings.worker_send_concurrency,
         registry=registry,
         told_elsewhere=told_elsewhere,
+        close=close,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Final, assert_never
 
@@ -56,10 +56,11 @@ class WebhookRunner:
         slots: int,
         registry: CollectorRegistry | None = None,
         told_elsewhere: tuple[type[Exception], ...] = (),
+        close: Callable[[], Awaitable[None]] | None = None,
         book: Book | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self._trier, self._clock = trier, clock
+        self._trier, self._clock, self._close = trier, clock, close
         self._chance = chance or random.Random()  # noqa: S311 - it only spreads retries
         self._book = book or Book()
         self._turns = Turns(slots)
@@ -97,6 +98,13 @@ class WebhookRunner:
             self._keeper.wake()
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            if self._close is not None:
+                await self._close()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self._side = [

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.gateway.lanes import Delivery, Lane
+from worker.webhooks.book import HeldLane
+from worker.webhooks.breaker import FAILURES_TO_PARK, Breaker
+from worker.webhooks.turns import Turns
+
+MOST = 10
+
+
+def test_failures_in_a_row_park_the_lane_and_a_success_between_does_not() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_PARK - 1):
+        assert not breaker.failed(0.0, dice=0.5)
+    breaker.succeeded(MOST)
+    assert breaker.allowance(MOST) == MOST
+    parked = [breaker.failed(100.0, dice=0.5) for _ in range(FAILURES_TO_PARK)]
+    assert parked == [False] * (FAILURES_TO_PARK - 1) + [True]
+    assert (breaker.allowance(MOST), breaker.not_before) == (1, 133.0)
+
+
+@given(dice=st.floats(0, 1, exclude_max=True))
+def test_probes_of_a_parked_lane_come_no_sooner_than_every_30_seconds(dice: float) -> None:
+    breaker, now = Breaker(), 0.0
+    for _ in range(FAILURES_TO_PARK):
+        breaker.failed(now, dice=dice)
+    for _ in range(5):
+        assert 30 <= breaker.not_before - now <= 36
+        now = breaker.not_before
+        assert not breaker.failed(now, dice=dice), "told once"
+
+
+def test_recovery_is_a_slow_start_and_one_failure_parks_again() -> None:
+    breaker = Breaker()
+    for _ in range(FAILURES_TO_PARK):
+        breaker.failed(0.0, dice=0)
+    allowed = []
+    for _ in range(9):
+        breaker.succeeded(MOST)
+        allowed.append(breaker.allowance(MOST))
+    assert allowed == [1, 2, 2, 4, 4, 4, 4, 8, 8]
+    assert breaker.failed(0.0, dice=0)
+    assert breaker.allowance(MOST) == 1
+    for _ in range(1 + 1 + 2 + 4 + 8):
+        breaker.succeeded(MOST)
+    assert breaker.allowance(MOST) == MOST
+    assert not breaker.failed(0.0, dice=0), "open again: one failure is one failure"
+
+
+def test_our_own_faults_pause_longer_each_time_and_never_park() -> None:
+    breaker, pauses = Breaker(), []
+    for n in range(12):
+        now = 1000.0 * n
+        breaker.paused_by_us(now, dice=0.999999)
+        pauses.append(round(breaker.not_before - now))
+    assert pauses == [2, 4, 8, 16, 32, *[60] * 7]
+    assert not breaker.parked
+    assert breaker.allowance(MOST) == MOST
+
+
+def test_an_endpoint_cannot_hold_its_lane_for_more_than_an_hour() -> None:
+    breaker = Breaker()
+    breaker.hold(10.0, 10**9)
+    assert breaker.not_before == 3610.0
+
+
+def lane(number: int, *, queued: int = 100, most: int = 100) -> HeldLane:
+    settings = Lane(number, "", "", "", (), False, timedelta(seconds=15), most)
+    held = HeldLane(settings)
+    held.queue.extend([Delivery] * queued)  # type: ignore[list-item]  # turns only count them
+    return held
+
+
+def take(turns: Turns, now: float = 0.0) -> HeldLane | None:
+    held = turns.next(now)
+    if held is not None:
+        held.queue.popleft()
+        held.in_flight += 1
+        turns.started(held)
+    return held
+
+
+def test_turns_go_round_and_end_with_the_slots() -> None:
+    turns, lanes = Turns(6), [lane(n) for n in range(3)]
+    for held in lanes:
+        turns.offer(held)
+    taken = [take(turns) for _ in range(7)]
+    assert taken == [*lanes, *lanes, None]
+
+
+def test_one_lane_alone_may_have_every_slot_if_its_concurrency_allows() -> None:
+    turns = Turns(8)
+    turns.offer(lane(1))
+    assert sum(take(turns) is not None for _ in range(20)) == 8
+    turns = Turns(8)
+    turns.offer(lane(1, most=3))
+    assert sum(take(turns) is not None for _ in range(20)) == 3
+
+
+def test_when_slots_are_scarce_no_lane_has_more_than_its_share() -> None:
+    turns, greedy, late = Turns(8), lane(1), lane(2)
+    turns.offer(greedy)
+    while greedy.in_flight < 5:
+        assert take(turns) is greedy
+    turns.offer(late)
+    assert [take(turns) for _ in range(4)] == [late, late, late, None]
+    # as the greedy one's answers come in, the late one gets up to half
+    for _ in range(2):
+        greedy.in_flight -= 1
+        turns.finished(greedy)
+        take(turns)
+    assert (greedy.in_flight, late.in_flight) == (4, 4)
+
+
+def test_a_lane_that_waits_costs_nothing_and_is_woken_in_time() -> None:
+    turns, held = Turns(4), lane(1)
+    held.breaker.hold(0.0, 30)
+    turns.offer(held)
+    assert take(turns, 29.0) is None
+    assert turns.next_wake() == 30.0
+    assert take(turns, 30.0) is held
+    assert turns.next_wake() is None
