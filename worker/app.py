@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -127,7 +127,7 @@ async def run_worker(settings: Settings) -> None:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Any:
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """The first SIGTERM or SIGINT calls `stop`; a second one ends the process at once."""
     loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
     received = 0

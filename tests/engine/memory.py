@@ -162,6 +162,7 @@ class MemoryOutbox:
         self.waiting = 0
         self.deliveries_each = 0
         self.jobs_each = 0
+        self.endpoints_each = 0
         self.looks: list[tuple[float, str, int]] = []
         """When, with which mark, how many events were found."""
         self.silences: list[tuple[float, float]] = []
@@ -178,6 +179,7 @@ class MemoryOutbox:
             events=events,
             deliveries=events * self.deliveries_each,
             jobs=events * self.jobs_each,
+            endpoints=events * self.endpoints_each,
             drained=drained,
             mark=str(len(self.looks)) if drained else mark,
         )

@@ -83,9 +83,14 @@ async def test_it_wakes_those_for_whom_there_is_work(
         outbox.waiting, outbox.deliveries_each, outbox.jobs_each = 1, 0, 1
         dispatcher.wake("outbox")
         await settle()
-    assert heard == ["deliveries", "jobs"]
-    assert b"pms_events_dispatched_total 4.0" in metrics.render()
-    assert b"pms_deliveries_queued_total 6.0" in metrics.render()
+        assert heard == ["deliveries", "jobs"]
+        # a lane must be held before what is in it can be read
+        outbox.waiting, outbox.deliveries_each, outbox.jobs_each, outbox.endpoints_each = 1, 1, 0, 1
+        dispatcher.wake("outbox")
+        await settle()
+    assert heard[2:] == ["endpoints", "deliveries"]
+    assert b"pms_events_dispatched_total 5.0" in metrics.render()
+    assert b"pms_deliveries_queued_total 7.0" in metrics.render()
 
 
 async def test_fast_ringing_asks_for_silence_and_looks_by_itself(

@@ -12,7 +12,7 @@ from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
 from worker.engine.ports import Dispatched, Outbox
 from worker.engine.retry import Backoff
-from worker.engine.wake import DELIVERIES, JOBS, LANES, OUTBOX, Bell, Ear, Mood, Pace, PaceRules
+from worker.engine.wake import DELIVERIES, ENDPOINTS, JOBS, LANES, OUTBOX, Bell, Ear, Mood, Pace, PaceRules
 from worker.errors import GatewayError
 from worker.log import ASLEEP, AWAKE, DISPATCHED, Logger, get_logger
 
@@ -99,6 +99,8 @@ class Dispatcher:
     def _pass_on(self, moved: Dispatched) -> None:
         if moved.events:
             self._log.debug(DISPATCHED, events=moved.events, deliveries=moved.deliveries, jobs=moved.jobs)
+        if moved.endpoints:
+            self._bell.ring(ENDPOINTS)
         if moved.deliveries:
             self._bell.ring(DELIVERIES)
         if moved.jobs:

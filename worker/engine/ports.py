@@ -84,11 +84,15 @@ class JobQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What one look at the outbox moved. `drained` False: there is more. `mark` goes into the next look."""
+    """What one look at the outbox moved. `drained` False: there is more. `mark` goes into the next look.
+
+    `endpoints` counts changes of webhook endpoints: lanes are new, gone or have other settings.
+    """
 
     events: int
     deliveries: int
     jobs: int
+    endpoints: int
     drained: bool
     mark: str
 

@@ -75,16 +75,17 @@ class Channel:
             raise Doubt(f"cannot connect: {_reason(error)}") from None
         await self._first(self._joined)
 
-    async def ready(self, within: timedelta) -> None:
+    async def ready(self, within: timedelta) -> bool:
         """Waits until the server says that changes flow, or a ring proves it. Raises `Doubt`.
 
-        A server too old to say so is believed after `within`.
+        False when it said nothing within `within`: an older server does not know the question.
         """
         try:
             async with asyncio.timeout(within.total_seconds()):
                 await self._first(self._ready)
         except TimeoutError:
-            return
+            return False
+        return True
 
     async def doubted(self, *, every: timedelta, within: timedelta) -> Doubt:
         """Returns when trust is lost; asks for a sign of life meanwhile."""

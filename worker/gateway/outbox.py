@@ -16,6 +16,7 @@ class _DispatchAnswer(BaseModel):
     events: int
     deliveries: int
     jobs: int
+    endpoints: int
     drained: bool
     mark: str
 

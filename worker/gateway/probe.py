@@ -45,7 +45,8 @@ async def join_realtime(settings: Settings, *, within: timedelta) -> str | None:
     except Doubt as doubt:
         return str(doubt)
     try:
-        await channel.ready(within)
+        if not await channel.ready(within):
+            return f"joined, but within {within.total_seconds():.0f} s it did not say that changes flow"
     except Doubt as doubt:
         return str(doubt)
     finally:

@@ -112,6 +112,7 @@ class RealtimeSupervisor:
         try:
             # from the join on rings come in, but what was rung before it is unknown
             self._bell.ring_all()
+            # a server that cannot say so is believed after a while
             await channel.ready(self._rules.ready_within)
             self._become("live")
             self._condition.ok()
