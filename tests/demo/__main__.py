@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -22,8 +23,9 @@ OK, FAILED, INTERRUPTED = 0, 1, 130
 
 def main(*, make_receiver: Callable[[], Receiver] = Receiver) -> int:
     """The exit code; everything that was started is torn down. Tests pass a receiver that loses something."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    _listen_to_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # ticks and bars are not worth a crash
     console, board = Console(), new_board()
     story: Story | None = None
     try:
@@ -31,9 +33,12 @@ def main(*, make_receiver: Callable[[], Receiver] = Receiver) -> int:
             story = Story(board, screen, make_receiver=make_receiver)
             figures = story.play()
     except DemoFailedError as error:
+        why, _, more = str(error).partition("\n")
+        if more:
+            print(f"\n{more}", file=sys.stderr)
         if story is not None and story.worker_said:
             print(f"\nThe worker's last words:\n{story.worker_said}", file=sys.stderr)
-        return _last_line({"demo": "failed", "why": str(error)}, FAILED)
+        return _last_line({"demo": "failed", "why": why.rstrip(":")}, FAILED)
     except Exception as error:  # a fault of the demo itself: whoever reads the last line must hear of it too
         traceback.print_exc()
         return _last_line({"demo": "failed", "why": f"{type(error).__name__}: {error}"}, FAILED)
@@ -46,6 +51,13 @@ def _last_line(words: dict[str, Any], code: int) -> int:
     sys.stderr.flush()
     print(f"\n{json.dumps(words, ensure_ascii=False)}", flush=True)
     return code
+
+
+def _listen_to_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts with `&`
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

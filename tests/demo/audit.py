@@ -71,13 +71,13 @@ async def compare(stage: Stage) -> str:
         expect(seqs == list(range(1, len(own) + 1)), f"the log of {company.name} has a gap: {seqs}")
         await _compare_owner(company)
         for inbox in company.inboxes:
-            _compare_inbox(inbox, own)
+            compare_inbox(inbox, own)
     stage.figures["events"] = len(log)
     verified = sum(len(inbox.receipts) for inbox in stage.receiver.inboxes)
     return f"{len(log)} events without a gap; {verified} deliveries, byte for byte, none missing"
 
 
-def _compare_inbox(inbox: Inbox, log: list[Logged]) -> None:
+def compare_inbox(inbox: Inbox, log: list[Logged]) -> None:
     """From the endpoint's own birth on, exactly what its filter lets through; before it, nothing is owed."""
     birth = next(event.seq for event in log if event.entity_id == inbox.endpoint_id)
     owed = {event.id for event in log if event.for_webhooks and event.seq > birth and inbox.wants(event.type)}
@@ -113,10 +113,11 @@ async def _compare_owner(company: Company) -> None:
             f"{inbox.name}: its owner sees {count} delivered, the receiver verified {verified}",
         )
         logged = {event: given for (endpoint, event), given in seen.items() if endpoint == inbox.endpoint_id}
-        _explain(inbox, logged)
+        explain(inbox, logged)
 
 
-def _explain(inbox: Inbox, logged: dict[str, list[int]]) -> None:
+def explain(inbox: Inbox, logged: dict[str, list[int]]) -> None:
+    """The answers given, by event and in order, are those that the attempts record."""
     odd = {
         event
         for event in inbox.answers.keys() | logged.keys()

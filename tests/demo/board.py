@@ -58,7 +58,7 @@ class Board:
             yield row
             row.state = "done"
         except BaseException as error:
-            row.state, row.note = "failed", str(error).partition("\n")[0] or "interrupted"
+            row.state, row.note = "failed", str(error).partition("\n")[0].rstrip(":") or "interrupted"
             raise
         finally:
             row.ended = time.monotonic()

@@ -19,7 +19,7 @@ class LiveScreen:
     """Redraws by itself while it is entered, and leaves the last picture standing."""
 
     def __init__(self, console: Console, board: Board) -> None:
-        self._board = board
+        self._board, self._console = board, console
         console.width = min(console.width, WIDTH)
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=10)
 
@@ -36,7 +36,7 @@ class LiveScreen:
         self._live.refresh()
 
     def _draw(self) -> RenderableType:
-        return draw(self._board)
+        return draw(self._board, self._console.width)
 
 
 class PlainScreen:
@@ -52,14 +52,14 @@ class PlainScreen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._console.print(draw(self._board))
+        self._console.print(draw(self._board, self._console.width))
 
     def changed(self, row: Row) -> None:
         match row.state:
             case "done":
                 self._say(f"{row.title}: {row.note} ({row.seconds:.1f} s)")
             case "failed":
-                self._say(f"{row.title}: FAILED after {row.seconds:.1f} s")
+                self._say(f"{row.title}: FAILED after {row.seconds:.1f} s: {row.note}")
             case _:
                 self._say(f"{row.title} …")
 

@@ -17,17 +17,19 @@ from tests.demo.receiver import Inbox
 
 SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 BARS: Final = " ▁▂▃▄▅▆▇█"
-SPARK_WIDTH: Final = 40
+SPARK_WIDTH: Final = 32
+WIDE: Final = 96
+"""Columns from which there is room for what an endpoint listens to."""
 TITLE: Final = "A catalogue's way to verified webhooks"
 
 
-def draw(board: Board) -> RenderableType:
-    """The whole picture."""
+def draw(board: Board, width: int) -> RenderableType:
+    """The whole picture, for a console of `width` columns."""
     seconds = f"{max((row.ended or time.monotonic()) for row in board.rows) - board.began:.1f} s"
     head = Rule(Text.assemble((TITLE, "bold"), ("  ·  ", "dim"), (seconds, "dim")), style="dim", align="left")
     parts: list[RenderableType] = [head, Padding(_acts(board), (1, 0))]
     if board.stage is not None and board.stage.receiver.inboxes:
-        parts += [_inboxes(board), Padding(_footer(board), (0, 1))]
+        parts += [_inboxes(board, with_filters=width >= WIDE), Padding(_footer(board), (0, 1))]
     return Padding(Group(*parts), (0, 1))
 
 
@@ -63,15 +65,17 @@ def _note(row: Row) -> Text:
     return Text(row.note, style={"running": "cyan", "failed": "red"}.get(row.state, "default"))
 
 
-def _inboxes(board: Board) -> Table:
+def _inboxes(board: Board, *, with_filters: bool) -> Table:
     assert board.stage is not None
     table = Table(box=box.SIMPLE_HEAD, header_style="dim", expand=True, pad_edge=True, show_edge=False)
     table.add_column("endpoint", no_wrap=True)
-    table.add_column("listens to", ratio=1, style="dim", no_wrap=True)
+    if with_filters:
+        table.add_column("listens to", ratio=1, style="dim", no_wrap=True)
     for name in ("verified", "500 first", "came back", "twice", "wrong"):
         table.add_column(name, justify="right", no_wrap=True)
     for inbox in tuple(board.stage.receiver.inboxes):
-        table.add_row(*_inbox(inbox))
+        endpoint, filters, *figures = _inbox(inbox)
+        table.add_row(endpoint, *([filters] if with_filters else []), *figures)
     return table
 
 
