@@ -348,6 +348,7 @@ CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb,
 declare
   v_missing text;
   v_levels jsonb;
+  v_constraint text;
 begin
   select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
                                   else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
@@ -399,6 +400,10 @@ begin
   from moved m;
   return v_levels;
 exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  if v_constraint not like 'stock\_levels\_%' then
+    raise;
+  end if;
   perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
 end $$;
 
@@ -481,6 +486,9 @@ declare
 begin
   if coalesce(v_quantity, 0) = 0 then
     return 0;
+  end if;
+  if v_quantity < 0 or p_row ->> 'source' is null then
+    perform private.fail('PT400', 'import.quantity_invalid', 'A quantity is 0 or more, and has a source to be counted once by.');
   end if;
   -- Twins of one source wait here for each other, so that the second sees the first's movement.
   perform pg_advisory_xact_lock(hashtextextended('import ' || p_product.tenant_id || (p_row ->> 'source'), 0));

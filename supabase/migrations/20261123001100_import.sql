@@ -49,6 +49,9 @@ begin
   if coalesce(v_quantity, 0) = 0 then
     return 0;
   end if;
+  if v_quantity < 0 or p_row ->> 'source' is null then
+    perform private.fail('PT400', 'import.quantity_invalid', 'A quantity is 0 or more, and has a source to be counted once by.');
+  end if;
   -- Twins of one source wait here for each other, so that the second sees the first's movement.
   perform pg_advisory_xact_lock(hashtextextended('import ' || p_product.tenant_id || (p_row ->> 'source'), 0));
   if exists (
