@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.gateway.lanes import Delivery, Page, Result
-from worker.webhooks.book import Backlog, Book, HeldLane
+from worker.webhooks.book import Book
+from worker.webhooks.held import Backlog, HeldLane
 
 T = TypeVar("T")
 LEASE = timedelta(seconds=30)

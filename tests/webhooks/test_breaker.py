@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.gateway.lanes import Delivery, Lane
-from worker.webhooks.book import HeldLane
 from worker.webhooks.breaker import FAILURES_TO_PARK, Breaker
+from worker.webhooks.held import HeldLane
 from worker.webhooks.turns import Turns
 
 MOST = 10

@@ -12,7 +12,8 @@ from worker.engine.retry import Backoff
 from worker.engine.wake import Ear
 from worker.errors import GatewayError
 from worker.gateway.lanes import LaneStore
-from worker.webhooks.book import Book, HeldLane
+from worker.webhooks.book import Book
+from worker.webhooks.held import HeldLane
 
 TAIL_LIMIT: Final = 500
 BACKLOG_LIMIT: Final = 250

@@ -22,7 +22,8 @@ from worker.errors import GatewayError
 from worker.gateway.lanes import Delivery, LaneStore
 from worker.log import PART_FAILING, PART_WORKING, Logger, get_logger
 from worker.webhooks.attempt import Kept, Settled, Trier
-from worker.webhooks.book import Book, HeldLane
+from worker.webhooks.book import Book
+from worker.webhooks.held import HeldLane
 from worker.webhooks.keeper import Keeper
 from worker.webhooks.meter import STAGES, Meter
 from worker.webhooks.reader import Reader

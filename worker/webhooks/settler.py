@@ -18,7 +18,8 @@ from worker.engine.retry import Backoff
 from worker.errors import GatewayError, Refused
 from worker.gateway.lanes import LaneStore, Result
 from worker.log import Logger, get_logger
-from worker.webhooks.book import Book, HeldLane
+from worker.webhooks.book import Book
+from worker.webhooks.held import HeldLane
 
 SETTLE_REFUSED: Final = "lanes.settle_refused"
 RESULTS_DROPPED: Final = "lanes.results_dropped"

@@ -6,7 +6,7 @@ import heapq
 from collections import deque
 from itertools import count
 
-from worker.webhooks.book import HeldLane
+from worker.webhooks.held import HeldLane
 
 
 class Turns:
