@@ -17,6 +17,7 @@ from tests.demo.receiver import Receiver
 from tests.demo.screens import screen_for
 from tests.demo.stage import DemoFailedError
 from tests.demo.story import Story, new_board
+from tests.stack.errors import StackError
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -32,7 +33,7 @@ def main(*, make_receiver: Callable[[], Receiver] = Receiver) -> int:
         with screen_for(console, board) as screen:
             story = Story(board, screen, make_receiver=make_receiver)
             figures = story.play()
-    except DemoFailedError as error:
+    except (DemoFailedError, StackError) as error:
         why, _, more = str(error).partition("\n")
         if more:
             print(f"\n{more}", file=sys.stderr)
