@@ -4,7 +4,12 @@ BIN := .venv/bin
 export DENO_DIR := $(CURDIR)/.cache/deno
 export DENO_NO_UPDATE_CHECK := 1
 
-.PHONY: demo test up check bench chaos format lock clean
+#
+#   make demo    the whole product in half a minute        make test    the whole suite
+#   make up      platform and worker, until Ctrl-C         make check   what CI checks besides the tests
+#   make listen  print the webhooks that arrive here       make bench   figures; BENCH=name for one
+#   make format  format everything                         make chaos   faults; CHAOS=name for one
+.PHONY: demo test up listen check bench chaos format lock clean
 
 demo: .venv
 	@$(BIN)/python -m tests.demo
@@ -14,6 +19,9 @@ test: .venv
 
 up: .venv
 	@$(BIN)/python -m tests.stack up --with-worker
+
+listen: .venv
+	@$(BIN)/python -m tests.demo.listen $(if $(PORT),--port $(PORT)) $(if $(SECRET),--secret $(SECRET))
 
 check: .venv
 	@$(BIN)/python -m tests.check

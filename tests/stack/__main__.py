@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.stack.command import run_command, start_worker
 from tests.stack.errors import StackError
+from tests.stack.paths import ROOT
 from tests.stack.platform import Platform
 from tests.stack.ports import is_free
 from tests.stack.signals import end_politely
 
 PORT = 54321
 DB_PORT = 54322
+UP_FILE = ROOT / ".cache" / "up.env"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,15 +59,34 @@ def _up(options: argparse.Namespace) -> int:
     port = options.port or (PORT if is_free(PORT) else None)
     db_port = DB_PORT if is_free(DB_PORT) else None
     with Platform(durable=options.durable, port=port, db_port=db_port) as platform:
-        for name, value in platform.addresses.status().items():
-            print(f'{name}="{value}"', flush=True)
+        status = platform.addresses.status()
         if options.with_worker:
-            health = start_worker(platform)
-            print(f'WORKER_URL="{health}"', flush=True)
-        print("Running until Ctrl-C.", file=sys.stderr, flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+            status["WORKER_URL"] = start_worker(platform)
+        for name, value in status.items():
+            print(f'{name}="{value}"', flush=True)
+        with _environment_file({**platform.addresses.worker_settings(0), **status}):
+            print(
+                f"Running until Ctrl-C. For another terminal: . {UP_FILE.relative_to(ROOT)}",
+                file=sys.stderr,
+                flush=True,
+            )
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
     return 0
+
+
+@contextlib.contextmanager
+def _environment_file(variables: Mapping[str, str]) -> Iterator[None]:
+    """What a shell sources to speak to the platform that is up; gone with it. The last one started wins."""
+    UP_FILE.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    UP_FILE.touch(mode=0o600)
+    UP_FILE.write_text(text)
+    try:
+        yield
+    finally:
+        if UP_FILE.exists() and UP_FILE.read_text() == text:
+            UP_FILE.unlink()
 
 
 if __name__ == "__main__":
