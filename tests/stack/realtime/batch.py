@@ -17,18 +17,17 @@ from psycopg import AsyncConnection, sql
 from tests.stack.realtime.channel import Channel
 from tests.stack.realtime.filters import Filter, condition
 from tests.stack.realtime.frames import compact
+from tests.stack.realtime.generated import add_generated
 from tests.stack.realtime.pgoutput import Change, Relation, Unchanged
 from tests.stack.realtime.rls import TableAccess, table_access, visible_rows
 from tests.stack.realtime.subscriptions import Registry, Subscription
-from tests.stack.realtime.values import TypedText, TypeNames, json_object, render, text_array
+from tests.stack.realtime.values import Row, TypedText, TypeNames, json_object, render, text_array
 
 UNAUTHORIZED = "Error 401: Unauthorized"
 NO_PRIMARY_KEY = "Error 400: Bad Request, no primary key"
 TOO_LARGE = "Error 413: Payload Too Large"
 SMALL_VALUE_BYTES = 64
-
-Row = dict[str, str | None]
-"""Values as Postgres' text, without those that the log does not hold."""
+FULL = "f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,12 @@ class Delivery:
     payload: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Item:
     """A change that somebody may want."""
 
     change: Change
+    relation: Relation
     subscriptions: tuple[Subscription, ...]
     new: Row
     """For a DELETE empty."""
@@ -75,6 +75,7 @@ class Batch:
     async def deliveries(self, changes: Iterable[Change]) -> list[Delivery]:
         """In commit order. Raises `psycopg.Error`, `TableGoneError`."""
         items = [item for change in changes if (item := self._item(change)) is not None]
+        await self._complete(items)
         await self._load_access(items)
         await self._load_values(items)
         await self._load_matches(items)
@@ -94,19 +95,31 @@ class Batch:
             old = {c.name: new[c.name] for c in change.relation.columns if c.is_key and c.name in new}
         else:
             old = {}
-        return Item(change, subscriptions, new, old)
+        return Item(change, change.relation, subscriptions, new, old)
+
+    async def _complete(self, items: list[Item]) -> None:
+        by_relation: dict[Relation, list[Item]] = defaultdict(list)
+        for item in items:
+            by_relation[item.relation].append(item)
+        for relation, group in by_relation.items():
+            whole = [item.new for item in group if item.new]
+            if relation.identity == FULL:
+                whole += [item.old for item in group if item.old]
+            completed = await add_generated(self._connection, self._types, relation, whole)
+            for item in group:
+                item.relation = completed
 
     # -- what has to be asked -------------------------------------------------------------------------------
 
     async def _load_access(self, items: list[Item]) -> None:
-        for relation, role in {(item.change.relation, role) for item in items for role in item.roles}:
+        for relation, role in {(item.relation, role) for item in items for role in item.roles}:
             self._access[relation, role] = await table_access(self._connection, relation, role)
 
     async def _load_values(self, items: list[Item]) -> None:
         texts = [
             (column.type_oid, text)
             for item in items
-            for column in item.change.relation.columns
+            for column in item.relation.columns
             for text in (item.new.get(column.name), item.old.get(column.name))
             if text is not None
         ]
@@ -115,7 +128,7 @@ class Batch:
     async def _load_matches(self, items: list[Item]) -> None:
         wanted: dict[tuple[int, Filter], set[str | None]] = defaultdict(set)
         for item in items:
-            oids = _type_oids(item.change.relation)
+            oids = _type_oids(item.relation)
             for filter_ in {f for s in item.subscriptions for f in s.binding.filters}:
                 if filter_.column in item.judged:
                     wanted[oids[filter_.column], filter_].add(item.judged[filter_.column])
@@ -132,9 +145,9 @@ class Batch:
         wanted: dict[tuple[Relation, str, str], set[tuple[str, ...]]] = defaultdict(set)
         for item in items:
             for subscription in item.subscriptions:
-                access = self._access[item.change.relation, subscription.role]
+                access = self._access[item.relation, subscription.role]
                 if self._row_checked(item, access) and self._passes_filters(item, subscription):
-                    key = (item.change.relation, subscription.role, subscription.claims)
+                    key = (item.relation, subscription.role, subscription.claims)
                     wanted[key].add(_key_values(item, access))
         for (relation, role, claims), rows in wanted.items():
             primary_key = self._access[relation, role].primary_key
@@ -148,7 +161,7 @@ class Batch:
         return access.row_security and item.change.action != "DELETE" and _refusal(item, access) is None
 
     def _passes_filters(self, item: Item, subscription: Subscription) -> bool:
-        oids, row = _type_oids(item.change.relation), item.judged
+        oids, row = _type_oids(item.relation), item.judged
         return all(
             f.column in row and self._matches[oids[f.column], f, row[f.column]]
             for f in subscription.binding.filters
@@ -159,13 +172,13 @@ class Batch:
             return False
         if not self._row_checked(item, access):
             return True
-        visible = self._visible[item.change.relation, subscription.role, subscription.claims]
+        visible = self._visible[item.relation, subscription.role, subscription.claims]
         return _key_values(item, access) in visible
 
     # -- what is sent ---------------------------------------------------------------------------------------
 
     def _deliver(self, item: Item, role: str) -> Iterator[Delivery]:
-        access = self._access[item.change.relation, role]
+        access = self._access[item.relation, role]
         refusal = _refusal(item, access)
         seeing = [
             s
@@ -206,7 +219,7 @@ class Batch:
         )
 
     def _object(self, item: Item, row: Row, shown: set[str], *, small: bool) -> str:
-        oids = _type_oids(item.change.relation)
+        oids = _type_oids(item.relation)
         values = {
             name: "null" if text is None else self._values[oids[name], text]
             for name, text in row.items()

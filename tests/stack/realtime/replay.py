@@ -70,7 +70,7 @@ def send(channel: Channel, message: StoredMessage) -> None:
         channel.deliver(Broadcast(message.event, message.binary, meta=compact(message.meta)))
         return
     body = {"event": message.event, "meta": message.meta, "payload": message.payload, "type": "broadcast"}
-    channel.push("broadcast", compact(body))
+    channel.push("broadcast", json.dumps(body, separators=(",", ":"), ensure_ascii=False, sort_keys=True))
 
 
 def _stored(id_: str, event: str | None, payload: str | None, binary: bytes | None) -> StoredMessage:

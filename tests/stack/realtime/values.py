@@ -18,6 +18,8 @@ NUMERIC = 1700
 STRINGS = frozenset({19, 25, 1043, 2950})  # name, text, varchar, uuid
 NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 
+Row = dict[str, str | None]
+"""Values as Postgres' text by column, without those that the log does not hold."""
 TypedText = tuple[int, str]
 """The oid of a type, and a value's text form."""
 
