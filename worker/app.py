@@ -62,7 +62,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
-    async with SupabaseRpc(settings, watch=partial(_note, upstream)) as rpc:
+    async with SupabaseRpc(settings, watch=partial(_note, upstream, metrics)) as rpc:
         conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         runners: list[Runner] = [
@@ -173,7 +173,11 @@ class _State:
         return Readiness(reasons=reasons, notes=notes)
 
 
-def _note(upstream: Condition, error: GatewayError | None) -> None:
+def _note(
+    upstream: Condition, metrics: Metrics, function: str, seconds: float, error: GatewayError | None
+) -> None:
+    outcome = "ok" if error is None else type(error).__name__.lower()
+    metrics.called(function, outcome=outcome, seconds=seconds)
     if isinstance(error, _AWAY):
         upstream.failed(error)
     else:

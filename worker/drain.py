@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Final
 
-from worker.app import Worker, stop_on_signals, wired
+from worker.app import stop_on_signals, wired
 from worker.config import Settings
 from worker.engine.ports import Rpc
 from worker.engine.retry import describe
@@ -15,9 +15,10 @@ from worker.gateway.status import Status, read_status
 from worker.log import WORKER_DRAINED, get_logger
 
 _POLL_SECONDS: Final = 0.1
-_LOOK_EVERY: Final = timedelta(milliseconds=200)
+LOOK_EVERY: Final = timedelta(milliseconds=200)
 # longer than any time-out of a webhook, so that standing still means that nobody can do it
-_STUCK_AFTER: Final = timedelta(seconds=90)
+STUCK_AFTER: Final = timedelta(seconds=90)
+OUTAGE_PAUSE: Final = timedelta(seconds=1)
 
 
 async def drain_worker(settings: Settings, *, wait: timedelta) -> None:
@@ -30,7 +31,7 @@ async def drain_worker(settings: Settings, *, wait: timedelta) -> None:
     async with wired(eager, sides=False) as worker:
         with stop_on_signals(worker.daemon.stop):
             running = asyncio.create_task(worker.daemon.run())
-            watching = asyncio.create_task(_until_done(worker, wait=wait))
+            watching = asyncio.create_task(until_done(worker.rpc, wait=wait))
             try:
                 await asyncio.wait([running, watching], return_when=asyncio.FIRST_COMPLETED)
                 worker.daemon.stop()
@@ -42,22 +43,31 @@ async def drain_worker(settings: Settings, *, wait: timedelta) -> None:
         await watching
 
 
-async def _until_done(worker: Worker, *, wait: timedelta) -> None:
-    first: Status | None = None
-    before: tuple[object, ...] = ()
-    loop = asyncio.get_running_loop()
-    moved_at, calm = loop.time(), 0
-    while calm < 2:
-        status = await _read(worker.rpc)
-        first = first or status
-        left = _left(status, until=first.now + wait)
-        calm = calm + 1 if not left else 0
-        if status.fingerprint != before or status.next_retry_within(first.now + wait):
-            before, moved_at = status.fingerprint, loop.time()
-        elif loop.time() - moved_at > _STUCK_AFTER.total_seconds():
-            raise DrainStuck(f"nothing moved for {_STUCK_AFTER.total_seconds():.0f} s; left: {left}")
-        await asyncio.sleep(_LOOK_EVERY.total_seconds())
-    get_logger("worker").info(WORKER_DRAINED)
+async def until_done(
+    rpc: Rpc,
+    *,
+    wait: timedelta,
+    look_every: timedelta = LOOK_EVERY,
+    stuck_after: timedelta = STUCK_AFTER,
+) -> None:
+    """Returns when nothing is left that is due now or within `wait`; two looks must agree, because work
+    moves from one place to the next. Raises `DrainStuck` when what is left stands still.
+    """
+    status = await _read(rpc)
+    until, before = status.now + wait, status.fingerprint
+    moved_at, calm = status.now, 0
+    while True:
+        left = _left(status, until=until)
+        calm = 0 if left else calm + 1
+        if calm == 2:
+            get_logger("worker").info(WORKER_DRAINED)
+            return
+        if status.fingerprint != before or status.waits_for_retry(until):
+            before, moved_at = status.fingerprint, status.now
+        elif status.now - moved_at > stuck_after:
+            raise DrainStuck(f"nothing moved for {stuck_after.total_seconds():.0f} s; left: {left}")
+        await asyncio.sleep(look_every.total_seconds())
+        status = await _read(rpc)
 
 
 def _left(status: Status, *, until: datetime) -> str:
@@ -78,4 +88,4 @@ async def _read(rpc: Rpc) -> Status:
         except GatewayError as error:
             # the worker's own condition says it once; here it is only waited for
             get_logger("worker").debug("drain.waiting", error=describe(error))
-            await asyncio.sleep(1)
+            await asyncio.sleep(OUTAGE_PAUSE.total_seconds())

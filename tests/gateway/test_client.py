@@ -180,11 +180,16 @@ async def test_a_compressed_answer_is_read(serve: Serve) -> None:
 
 
 async def test_nobody_there_is_unreachable_and_the_watcher_hears_of_it() -> None:
-    heard: list[GatewayError | None] = []
-    async with SupabaseRpc(settings_for("http://127.0.0.1:9", "sb_secret_x"), watch=heard.append) as rpc:
+    heard: list[tuple[str, GatewayError | None]] = []
+
+    def watch(name: str, seconds: float, error: GatewayError | None) -> None:
+        assert seconds > 0
+        heard.append((name, error))
+
+    async with SupabaseRpc(settings_for("http://127.0.0.1:9", "sb_secret_x"), watch=watch) as rpc:
         with pytest.raises(Unreachable, match="could not be reached"):
             await rpc.call("worker_status")
-    assert [type(error) for error in heard] == [Unreachable]
+    assert [(name, type(error)) for name, error in heard] == [("worker_status", Unreachable)]
 
 
 async def test_the_watcher_hears_of_every_call(serve: Serve) -> None:
@@ -194,12 +199,17 @@ async def test_the_watcher_hears_of_every_call(serve: Serve) -> None:
         status, content = next(answers)
         return web.json_response(content, status=status)
 
-    heard: list[GatewayError | None] = []
-    async with SupabaseRpc(await serve(answer), watch=heard.append) as rpc:
+    heard: list[tuple[str, GatewayError | None]] = []
+
+    def watch(name: str, seconds: float, error: GatewayError | None) -> None:
+        assert seconds > 0
+        heard.append((name, error))
+
+    async with SupabaseRpc(await serve(answer), watch=watch) as rpc:
         await rpc.call("worker_status")
         with pytest.raises(Busy):
             await rpc.call("worker_status")
-    assert [type(error) for error in heard] == [type(None), Busy]
+    assert [type(error) for _, error in heard] == [type(None), Busy]
 
 
 def test_a_missing_field_is_named() -> None:

@@ -35,6 +35,13 @@ class Metrics:
         self._realtime = Gauge(
             "pms_realtime_state", "1 for the state it is in", ["state"], registry=self.registry
         )
+        self._calls = Histogram(
+            "pms_rpc_seconds",
+            "Calls of the database's functions, by what came of them",
+            ["function", "outcome"],
+            buckets=_FAST,
+            registry=self.registry,
+        )
         self.loop_lag = Gauge(
             "pms_loop_lag_seconds", "How late the event loop woke a sleeper", registry=self.registry
         )
@@ -48,6 +55,9 @@ class Metrics:
     def settled(self, *, kind: str, outcome: str, seconds: float) -> None:
         self._settled.labels(kind=kind, outcome=outcome).inc()
         self._job_seconds.labels(kind=kind).observe(seconds)
+
+    def called(self, function: str, *, outcome: str, seconds: float) -> None:
+        self._calls.labels(function=function, outcome=outcome).observe(seconds)
 
     def realtime(self, state: str, *, states: Iterable[str]) -> None:
         for name in states:

@@ -6,6 +6,7 @@ docs/decisions/0003-http-clients.md.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -25,14 +26,12 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 CALL_TIMEOUT: Final = timedelta(seconds=30)
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
-Watch = Callable[[GatewayError | None], None]
+Watch = Callable[[str, float, GatewayError | None], None]
+"""Hears of every call: the function's name, the seconds it took, and the error, if there was one."""
 
 
 class SupabaseRpc:
-    """Calls functions of the schema `worker` with the service key. Safe to share between tasks.
-
-    `watch` hears of every call: None when it went through, else the error.
-    """
+    """Calls functions of the schema `worker` with the service key. Safe to share between tasks."""
 
     def __init__(
         self,
@@ -70,20 +69,22 @@ class SupabaseRpc:
 
         Raises `GatewayError`. After `Unreachable` the call may or may not have taken effect.
         """
+        started = time.perf_counter()
         try:
             answer = await self._postgrest.rpc(name, params).execute()
         except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
-            raise self._seen(faults.from_transport(error)) from error
+            failed = faults.from_transport(error)
+            self._seen(name, started, failed)
+            raise failed from error
         except GatewayError as error:
-            raise self._seen(error) from None
-        if self._watch is not None:
-            self._watch(None)
+            self._seen(name, started, error)
+            raise
+        self._seen(name, started, None)
         return answer.data
 
-    def _seen(self, error: GatewayError) -> GatewayError:
+    def _seen(self, name: str, started: float, error: GatewayError | None) -> None:
         if self._watch is not None:
-            self._watch(error)
-        return error
+            self._watch(name, time.perf_counter() - started, error)
 
 
 class _BoundedTransport(httpx.AsyncBaseTransport):

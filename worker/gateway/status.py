@@ -74,6 +74,11 @@ class Status(_Part):
         """Whether a retry falls due up to `until`, by the database's clock."""
         return self.retries.next_due_at is not None and self.retries.next_due_at <= until
 
+    def waits_for_retry(self, until: datetime) -> bool:
+        """Whether a retry lies ahead that falls due up to `until`: then standing still is no wonder."""
+        due = self.retries.next_due_at
+        return due is not None and self.now < due <= until
+
 
 async def read_status(rpc: Rpc) -> Status:
     """Raises `GatewayError`."""
