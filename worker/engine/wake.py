@@ -65,7 +65,7 @@ class PaceRules:
 
     rings: int = 10
     within: timedelta = timedelta(seconds=1)
-    look_every: timedelta = timedelta(milliseconds=20)
+    look_every: timedelta = timedelta(milliseconds=12)
     quiet_after: timedelta = timedelta(seconds=1)
     linger: timedelta = timedelta(seconds=2)
     silence_for: timedelta = timedelta(seconds=2)
