@@ -19,7 +19,7 @@ from worker.engine.daemon import Daemon
 from worker.engine.dispatch import Dispatcher
 from worker.engine.health import HealthServer, Readiness, reasons_of
 from worker.engine.metrics import Metrics
-from worker.engine.ports import Handler, Rpc, Runner, Side
+from worker.engine.ports import Handler, JobQueue, Rpc, Runner, Side
 from worker.engine.run import Executor
 from worker.engine.upkeep import Upkeep
 from worker.engine.wake import Bell, PaceRules
@@ -45,7 +45,6 @@ class Worker:
     daemon: Daemon
     health: HealthServer
     rpc: Rpc
-    bell: Bell
 
 
 def handlers(rpc: Rpc) -> Sequence[Handler]:
@@ -62,28 +61,12 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
+    conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
     async with SupabaseRpc(settings, watch=partial(_note, upstream, metrics)) as rpc:
-        conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         runners: list[Runner] = [
-            Dispatcher(
-                RpcOutbox(rpc, worker=settings.worker_name),
-                bell,
-                clock=clock,
-                metrics=metrics,
-                condition=conditions[1],
-                rules=PaceRules(poll=settings.poll),
-            ),
-            JobRunner(
-                queue,
-                Executor(handlers(rpc)),
-                clock=clock,
-                metrics=metrics,
-                condition=conditions[2],
-                slots=settings.worker_concurrency,
-                poll=settings.poll,
-                lease=settings.lease,
-            ),
+            _dispatcher(settings, rpc, bell, clock, metrics, conditions[1]),
+            _job_runner(settings, rpc, queue, clock, metrics, conditions[2]),
             webhook_runner(
                 settings,
                 rpc,
@@ -98,13 +81,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             metrics.watch(runner.name, runner.stats)
         realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
         state = _State(conditions, realtime)
-        health = HealthServer(
-            host=settings.worker_http_host,
-            port=settings.worker_http_port,
-            metrics=metrics,
-            readiness=state.read,
-            clock=clock,
-        )
+        health = _health(settings, clock, metrics, state)
         every_side: list[Side] = [realtime, health, Upkeep(queue, ROUTINES, clock=clock)]
         state.daemon = Daemon(
             runners=runners,
@@ -112,7 +89,45 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             clock=clock,
             drain_deadline=settings.drain_deadline,
         )
-        yield Worker(daemon=state.daemon, health=health, rpc=rpc, bell=bell)
+        yield Worker(daemon=state.daemon, health=health, rpc=rpc)
+
+
+def _dispatcher(
+    settings: Settings, rpc: Rpc, bell: Bell, clock: Clock, metrics: Metrics, condition: Condition
+) -> Dispatcher:
+    return Dispatcher(
+        RpcOutbox(rpc, worker=settings.worker_name),
+        bell,
+        clock=clock,
+        metrics=metrics,
+        condition=condition,
+        rules=PaceRules(poll=settings.poll),
+    )
+
+
+def _job_runner(
+    settings: Settings, rpc: Rpc, queue: JobQueue, clock: Clock, metrics: Metrics, condition: Condition
+) -> JobRunner:
+    return JobRunner(
+        queue,
+        Executor(handlers(rpc)),
+        clock=clock,
+        metrics=metrics,
+        condition=condition,
+        slots=settings.worker_concurrency,
+        poll=settings.poll,
+        lease=settings.lease,
+    )
+
+
+def _health(settings: Settings, clock: Clock, metrics: Metrics, state: _State) -> HealthServer:
+    return HealthServer(
+        host=settings.worker_http_host,
+        port=settings.worker_http_port,
+        metrics=metrics,
+        readiness=state.read,
+        clock=clock,
+    )
 
 
 async def run_worker(settings: Settings) -> None:

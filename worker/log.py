@@ -90,14 +90,8 @@ def redact_event(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     }
 
 
-def set_up_logging(
-    *, log_format: LogFormat = "console", level: str = "INFO", stream: TextIO | None = None
-) -> None:
-    """Configures structlog and the standard library's logging, so that both come out alike.
-
-    Call once, from the CLI. Lines go to `stream`, by default stderr: stdout belongs to commands' results.
-    """
-    shared: list[structlog.typing.Processor] = [
+def _processors() -> list[structlog.typing.Processor]:
+    return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -105,6 +99,16 @@ def set_up_logging(
         structlog.processors.format_exc_info,
         redact_event,
     ]
+
+
+def set_up_logging(
+    *, log_format: LogFormat = "console", level: str = "INFO", stream: TextIO | None = None
+) -> None:
+    """Configures structlog and the standard library's logging, so that both come out alike.
+
+    Call once, from the CLI. Lines go to `stream`, by default stderr: stdout belongs to commands' results.
+    """
+    shared = _processors()
     out = stream or sys.stderr
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()

@@ -23,9 +23,8 @@ from worker.engine.job import (
     Snooze,
 )
 from worker.engine.ports import Claim, Rpc, Settlement
+from worker.engine.retry import MAX_ERROR_CHARS
 from worker.gateway.answers import parse
-
-MAX_ERROR_CHARS = 2_000
 
 
 class _JobRow(BaseModel):
