@@ -344,6 +344,8 @@ end $$;
 CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   v_missing text;
@@ -753,6 +755,8 @@ CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer
     SET search_path TO ''
     AS $$
 declare
+  -- A volatile function is no index condition; its value is.
+  v_now constant timestamptz := private.now();
   v_ids bigint[];
   v_jobs jsonb;
 begin
@@ -762,7 +766,7 @@ begin
       last_error = 'the lease of the last attempt ran out: the worker died or hung'
   where j.id in (
     select d.id from queue.jobs d
-    where d.state = 'running' and d.due_at <= private.now() and d.attempt >= d.max_attempts
+    where d.state = 'running' and d.due_at <= v_now and d.attempt >= d.max_attempts
     limit 100 for update skip locked
   );
 
@@ -772,7 +776,7 @@ begin
   from (
     select j.id, j.serial_key
     from queue.jobs j
-    where j.state in ('waiting', 'running') and j.due_at <= private.now() and j.kind = any (p_kinds)
+    where j.state in ('waiting', 'running') and j.due_at <= v_now and j.kind = any (p_kinds)
       -- Those behind a running one must not fill the limit, or they would hold up everybody else's jobs.
       and not exists (
         select from queue.jobs o where o.serial_key = j.serial_key and o.state = 'running' and o.id <> j.id
@@ -794,7 +798,7 @@ begin
   ), claimed as (
     update queue.jobs j
     set state = 'running', attempt = j.attempt + 1, attempt_id = gen_random_uuid(), worker = p_worker,
-        due_at = private.now() + make_interval(secs => p_lease_seconds)
+        due_at = v_now + make_interval(secs => p_lease_seconds)
     from chosen c where j.id = c.id
     returning j.*
   )
@@ -809,7 +813,7 @@ begin
     'jobs', coalesce(v_jobs, '[]'),
     'next_due_at', (
       select min(j.due_at) from queue.jobs j
-      where j.state in ('waiting', 'running') and j.due_at > private.now() and j.kind = any (p_kinds)
+      where j.state in ('waiting', 'running') and j.due_at > v_now and j.kind = any (p_kinds)
     )
   );
 end $$;
@@ -817,6 +821,7 @@ end $$;
 CREATE FUNCTION worker.dispatch_outbox(p_limit integer DEFAULT 2000, p_mark xid8 DEFAULT '0'::xid8, p_worker text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   v_today constant date := private.today();
@@ -977,9 +982,10 @@ CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) R
     SET search_path TO ''
     AS $$
 declare
+  v_before constant timestamptz := private.now() - make_interval(hours => p_keep_hours);
   v_forgotten integer;
 begin
-  delete from private.command_results r where r.created_at < private.now() - make_interval(hours => p_keep_hours);
+  delete from private.command_results r where r.created_at < v_before;
   get diagnostics v_forgotten = row_count;
   return jsonb_build_object('forgotten', v_forgotten);
 end $$;
@@ -987,6 +993,8 @@ end $$;
 CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   v_row jsonb;
@@ -1090,13 +1098,15 @@ CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit intege
     SET search_path TO ''
     AS $$
 declare
+  -- A volatile function is no index condition; its value is.
+  v_now constant timestamptz := private.now();
   v_first jsonb;
   v_again jsonb := '[]';
   v_after bigint;
   v_more boolean;
   v_next timestamptz;
 begin
-  if not exists (select from queue.leases l where l.id = p_token and l.expires_at > private.now()) then
+  if not exists (select from queue.leases l where l.id = p_token and l.expires_at > v_now) then
     return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'deliveries', '[]'::jsonb,
       'next_retry_at', null);
   end if;
@@ -1137,15 +1147,16 @@ begin
       select r.* from queue.retries r
       join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-      where r.due_at <= private.now() and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      where r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
       order by r.due_at, r.id
       limit p_limit
     ) r
     join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on;
 
-    select min(r.due_at) into v_next
+    select r.due_at into v_next
     from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-    where r.due_at > private.now() and r.lane_id <> all (p_parked_lane_ids);
+    where r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
+    order by r.due_at limit 1;
   end if;
 
   return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,

@@ -73,6 +73,8 @@ returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  -- A volatile function is no index condition; its value is.
+  v_now constant timestamptz := private.now();
   v_ids bigint[];
   v_jobs jsonb;
 begin
@@ -82,7 +84,7 @@ begin
       last_error = 'the lease of the last attempt ran out: the worker died or hung'
   where j.id in (
     select d.id from queue.jobs d
-    where d.state = 'running' and d.due_at <= private.now() and d.attempt >= d.max_attempts
+    where d.state = 'running' and d.due_at <= v_now and d.attempt >= d.max_attempts
     limit 100 for update skip locked
   );
 
@@ -92,7 +94,7 @@ begin
   from (
     select j.id, j.serial_key
     from queue.jobs j
-    where j.state in ('waiting', 'running') and j.due_at <= private.now() and j.kind = any (p_kinds)
+    where j.state in ('waiting', 'running') and j.due_at <= v_now and j.kind = any (p_kinds)
       -- Those behind a running one must not fill the limit, or they would hold up everybody else's jobs.
       and not exists (
         select from queue.jobs o where o.serial_key = j.serial_key and o.state = 'running' and o.id <> j.id
@@ -114,7 +116,7 @@ begin
   ), claimed as (
     update queue.jobs j
     set state = 'running', attempt = j.attempt + 1, attempt_id = gen_random_uuid(), worker = p_worker,
-        due_at = private.now() + make_interval(secs => p_lease_seconds)
+        due_at = v_now + make_interval(secs => p_lease_seconds)
     from chosen c where j.id = c.id
     returning j.*
   )
@@ -129,7 +131,7 @@ begin
     'jobs', coalesce(v_jobs, '[]'),
     'next_due_at', (
       select min(j.due_at) from queue.jobs j
-      where j.state in ('waiting', 'running') and j.due_at > private.now() and j.kind = any (p_kinds)
+      where j.state in ('waiting', 'running') and j.due_at > v_now and j.kind = any (p_kinds)
     )
   );
 end $$;

@@ -332,13 +332,15 @@ create function worker.read_lanes(
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
+  -- A volatile function is no index condition; its value is.
+  v_now constant timestamptz := private.now();
   v_first jsonb;
   v_again jsonb := '[]';
   v_after bigint;
   v_more boolean;
   v_next timestamptz;
 begin
-  if not exists (select from queue.leases l where l.id = p_token and l.expires_at > private.now()) then
+  if not exists (select from queue.leases l where l.id = p_token and l.expires_at > v_now) then
     return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'deliveries', '[]'::jsonb,
       'next_retry_at', null);
   end if;
@@ -379,15 +381,16 @@ begin
       select r.* from queue.retries r
       join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-      where r.due_at <= private.now() and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      where r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
       order by r.due_at, r.id
       limit p_limit
     ) r
     join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on;
 
-    select min(r.due_at) into v_next
+    select r.due_at into v_next
     from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-    where r.due_at > private.now() and r.lane_id <> all (p_parked_lane_ids);
+    where r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
+    order by r.due_at limit 1;
   end if;
 
   return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,

@@ -73,9 +73,11 @@ $$;
 revoke all on function private.event_body(text, text, uuid, bigint, timestamptz, bigint, text, text[], jsonb, jsonb)
   from public, anon, authenticated, service_role;
 
+-- The planner must not be free to choose here: without fresh statistics it would rather read the whole outbox, dead
+-- entries and all, than its key.
 create function worker.dispatch_outbox(p_limit integer default 2000, p_mark xid8 default '0', p_worker text default null)
 returns jsonb
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_today constant date := private.today();

@@ -50,9 +50,10 @@ create function worker.forget_command_results(p_keep_hours integer default 24) r
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
+  v_before constant timestamptz := private.now() - make_interval(hours => p_keep_hours);
   v_forgotten integer;
 begin
-  delete from private.command_results r where r.created_at < private.now() - make_interval(hours => p_keep_hours);
+  delete from private.command_results r where r.created_at < v_before;
   get diagnostics v_forgotten = row_count;
   return jsonb_build_object('forgotten', v_forgotten);
 end $$;
