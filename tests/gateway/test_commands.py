@@ -39,8 +39,8 @@ async def pms_worker(*arguments: str, **settings: str) -> Ended:
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "COLUMNS": "200", **settings},
+        cwd="/",  # where no .env of a developer's is read
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200", **settings},
     )
     try:
         async with asyncio.timeout(60):
