@@ -41,7 +41,7 @@ def _parse_binary(frame: bytes) -> dict[str, Any]:
     meta, payload = rest[:meta_length], rest[meta_length:]
     return {
         "binary": [topic.decode(), event.decode(), str(encoding)],
-        "meta": parse(meta.decode()),
+        "meta": parse(meta.decode()) if meta else None,
         "payload": parse(payload.decode()) if encoding else payload.hex(),
     }
 

@@ -5,8 +5,10 @@ Own, because these tests drop partitions, end the server's sessions and count wh
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from psycopg import AsyncConnection
 
 from tests.contract.realtime.player import Player, Socket, open_probe
 from tests.contract.realtime.server_process import ServerProcess, server_process
+from tests.contract.realtime.tokens import token
 from tests.stack.guard import Guard
 from tests.stack.paths import temp_base
 from tests.stack.ports import PortLeases
@@ -26,12 +29,14 @@ from tests.stack.postgres import SUPERUSER, Postgres, create_cluster
 from tests.stack.project import read_project
 from tests.stack.template import bootstrap
 
+_suffixes = itertools.count(1)
+Connect = Callable[..., Awaitable[Socket]]
 TABLES = Path(__file__).with_name("tables.sql")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the tests of this folder run."""
+    """Where the tests of this folder run. Their settings are those of `server_process`."""
 
     postgres: Postgres
     log: Path
@@ -40,12 +45,16 @@ class Bench:
     def url(self) -> str:
         return self.postgres.url(SUPERUSER)
 
+    def server(self, **settings: str) -> AbstractContextManager[ServerProcess]:
+        """A server of one's own, with its own slots."""
+        suffix = f"_own_{next(_suffixes)}"
+        return server_process(self.url, self.log, **({"SLOT_SUFFIX": suffix} | settings))
 
-@pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
+
+@contextmanager
+def new_bench() -> Iterator[Bench]:
     run = Path(tempfile.mkdtemp(prefix="pms-realtime-contract-", dir=temp_base()))
     run.chmod(0o711)
-
     guard, ports = Guard(), PortLeases()
     guard.remove_at_end(str(run))
     try:
@@ -60,6 +69,19 @@ def bench() -> Iterator[Bench]:
         postgres.stop()
     finally:
         guard.close()
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    with new_bench() as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def own_bench() -> Iterator[Bench]:
+    """For tests that take Postgres away."""
+    with new_bench() as own:
+        yield own
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +115,21 @@ def player(
     probe: Socket,
 ) -> Player:
     return Player(server, session, database, probe)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def connect(session: aiohttp.ClientSession) -> AsyncIterator[Connect]:
+    """Opens sockets, and closes them after the test."""
+    opened: list[Socket] = []
+
+    async def open_socket(
+        server: ServerProcess, *, role: str = "service_role", vsn: str = "1.0.0", user: str | None = None
+    ) -> Socket:
+        url = f"{server.http_url}/socket/websocket?vsn={vsn}&apikey={token(role, user)}"
+        socket = Socket(await session.ws_connect(url, max_msg_size=0), vsn)
+        opened.append(socket)
+        return socket
+
+    yield open_socket
+    for socket in opened:
+        await socket.close()

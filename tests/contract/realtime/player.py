@@ -55,6 +55,9 @@ class Socket:
     async def send(self, frame: str) -> None:
         await self._socket.send_str(frame)
 
+    async def send_bytes(self, frame: bytes) -> None:
+        await self._socket.send_bytes(frame)
+
     async def push(self, topic: str, event: str, payload: Any, ref: str) -> None:
         if self._version.startswith("2"):
             return await self.send(json.dumps([ref, ref, topic, event, payload]))

@@ -69,14 +69,12 @@ class ServerProcess:
         self._process.kill()
         self._process.wait(STOP_SECONDS)
 
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        return self._process.wait(STOP_SECONDS)
-
     def ask_to_stop(self) -> None:
         self._process.terminate()
+
+    def exit_code(self) -> int:
+        """Waits for the process to end."""
+        return self._process.wait(STOP_SECONDS)
 
 
 @contextmanager

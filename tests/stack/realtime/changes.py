@@ -91,7 +91,9 @@ class Changes:
         async with asyncio.timeout(self._settings.subscribe_retry_ms / 1000):
             await self._poller.ready.wait()
         async with self._session.use() as connection:
-            made = await check_bindings(connection, channel, bindings, channel.token)
+            tables = await published_tables(connection)
+            made = await check_bindings(connection, channel, bindings, tables)
+        self._published = self._published or tables
         self._registry.put(channel, made)
         channel.system(SUBSCRIBED, status="ok", extension="postgres_changes")
 
@@ -109,9 +111,7 @@ class Changes:
             await asyncio.sleep(self._settings.publication_refresh_ms / 1000)
 
     def _rebuild(self, published: Tables) -> None:
-        known, self._published = self._published, published
-        if not known:
-            return
+        self._published = published
         for channel in self._registry.channels:
             made = [replace(s, tables=matching(published, s.binding)) for s in self._registry.of(channel)]
             self._registry.put(channel, made)

@@ -18,7 +18,7 @@ from tests.stack.realtime.tokens import Token
 if TYPE_CHECKING:
     from tests.stack.realtime.server import Realtime
 
-NORMAL, TRY_AGAIN_LATER = 1000, 1013
+NORMAL, TOO_BIG, TRY_AGAIN_LATER = 1000, 1009, 1013
 log = logging.getLogger(__name__)
 
 
@@ -79,6 +79,7 @@ class Connection:
             del self.channels[channel.joined.topic]
 
     async def _read(self) -> None:
+        """Ends with the socket."""
         idle_seconds = self.realtime.settings.idle_timeout_ms / 1000
         while not self._socket.closed:
             try:
@@ -87,7 +88,10 @@ class Connection:
                 await self.close(NORMAL)
                 return
             if received.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return  # closed; aiohttp has answered a frame over the limit with 1009
+                return
+            if _size(received.data) > self.realtime.settings.max_frame_bytes:
+                await self.close(TOO_BIG)
+                return
             message = self.codec.decode(received.data)
             if message is not None:
                 await self._route(message)
@@ -114,3 +118,7 @@ class Connection:
                     await self._socket.send_bytes(frame)
                 else:
                     await self._socket.send_str(frame)
+
+
+def _size(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())

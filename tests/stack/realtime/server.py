@@ -21,6 +21,7 @@ from tests.stack.realtime.settings import Settings
 from tests.stack.realtime.tokens import TokenError, Verifier
 
 SERVICE_RESTART = 1012
+BACKSTOP = 4
 PATHS = ("/socket/websocket", "/realtime/v1/websocket")
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,9 @@ class Realtime:
         if len(self._connections) >= self.settings.max_connections:
             return await self._deny(429, "Too many connected users")
         # No compression and no subprotocol: the real server ignores offers of both.
-        socket = web.WebSocketResponse(compress=False, max_msg_size=self.settings.max_frame_bytes)
+        # The limit here is a backstop: frames over the real one are read whole, then refused in good order.
+        backstop = BACKSTOP * self.settings.max_frame_bytes
+        socket = web.WebSocketResponse(compress=False, max_msg_size=backstop)
         await socket.prepare(request)
         connection = Connection(self, socket, codec=codec, token=token, headers=dict(request.headers))
         self._connections.add(connection)

@@ -14,7 +14,6 @@ from psycopg import AsyncConnection
 from tests.stack.realtime.bindings import Binding
 from tests.stack.realtime.filters import MAX_IN_VALUES, FilterError, check_filter
 from tests.stack.realtime.frames import compact
-from tests.stack.realtime.tokens import Token
 
 if TYPE_CHECKING:
     from tests.stack.realtime.channel import Channel
@@ -93,10 +92,10 @@ async def published_tables(connection: AsyncConnection[Any]) -> Tables:
 
 
 async def check_bindings(
-    connection: AsyncConnection[Any], channel: Channel, bindings: Iterable[Binding], token: Token
+    connection: AsyncConnection[Any], channel: Channel, bindings: Iterable[Binding], tables: Tables
 ) -> list[Subscription]:
     """Subscriptions for all bindings. Raises `SubscriptionError` for the first that fails: one fails all."""
-    tables = await published_tables(connection)
+    token = channel.token
     claims = compact(token.claims)
     made = []
     for position, binding in enumerate(bindings):
