@@ -264,3 +264,24 @@ def build_in(cache: str) -> None:
         psycopg.connect(platform.db_url) as connection,
     ):
         connection.execute("select from public.tenants")
+
+
+@pytest.mark.parametrize(("typed", "code", "shown"), [("hi\n", 0, "got hi"), ("\x03", 130, "^C")])
+def test_the_command_has_the_terminal(typed: str, code: int, shown: str) -> None:
+    in_a_terminal = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+    command = [*STACK, "run", "--", "sh", "-c", "echo up; read typed; echo got $typed"]
+    with subprocess.Popen(
+        [sys.executable, "-c", in_a_terminal, *command],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline().strip() == "up"
+        process.stdin.write(typed)
+        process.stdin.flush()
+        shown_after = process.stdout.read()
+        assert process.wait(30) == code
+    assert shown in shown_after

@@ -68,6 +68,7 @@ def _foreground(group: int) -> Iterator[None]:
         if mine:
             with contextlib.suppress(OSError):
                 os.tcsetpgrp(terminal, group)
+            signal_group(group, signal.SIGCONT)  # it may have asked before it was its turn
         yield
     finally:
         if mine:
