@@ -177,9 +177,10 @@ create trigger append_only before update or delete or truncate on public.stock_m
   for each statement execute function private.refuse_ledger_change();
 
 -- Moves stock: lines [{product_id, location_id, quantity, source?}] of one kind, all or nothing. A level that is
--- missing is made. Returns the levels after the move, one entry per level, as a JSON array.
+-- missing is made. Returns the levels after the move, one entry per level, as a JSON array. Rows are looked up one by
+-- one: a plan that a pooled connection made while the tables were empty would scan them for as long as it lives.
 create function private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
   v_missing text;
