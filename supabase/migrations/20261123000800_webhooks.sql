@@ -286,7 +286,7 @@ begin
     'lanes', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'lane_id', l.id, 'endpoint_id', e.id, 'tenant_id', e.tenant_id, 'url', e.url, 'status', e.status,
-        'timeout_seconds', e.timeout_seconds, 'max_concurrency', e.max_concurrency,
+        'timeout_seconds', e.timeout_seconds, 'max_concurrency', e.max_concurrency, 'version', e.version,
         'secrets', (
           select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.created_at desc), '[]')
           from private.webhook_secrets s

@@ -48,13 +48,15 @@ class Database:
                 paused=False,
                 timeout=timedelta(seconds=15),
                 max_concurrency=10,
+                version=1,
             ),
             **settings,
         )
         return lane_id
 
     def change(self, lane_id: int, **settings: Any) -> None:
-        self.lanes[lane_id] = replace(self.lanes[lane_id], **settings)
+        lane = self.lanes[lane_id]
+        self.lanes[lane_id] = replace(lane, version=lane.version + 1, **settings)
 
     def dispatch(self, *lane_ids: int, body: str = '{"test": 1}') -> list[int]:
         """Queues one delivery for each lane, as dispatch does: ids in commit order."""

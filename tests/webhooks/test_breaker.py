@@ -70,7 +70,7 @@ def test_an_endpoint_cannot_hold_its_lane_for_more_than_an_hour() -> None:
 
 
 def lane(number: int, *, queued: int = 100, most: int = 100) -> HeldLane:
-    settings = Lane(number, "", "", "", (), False, timedelta(seconds=15), most)
+    settings = Lane(number, "", "", "", (), False, timedelta(seconds=15), most, 1)
     held = HeldLane(settings)
     held.queue.extend([Delivery] * queued)  # type: ignore[list-item]  # turns only count them
     return held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -225,6 +226,18 @@ async def test_a_paused_lane_is_not_read_and_keeps_what_it_is_owed(world: World)
     await world.set_paused(lane_id, False)
     again = await store.read_backlog(token, lanes=[lane_id], after=0, through=page.after, limit=9)
     assert len(again.deliveries) == 1
+
+
+async def test_a_lane_tells_that_it_was_changed_since(world: World) -> None:
+    lane_id = await world.add_lane()
+    store = world.store("one")
+    lease = await store.lease(None, duration=LEASE)
+    assert (await store.lease(lease.token, duration=LEASE)).lanes == lease.lanes
+    await world.set_paused(lane_id, True)
+    await world.set_paused(lane_id, False)
+    [before], [after] = lease.lanes, (await store.lease(lease.token, duration=LEASE)).lanes
+    assert after == replace(before, version=after.version)
+    assert after.version > before.version
 
 
 async def test_gone_disables_the_endpoint(world: World) -> None:

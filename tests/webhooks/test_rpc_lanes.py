@@ -69,6 +69,7 @@ async def test_a_secret_is_never_shown() -> None:
         "status": "active",
         "timeout_seconds": 15,
         "max_concurrency": 10,
+        "version": 1,
     }
     lease = await lanes({"token": 1, "lanes": [lane]}).lease(None, duration=timedelta(seconds=30))
     assert lease.lanes[0].secrets == ("whsec_hidden",)

@@ -28,6 +28,8 @@ class Lane:
     paused: bool
     timeout: timedelta
     max_concurrency: int
+    version: int
+    """The endpoint's: another than before means that it was changed, perhaps paused and resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def _lane(value: Mapping[str, Any]) -> Lane:
         paused=value["status"] != "active",
         timeout=timedelta(seconds=value["timeout_seconds"]),
         max_concurrency=value["max_concurrency"],
+        version=value["version"],
     )
 
 

@@ -61,6 +61,9 @@ class Book:
                 self._behind.add(held)
             elif lane.paused and not held.lane.paused:
                 self.pause(held)
+            elif lane.version != held.lane.version:
+                # perhaps paused and resumed between two lease calls: meanwhile the tail skipped it
+                self._fall_behind(held, 0)
             held.lane = lane
 
     def pause(self, held: HeldLane) -> None:

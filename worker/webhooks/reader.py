@@ -71,7 +71,8 @@ class Reader:
         return min(pauses)
 
     def _reread_now_and_then(self) -> None:
-        # An endpoint that is paused and resumed between two looks at it is skipped by the tail, unseen by us.
+        # The marks live in memory alone, so none is trusted for long: a database that was set back to an earlier
+        # state gives ids again that lie below them.
         now = self._clock.monotonic()
         if now >= self._reread_at + REREAD_EVERY.total_seconds():
             self._reread_at = now
