@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -47,23 +46,3 @@ async def test_patience_ends() -> None:
     with pytest.raises(Unreachable):
         await Patience(lambda _: None, limit=timedelta(0), sleep=_no_wait)(call)
     assert call.count == 1
-
-
-@pytest.mark.parametrize("error", [None, Unreachable("cut off")])
-async def test_a_cancellation_that_the_transport_lost_is_made_up_for(error: GatewayError | None) -> None:
-    begun = asyncio.Event()
-
-    async def call() -> str:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if error:
-                raise error from None
-        return "an answer all the same"
-
-    task = asyncio.create_task(Patience(lambda _: None, sleep=_no_wait)(call))
-    await begun.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task

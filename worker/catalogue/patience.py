@@ -48,25 +48,8 @@ class Patience:
             reraise=True,
         )
 
-        async def attempt() -> T:
-            try:
-                return await call()
-            finally:
-                _stop_if_cancelled()
-
-        return await retrying(attempt)
+        return await retrying(call)
 
     def _waits(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self._say(f"{error}; trying again in {state.upcoming_sleep:.1f} s")
-
-
-def _stop_if_cancelled() -> None:
-    """Cancels again what was cancelled during a call that ended all the same.
-
-    The transport loses a cancellation that comes in the moment of its answer (measured: 4 of 2,056); whoever
-    then waits for more work waits for ever.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -19,7 +19,8 @@ from pyreqwest.exceptions import PyreqwestError
 from worker.config import Settings
 from worker.errors import BadAnswer
 from worker.gateway import faults
-from worker.gateway.client import MAX_ANSWER_BYTES, SupabaseRpc, _BoundedTransport
+from worker.gateway.client import SupabaseRpc
+from worker.gateway.transport import BoundedTransport
 
 TenantId = NewType("TenantId", str)
 
@@ -123,7 +124,7 @@ class CatalogueGateway:
         key = settings.supabase_secret_key.get_secret_value()
         self._rpc = SupabaseRpc(settings, timeout=CALL_TIMEOUT)
         self._http = httpx.AsyncClient(
-            transport=_BoundedTransport(timeout=CALL_TIMEOUT, max_bytes=MAX_ANSWER_BYTES),
+            transport=BoundedTransport(timeout=CALL_TIMEOUT),
             timeout=None,  # noqa: S113 - the transport's own time-outs count, per phase and in total
             trust_env=False,
         )

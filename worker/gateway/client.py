@@ -1,8 +1,4 @@
-"""The client of the database's functions: postgrest, on a transport that bounds every answer.
-
-httpx' own pool makes about 250 calls a second, pyreqwest's transport 1,690: see
-docs/decisions/0003-http-clients.md.
-"""
+"""The client of the database's functions: postgrest, on the transport of transport.py."""
 
 from __future__ import annotations
 
@@ -14,17 +10,14 @@ from typing import Any, Final
 
 import httpx
 from postgrest import AsyncPostgrestClient
-from pyreqwest.client import ClientBuilder
-from pyreqwest.compatibility.httpx import HttpxTransport
 from pyreqwest.exceptions import PyreqwestError
 
 from worker.config import Settings
-from worker.errors import BadAnswer, GatewayError
+from worker.errors import GatewayError
 from worker.gateway import faults
+from worker.gateway.transport import MAX_ANSWER_BYTES, BoundedTransport
 
-CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 CALL_TIMEOUT: Final = timedelta(seconds=30)
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 Watch = Callable[[str, float, GatewayError | None], None]
 """Hears of every call: the function's name, the seconds it took, and the error, if there was one."""
@@ -44,7 +37,7 @@ class SupabaseRpc:
         key = settings.supabase_secret_key.get_secret_value()
         self._watch = watch
         self._http = httpx.AsyncClient(
-            transport=_BoundedTransport(timeout=timeout, max_bytes=max_answer_bytes),
+            transport=BoundedTransport(timeout=timeout, max_bytes=max_answer_bytes),
             timeout=None,  # noqa: S113 - the transport's own time-outs count, per phase and in total
             trust_env=False,
         )
@@ -85,43 +78,3 @@ class SupabaseRpc:
     def _seen(self, name: str, started: float, error: GatewayError | None) -> None:
         if self._watch is not None:
             self._watch(name, time.perf_counter() - started, error)
-
-
-class _BoundedTransport(httpx.AsyncBaseTransport):
-    """pyreqwest's transport with a bound on the answer; an answer of 400 and above raises its error."""
-
-    def __init__(self, *, timeout: timedelta, max_bytes: int) -> None:
-        builder = ClientBuilder().connect_timeout(CONNECT_TIMEOUT).timeout(timeout)
-        self._inner = HttpxTransport(builder.follow_redirects(False).no_proxy().build())
-        self._max_bytes = max_bytes
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
-        body = bytearray()
-        try:
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > self._max_bytes:
-                    raise BadAnswer(
-                        f"{request.url.path} answered more than {self._max_bytes} bytes",
-                        status=response.status_code,
-                    )
-        finally:
-            await response.aclose()
-        if response.status_code >= 400:
-            raise faults.from_answer(response.status_code, bytes(body))
-        if response.status_code >= 300:
-            raise BadAnswer(f"{request.url.path} answered with a redirect", status=response.status_code)
-        return httpx.Response(
-            response.status_code, headers=_without_encoding(response.headers), content=bytes(body)
-        )
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _without_encoding(headers: httpx.Headers) -> list[tuple[str, str]]:
-    # the body above is already decoded
-    return [
-        (k, v) for k, v in headers.multi_items() if k.lower() not in ("content-encoding", "content-length")
-    ]
