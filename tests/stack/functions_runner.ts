@@ -30,7 +30,9 @@ async function load(name: string, entrypoint: string): Promise<Handler> {
 }
 
 const handlers = new Map<string, Handler>();
-for (const [name, entrypoint] of Object.entries<string>(JSON.parse(Deno.env.get("STACK_FUNCTIONS") ?? "{}"))) {
+for (
+  const [name, entrypoint] of Object.entries<string>(JSON.parse(Deno.env.get("STACK_FUNCTIONS") ?? "{}"))
+) {
   handlers.set(name, await load(name, entrypoint));
 }
 
@@ -41,13 +43,17 @@ listen(
     if (name === "_ready") return new Response("ready");
     const handler = handlers.get(name);
     if (handler === undefined) {
-      return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, { status: 404 });
+      return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, {
+        status: 404,
+      });
     }
     try {
       return await handler(request, info);
     } catch (error) {
       console.error(name, error);
-      return Response.json({ code: "WORKER_ERROR", message: "Function exited due to an error" }, { status: 500 });
+      return Response.json({ code: "WORKER_ERROR", message: "Function exited due to an error" }, {
+        status: 500,
+      });
     }
   },
 );

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +19,12 @@ from tests.stack.errors import PartFailedError, StackError
 from tests.stack.functions import functions
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys, make_keys
-from tests.stack.paths import ROOT, temp_base
+from tests.stack.parts import gateway, realtime
+from tests.stack.paths import temp_base
 from tests.stack.ports import PortLeases
 from tests.stack.postgres import SUPERUSER, Postgres, StopMode
 from tests.stack.postgrest import postgrest
-from tests.stack.process import Child, answers
+from tests.stack.process import Child
 from tests.stack.project import Project, read_project
 
 
@@ -268,7 +267,15 @@ class Platform:
             "realtime": self._realtime_url,
             "functions": f"http://127.0.0.1:{functions_port}",
         }
-        self._parts["gateway"] = self._gateway(port, upstreams)
+        self._parts["gateway"] = gateway(
+            port=port,
+            upstreams=upstreams,
+            auth_db=self._url_as("supabase_auth_admin"),
+            project=self.project,
+            keys=self.keys,
+            run=self.run,
+            guard=self.guard,
+        )
 
     def _make_realtime(self) -> str:
         """Its address. Without a Realtime the address is of nobody, and the gateway answers 503."""
@@ -276,46 +283,7 @@ class Platform:
             return url.rstrip("/")
         port = self.ports.take()
         if self._with_realtime:
-            settings = {
-                "REALTIME_DB_URL": self.addresses.admin_db_url,
-                "REALTIME_HOST": "127.0.0.1",
-                "REALTIME_PORT": str(port),
-                "REALTIME_JWT_SECRET": self.keys.jwt_secret,
-                "REALTIME_JWKS": json.dumps(self.keys.public_jwks()),
-            }
-            self._parts["realtime"] = self._python(
-                "realtime", ["tests.stack.realtime"], settings, port, "/health"
+            self._parts["realtime"] = realtime(
+                db_url=self.addresses.admin_db_url, port=port, keys=self.keys, run=self.run, guard=self.guard
             )
         return f"http://127.0.0.1:{port}"
-
-    def _gateway(self, port: int, upstreams: dict[str, str]) -> Child:
-        settings = self.run / "gateway.json"
-        settings.touch(mode=0o600)
-        values = {
-            "port": port,
-            "api_url": self.addresses.api_url,
-            **upstreams,
-            "auth_db": self._url_as("supabase_auth_admin"),
-            "jwt_expiry": self.project.jwt_expiry,
-            "verify_jwt": {function.name: function.verify_jwt for function in self.project.functions},
-            "keys": self.keys.to_json(),
-        }
-        settings.write_text(json.dumps(values))
-        command = ["tests.stack.gateway", str(settings)]
-        return self._python("gateway", command, {}, port, "/auth/v1/.well-known/jwks.json")
-
-    def _python(self, name: str, module: list[str], settings: dict[str, str], port: int, path: str) -> Child:
-        """A part that is a Python module of ours; of the caller's settings only REALTIME_* reach it."""
-        passed = {
-            key: value
-            for key, value in os.environ.items()
-            if key.startswith(("PATH", "LANG", "LC_", "REALTIME_"))
-        }
-        return Child(
-            name,
-            [sys.executable, "-m", *module],
-            env={**passed, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TZ": "UTC", **settings},
-            log=self.run / f"{name}.log",
-            guard=self.guard,
-            ready=lambda: answers(f"http://127.0.0.1:{port}{path}"),
-        )
