@@ -38,7 +38,7 @@ def gateway(
     run: Path,
     guard: Guard,
 ) -> Child:
-    """`upstreams` are the addresses of `rest`, `realtime`, `functions`; `auth_db` is supabase_auth_admin's."""
+    """`upstreams` hold `rest`, `realtime`, `functions`; `auth_db` is supabase_auth_admin's."""
     api_url = f"http://127.0.0.1:{port}"
     values = {
         "port": port,
