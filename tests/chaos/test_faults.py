@@ -30,8 +30,8 @@ async def test_nothing_is_lost_while_realtime_is_away() -> None:
 
 async def test_without_realtime_the_poll_interval_bounds_the_latency() -> None:
     async with scene() as played:
-        report = await realtime_off(played, seconds=2.5)
-    assert_clean(report, events=135)
+        report = await realtime_off(played, seconds=2)
+    assert_clean(report, events=108)
 
 
 async def test_a_crash_of_postgres_loses_nothing_committed() -> None:

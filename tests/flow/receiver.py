@@ -27,10 +27,12 @@ async def gone(_attempt: int) -> int:
     return 410
 
 
-async def hang(_attempt: int) -> int:
-    """Never answers; the request ends with the receiver."""
-    await asyncio.Event().wait()
-    raise AssertionError("an event that nobody sets was set")
+def hang_until(released: asyncio.Event) -> Behaviour:
+    async def behave(_attempt: int) -> int:
+        await released.wait()
+        return 204
+
+    return behave
 
 
 def slow(seconds: float) -> Behaviour:

@@ -62,6 +62,12 @@ class Shop:
         changed = _json(await self._patch("/webhook_endpoints", filters, values))
         assert len(changed) == 1, changed
 
+    async def delete_endpoint(self, hook: Hook) -> None:
+        """It takes along what it is owed."""
+        params = {"id": f"eq.{self.endpoint_id(hook)}"}
+        deleted = await self.rest.delete("/webhook_endpoints", params=params)
+        assert deleted.is_success, deleted.text
+
     async def endpoint(self, hook: Hook) -> dict[str, Any]:
         """The endpoint's row, as its owner sees it."""
         params = {"id": f"eq.{self.endpoint_id(hook)}"}
