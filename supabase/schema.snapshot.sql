@@ -1093,7 +1093,7 @@ CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS j
   ) m
 $$;
 
-CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
+CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -1116,17 +1116,20 @@ begin
     from queue.deliveries d
     join queue.lanes l on l.id = d.lane_id and l.lease_id = p_token
     join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-    where d.id > p_after and (p_lane_ids is null or d.lane_id = any (p_lane_ids))
+    where d.id > p_after and d.lane_id <> all (p_behind_lane_ids)
+      and (p_lane_ids is null or d.lane_id = any (p_lane_ids))
     order by d.id
     limit p_limit
   )
+  -- How far the answer reaches is told by what was found, not by what has its event still. A delivery whose event is
+  -- gone is passed over and stays pending, for people to see: nobody can send it, and it must not hold up the others.
   select coalesce(jsonb_agg(jsonb_build_object(
       'delivery_id', f.id, 'lane_id', f.lane_id, 'retry', false, 'attempt', 1, 'event_id', v.id, 'type', v.type,
       'body', v.body, 'occurred_at', v.occurred_at
-    ) order by f.id), '[]'), max(f.id), count(*) >= p_limit
+    ) order by f.id) filter (where v.id is not null), '[]'), max(f.id), count(*) >= p_limit
   into v_first, v_after, v_more
   from found f
-  join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
+  left join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
 
   -- A complete answer covers everything visible, not only what is the caller's. The caller's own dispatch told it how
   -- far that is (p_through); without that, look, which walks dead entries while a session holds xmin.
@@ -1139,19 +1142,20 @@ begin
 
   if p_lane_ids is null then
     select coalesce(jsonb_agg(jsonb_build_object(
-        'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', v.id,
-        'type', v.type, 'body', v.body, 'occurred_at', v.occurred_at
+        'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', r.event_id,
+        'type', r.type, 'body', r.body, 'occurred_at', r.occurred_at
       ) order by r.due_at, r.id), '[]')
     into v_again
     from (
-      select r.* from queue.retries r
+      select r.id, r.lane_id, r.attempt, r.due_at, v.id as event_id, v.type, v.body, v.occurred_at
+      from queue.retries r
+      join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on
       join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
       where r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
       order by r.due_at, r.id
       limit p_limit
-    ) r
-    join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on;
+    ) r;
 
     select r.due_at into v_next
     from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
@@ -2364,8 +2368,8 @@ GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_second
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[]) TO service_role;
+REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) TO service_role;

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from tests.databases import Connection
-from tests.sql.ask import rows, rpc
+from tests.sql.ask import column, rows, rpc
 from tests.sql.company import Company, add_endpoint, add_product, found_company
 from tests.sql.lane_worker import LaneWorker, ids, owe
 
@@ -83,3 +83,38 @@ async def test_another_workers_lanes_are_not_read(
     assert {delivery["lane_id"] for delivery in await stranger.deliveries()} == {its_lane}
     assert its_lane not in {delivery["lane_id"] for delivery in await worker.deliveries()}
     assert await worker.deliveries(p_lane_ids=[its_lane]) == []
+
+
+async def test_deliveries_whose_events_are_gone_are_passed_over_and_stay_to_be_seen(
+    db: Connection, company: Company, worker: LaneWorker
+) -> None:
+    owed = await owe(db, company, 3)
+    await _lose_events(db, owed[:2])
+    answer = await worker.read(limit=2)
+    assert (answer["deliveries"], answer["after"], answer["more"]) == ([], owed[1], True), (
+        "the third is still to come"
+    )
+    assert ids((await worker.read(after=answer["after"], limit=2))["deliveries"]) == owed[2:]
+    pending = "select delivery_id from public.webhook_deliveries where status = 'pending' order by 1"
+    assert await column(db, pending) == owed
+    assert (await rpc(db, "worker_status"))["deliveries"]["pending"] == 3
+
+
+async def test_retries_whose_events_are_gone_do_not_take_the_places_of_others(
+    db: Connection, company: Company, worker: LaneWorker
+) -> None:
+    owed = await owe(db, company, 3)
+    await worker.settle(await worker.deliveries(), "retry", retry_in_seconds=0)
+    await _lose_events(db, owed[:2])
+    assert ids(await worker.deliveries(limit=1)) == owed[2:]
+
+
+async def _lose_events(db: Connection, deliveries: list[int]) -> None:
+    """As after a restore of part of the data."""
+    await db.execute(
+        "delete from public.events v using (select * from queue.deliveries union all"
+        " select id, lane_id, tenant_id, seq, dispatched_on from queue.retries) d"
+        " where d.id = any (%s)"
+        " and (v.tenant_id, v.seq, v.dispatched_on) = (d.tenant_id, d.seq, d.dispatched_on)",
+        (deliveries,),
+    )

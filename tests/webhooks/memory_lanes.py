@@ -128,10 +128,17 @@ class MemoryLanes:
         return Lease(token, lanes, surplus=max(0, mine - share))
 
     async def read_tail(
-        self, token: int, *, after: int, limit: int, busy: Collection[int], closed: Collection[int]
+        self,
+        token: int,
+        *,
+        after: int,
+        limit: int,
+        busy: Collection[int],
+        closed: Collection[int],
+        behind: Collection[int],
     ) -> Page:
         db = self._called("read_tail")
-        page = self._firsts(db, token, after=after, limit=limit, lanes=None)
+        page = self._firsts(db, token, after=after, limit=limit, lanes=db.lanes.keys() - set(behind))
         if page.stale:
             return page
         mine = [
@@ -181,7 +188,7 @@ class MemoryLanes:
         *,
         after: int,
         limit: int,
-        lanes: set[int] | None,
+        lanes: Collection[int],
         through: int | None = None,
     ) -> Page:
         if not db.valid(token):
@@ -189,9 +196,7 @@ class MemoryLanes:
         found = [
             delivery
             for delivery_id, delivery in sorted(db.pending.items())
-            if delivery_id > after
-            and self._reads(db, token, delivery.lane_id)
-            and (lanes is None or delivery.lane_id in lanes)
+            if delivery_id > after and delivery.lane_id in lanes and self._reads(db, token, delivery.lane_id)
         ][:limit]
         last = found[-1].delivery_id if found else after
         more = len(found) >= limit

@@ -112,6 +112,7 @@ class Interleavings(RuleBasedStateMachine):
                 limit=limit,
                 busy=set(self.book.busy),
                 closed=self.book.closed_lane_ids(),
+                behind=self.book.behind_lane_ids(),
             )
         )
         self.reading = (token, None, live, page)

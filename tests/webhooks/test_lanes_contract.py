@@ -27,8 +27,8 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 async def tail(store: LaneStore, token: int, *, after: int = 0, limit: int = 100, **given: list[int]) -> Page:
-    busy, closed = given.get("busy", []), given.get("closed", [])
-    return await store.read_tail(token, after=after, limit=limit, busy=busy, closed=closed)
+    busy, closed, behind = (given.get(name, []) for name in ("busy", "closed", "behind"))
+    return await store.read_tail(token, after=after, limit=limit, busy=busy, closed=closed, behind=behind)
 
 
 def ids(page: Page) -> list[int]:
@@ -134,6 +134,27 @@ async def test_a_backlog_is_of_the_lanes_named_and_complete_at_least_up_to_what_
     both = await store.read_backlog(token, lanes=[one, two], after=0, through=None, limit=100)
     assert len(both.deliveries) == 6
     assert both.after >= known
+
+
+async def test_the_tail_leaves_out_first_attempts_of_lanes_behind_and_brings_their_retries(
+    world: World,
+) -> None:
+    behind, live = await world.add_lane(), await world.add_lane()
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(2)
+    everything = await tail(store, token)
+    first = await tail(store, token, behind=[behind], limit=1)
+    assert ([d.lane_id for d in first.deliveries], first.more) == ([live], True)
+    rest = await tail(store, token, after=first.after, behind=[behind])
+    assert [d.lane_id for d in rest.deliveries] == [live]
+    assert (rest.more, rest.after) == (False, everything.after), (
+        "complete for the others, beyond what it left out"
+    )
+    failed = [d for d in everything.deliveries if d.lane_id == behind][:1]
+    await store.settle(token, [result(d, "retry", retry_in=timedelta(0)) for d in failed])
+    again = await tail(store, token, after=rest.after, behind=[behind])
+    assert [(d.delivery_id, d.retry) for d in again.deliveries] == [(failed[0].delivery_id, True)]
 
 
 async def test_what_is_delivered_is_gone_and_settling_twice_changes_nothing(world: World) -> None:

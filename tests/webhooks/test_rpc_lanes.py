@@ -56,7 +56,7 @@ async def test_a_lease_of_another_shape_is_named(answer: Any) -> None:
 )
 async def test_a_page_of_another_shape_is_named(answer: Any) -> None:
     with pytest.raises(BadAnswer, match="read_lanes answered in another shape"):
-        await lanes(answer).read_tail(1, after=0, limit=1, busy=(), closed=())
+        await lanes(answer).read_tail(1, after=0, limit=1, busy=(), closed=(), behind=())
 
 
 async def test_a_secret_is_never_shown() -> None:

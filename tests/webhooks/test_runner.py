@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from ipaddress import ip_network
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,7 @@ from tests.webhooks.memory_lanes import SECRET, Database, MemoryLanes
 from tests.webhooks.receiver import Receiver, receiving
 from worker.engine.clock import SystemClock
 from worker.errors import Refused, Unreachable
-from worker.gateway.lanes import Result
+from worker.gateway.lanes import Page, Result
 from worker.wall import SystemResolver, Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.book import Book
@@ -219,7 +220,7 @@ async def test_a_stale_token_settles_nothing_and_without_it_there_would_be_two(
         database.expire(token)
         new_store = MemoryLanes(database, worker="new")
         new_token = (await new_store.lease(None, duration=timedelta(seconds=30))).token
-        page = await new_store.read_tail(new_token, after=0, limit=10, busy=(), closed=())
+        page = await new_store.read_tail(new_token, after=0, limit=10, busy=(), closed=(), behind=())
         assert [d.delivery_id for d in page.deliveries] == [1]
         receiver.let_go.set()
         await eventually(lambda: "settle" in old_store.calls)
@@ -293,6 +294,32 @@ async def test_more_than_memory_holds_is_sent_once_each(receiver: Receiver, data
     async with running(runner):
         await eventually(lambda: database.empty, 20)
     assert len(receiver.ids()) == len(set(receiver.ids())) == 1000
+
+
+async def test_what_a_lane_behind_is_owed_is_not_read_with_the_tail(
+    receiver: Receiver, database: Database
+) -> None:
+    class Watched(MemoryLanes):
+        tail_lanes: ClassVar[set[int]] = set()
+
+        async def read_tail(self, token: int, **asked: Any) -> Page:
+            page = await super().read_tail(token, **asked)
+            self.tail_lanes.update(delivery.lane_id for delivery in page.deliveries)
+            return page
+
+    behind, live = database.endpoint(receiver.url("/hang")), database.endpoint(receiver.url("/live"))
+    receiver.hang("/hang")
+    store = Watched(database)
+    async with running(make_runner(store, book=Book(lane_queue=4)), drain=0.1) as runner:
+        await eventually(lambda: runner.stats()["lanes"] == 2 and runner.stats()["lanes_behind"] == 0)
+        database.dispatch(*[behind] * 30, live)
+        runner.wake("deliveries")
+        await eventually(lambda: runner.stats()["lanes_behind"] == 1 and len(receiver.ids("/live")) == 1)
+        store.tail_lanes.clear()
+        database.dispatch(behind, live)
+        runner.wake("deliveries")
+        await eventually(lambda: len(receiver.ids("/live")) == 2)
+        assert store.tail_lanes == {live}
 
 
 async def test_two_workers_share_the_lanes_without_a_duplicate(

@@ -96,11 +96,19 @@ class LaneStore(Protocol):
         """Extends the lease `token`, or makes a new one, and takes this worker's fair share of lanes."""
 
     async def read_tail(
-        self, token: int, *, after: int, limit: int, busy: Collection[int], closed: Collection[int]
+        self,
+        token: int,
+        *,
+        after: int,
+        limit: int,
+        busy: Collection[int],
+        closed: Collection[int],
+        behind: Collection[int],
     ) -> Page:
         """First attempts above `after` of all active lanes, and retries that are due.
 
-        Without the retries in `busy` (delivery ids) and those of the lanes in `closed`.
+        Without the retries in `busy` (delivery ids) and those of the lanes in `closed`, and without the first
+        attempts of the lanes in `behind`.
         """
 
     async def read_backlog(
@@ -128,7 +136,14 @@ class RpcLanes:
         return _parsed("lease_lanes", _lease, answer)
 
     async def read_tail(
-        self, token: int, *, after: int, limit: int, busy: Collection[int], closed: Collection[int]
+        self,
+        token: int,
+        *,
+        after: int,
+        limit: int,
+        busy: Collection[int],
+        closed: Collection[int],
+        behind: Collection[int],
     ) -> Page:
         answer = await self._rpc.call(
             "read_lanes",
@@ -137,6 +152,7 @@ class RpcLanes:
             p_limit=limit,
             p_busy_ids=list(busy),
             p_parked_lane_ids=list(closed),
+            p_behind_lane_ids=list(behind),
         )
         return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
 

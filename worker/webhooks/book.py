@@ -113,6 +113,10 @@ class Book:
         """Lanes that take no retries now: parked ones with a probe at hand, and those with enough of them."""
         return [held.lane_id for held in self._stocked if not self._takes_retries(held)]
 
+    def behind_lane_ids(self) -> list[int]:
+        """Lanes whose first attempts the tail need not bring: they are read on their own."""
+        return [held.lane_id for held in self._behind if not held.lane.paused]
+
     def take_tail(self, page: Page, *, firsts: bool = True) -> list[HeldLane]:
         """Takes in a tail read, for retries alone if not `firsts`; answers the lanes that got something."""
         got: dict[HeldLane, None] = {}

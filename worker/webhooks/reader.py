@@ -71,8 +71,8 @@ class Reader:
         return min(pauses)
 
     def _reread_now_and_then(self) -> None:
-        # The marks live in memory alone, so none is trusted for long: a database that was set back to an earlier
-        # state gives ids again that lie below them.
+        # The marks live in memory alone, so none is trusted for long: a database that was set back to an
+        # earlier state gives ids again that lie below them.
         now = self._clock.monotonic()
         if now >= self._reread_at + REREAD_EVERY.total_seconds():
             self._reread_at = now
@@ -94,6 +94,7 @@ class Reader:
                 limit=TAIL_LIMIT,
                 busy=tuple(book.busy),
                 closed=book.closed_lane_ids(),
+                behind=book.behind_lane_ids() if live else (),
             )
             if page.stale:
                 self._lost_if(token)
