@@ -239,9 +239,12 @@ begin
   if to_regclass('private.' || v_name) is not null then
     return null;
   end if;
-  -- Of several that find one missing, the first makes it.
+  -- Of several that find one missing, the first makes it. The second look is a query, because to_regclass may answer
+  -- from the session's cache.
   perform pg_advisory_xact_lock(hashtextextended('pms partitions', 0));
-  if to_regclass('private.' || v_name) is not null then
+  if exists (
+    select from pg_catalog.pg_class c where c.relname = v_name and c.relnamespace = 'private'::regnamespace
+  ) then
     return null;
   end if;
   execute format('create table private.%I (like public.%I including all)', v_name, p_parent);

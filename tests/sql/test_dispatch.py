@@ -24,17 +24,7 @@ from tests.sql.company import (
     rename,
     stock_line,
 )
-
-LOG = "select seq, type, version from public.events where tenant_id = %s order by seq"
-
-
-async def drain(db: Connection, limit: int = 2000, mark: str = "0") -> str:
-    """Dispatch until nothing is left; the mark of the last call."""
-    while True:
-        answer = await rpc(db, "dispatch_outbox", p_limit=limit, p_mark=mark)
-        mark = answer["mark"]
-        if answer["drained"]:
-            return mark
+from tests.sql.dispatching import LOG, drain
 
 
 async def test_the_log_is_numbered_without_a_gap_per_tenant(db: Connection, company: Company) -> None:
@@ -253,43 +243,6 @@ async def test_truncate_is_refused(db: Connection, company: Company) -> None:
     with pytest.raises(psycopg.Error, match=r"truncate\.refused"):
         await db.execute("truncate public.products cascade")
     assert await value(db, "select count(*) from public.products") == 1
-
-
-# -- the mark ------------------------------------------------------------------------------------------------
-
-
-async def test_a_late_commit_below_nobodys_mark_is_still_seen(
-    db: Connection, other: Connection, company: Company
-) -> None:
-    product, twin = await add_products(db, company, 2)
-    async with open_transaction(other):
-        await rename(other, product, "Slow")
-        late = await value(other, "select pg_current_xact_id()::text::bigint")
-        await rename(db, twin, "Fast")
-        mark = await drain(db)
-        assert int(mark) <= late, "the mark stops at the transaction that is still open"
-        await other.commit()
-    answer = await rpc(db, "dispatch_outbox", p_mark=mark)
-    assert (answer["events"], answer["drained"]) == (1, True)
-    assert int(answer["mark"]) > late
-    assert await column(db, LOG, company.tenant_id) == [1, 2, 3, 4, 5, 6]
-
-
-async def test_a_call_that_was_cut_short_keeps_its_mark(db: Connection, company: Company) -> None:
-    await add_products(db, company, 5)
-    answer = await rpc(db, "dispatch_outbox", p_limit=3)
-    assert (answer["drained"], answer["mark"]) == (False, "0")
-    answer = await rpc(db, "dispatch_outbox", p_limit=100, p_mark=answer["mark"])
-    assert (answer["events"], answer["drained"]) == (4, True)
-
-
-async def test_a_mark_from_before_a_restore_is_ignored(db: Connection, company: Company) -> None:
-    await drain(db)
-    ahead = str(await value(db, "select pg_current_xact_id()::text::bigint") + 1_000_000)
-    await add_product(db, company)
-    answer = await rpc(db, "dispatch_outbox", p_mark=ahead)
-    assert answer["events"] == 1
-    assert int(answer["mark"]) < int(ahead)
 
 
 async def test_repeatable_read_is_refused(db: Connection, company: Company) -> None:
