@@ -27,12 +27,14 @@ from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, 
 from worker.gateway.channel import Channel
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.jobs import RpcJobQueue
+from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
 from worker.webhooks.build import webhook_runner
+from worker.webhooks.runner import WebhookRunner
 
 # what makes Supabase as a whole unusable; the rest is one call's own trouble
 _AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
@@ -62,19 +64,13 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
+    mark = DeliveryMark()
     async with SupabaseRpc(settings, watch=partial(_note, upstream, metrics)) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         runners: list[Runner] = [
-            _dispatcher(settings, rpc, bell, clock, metrics, conditions[1]),
+            _dispatcher(settings, rpc, bell, clock, metrics, conditions[1], mark),
             _job_runner(settings, rpc, queue, clock, metrics, conditions[2]),
-            webhook_runner(
-                settings,
-                rpc,
-                clock=clock,
-                poll=settings.poll,
-                registry=metrics.registry,
-                told_elsewhere=_AWAY,
-            ),
+            _webhooks(settings, rpc, clock, metrics, mark),
         ]
         for runner in runners:
             bell.attach(runner.wake)
@@ -93,10 +89,16 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
 
 
 def _dispatcher(
-    settings: Settings, rpc: Rpc, bell: Bell, clock: Clock, metrics: Metrics, condition: Condition
+    settings: Settings,
+    rpc: Rpc,
+    bell: Bell,
+    clock: Clock,
+    metrics: Metrics,
+    condition: Condition,
+    mark: DeliveryMark,
 ) -> Dispatcher:
     return Dispatcher(
-        RpcOutbox(rpc, worker=settings.worker_name),
+        RpcOutbox(rpc, worker=settings.worker_name, mark=mark),
         bell,
         clock=clock,
         metrics=metrics,
@@ -117,6 +119,20 @@ def _job_runner(
         slots=settings.worker_concurrency,
         poll=settings.poll,
         lease=settings.lease,
+    )
+
+
+def _webhooks(
+    settings: Settings, rpc: Rpc, clock: Clock, metrics: Metrics, mark: DeliveryMark
+) -> WebhookRunner:
+    return webhook_runner(
+        settings,
+        rpc,
+        clock=clock,
+        poll=settings.poll,
+        mark=mark,
+        registry=metrics.registry,
+        told_elsewhere=_AWAY,
     )
 
 

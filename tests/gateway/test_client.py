@@ -16,6 +16,7 @@ from worker.errors import BadAnswer, Busy, GatewayError, KeyRefused, Refused, Sc
 from worker.gateway.answers import parse
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.jobs import RpcJobQueue
+from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
 from worker.gateway.status import Status, read_status
 from worker.gateway.upkeep import RpcHousekeeping
@@ -34,7 +35,7 @@ async def test_the_status_has_the_promised_shape(rpc: SupabaseRpc) -> None:
 
 
 async def test_dispatch_and_silence_and_upkeep_answer_in_their_shapes(rpc: SupabaseRpc) -> None:
-    outbox, house = RpcOutbox(rpc, worker="gateway test"), RpcHousekeeping(rpc)
+    outbox, house = RpcOutbox(rpc, worker="gateway test", mark=DeliveryMark()), RpcHousekeeping(rpc)
     first = await outbox.dispatch("0")
     again = await outbox.dispatch(first.mark)
     assert int(again.mark) >= int(first.mark) >= 0

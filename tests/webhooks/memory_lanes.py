@@ -138,7 +138,9 @@ class MemoryLanes:
         behind: Collection[int],
     ) -> Page:
         db = self._called("read_tail")
-        page = self._firsts(db, token, after=after, limit=limit, lanes=db.lanes.keys() - set(behind))
+        page = self._firsts(
+            db, token, after=after, limit=limit, lanes=db.lanes.keys() - set(behind), through=db.last_id
+        )
         if page.stale:
             return page
         mine = [

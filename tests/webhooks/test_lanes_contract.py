@@ -169,6 +169,20 @@ async def test_what_is_delivered_is_gone_and_settling_twice_changes_nothing(worl
         assert await world.attempts() == [(i, 1, "delivered") for i in ids(page)]
 
 
+async def test_the_tail_reaches_beyond_what_is_settled_already(world: World) -> None:
+    lane_id = await world.add_lane()
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(3)
+    page = await store.read_backlog(token, lanes=[lane_id], after=0, through=None, limit=9)
+    await store.settle(token, results(page, "delivered"))
+    nothing = await tail(store, token)
+    assert (nothing.deliveries, nothing.more) == ((), False)
+    assert nothing.after >= ids(page)[-1], (
+        "else every read walks over it, for as long as a session holds xmin"
+    )
+
+
 async def test_a_retry_comes_back_when_it_is_due_under_its_own_id(world: World) -> None:
     lane_id = await world.add_lane()
     store = world.store("one")

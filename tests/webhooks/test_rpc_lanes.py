@@ -10,6 +10,8 @@ import pytest
 from worker.engine.clock import SystemClock
 from worker.errors import BadAnswer
 from worker.gateway.lanes import RpcLanes
+from worker.gateway.mark import DeliveryMark
+from worker.gateway.outbox import RpcOutbox
 
 
 class Scripted:
@@ -25,7 +27,7 @@ class Scripted:
 
 
 def lanes(answer: Any) -> RpcLanes:
-    return RpcLanes(Scripted(answer), worker="one", clock=SystemClock())
+    return RpcLanes(Scripted(answer), worker="one", clock=SystemClock(), mark=DeliveryMark())
 
 
 @pytest.mark.parametrize(
@@ -78,8 +80,21 @@ async def test_a_secret_is_never_shown() -> None:
 
 async def test_releasing_all_does_not_name_lanes() -> None:
     rpc = Scripted({"released": 1})
-    store = RpcLanes(rpc, worker="one", clock=SystemClock())
+    store = RpcLanes(rpc, worker="one", clock=SystemClock(), mark=DeliveryMark())
     await store.release(7)
     assert rpc.asked == {"name": "release_lanes", "p_token": 7}
     await store.release(7, lanes=[1])
     assert rpc.asked == {"name": "release_lanes", "p_token": 7, "p_lane_ids": [1]}
+
+
+async def test_the_tail_is_told_what_the_last_dispatch_told_and_a_restored_database_lowers_it() -> None:
+    mark = DeliveryMark()
+    rpc = Scripted({"stale": False, "after": 1, "more": False, "deliveries": [], "next_retry_at": None})
+    store = RpcLanes(rpc, worker="one", clock=SystemClock(), mark=mark)
+    for told in (None, 812, 900, 4):
+        if told is not None:
+            counts = dict.fromkeys(("events", "deliveries", "jobs", "endpoints"), 0)
+            answer = {**counts, "last_delivery_id": told, "drained": True, "mark": "7"}
+            await RpcOutbox(Scripted(answer), worker="one", mark=mark).dispatch("0")
+        await store.read_tail(1, after=0, limit=1, busy=(), closed=(), behind=())
+        assert rpc.asked["p_through"] == told

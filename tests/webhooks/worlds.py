@@ -14,6 +14,8 @@ from tests.sql.company import Company, add_endpoint, add_products, found_company
 from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.engine.clock import SystemClock
 from worker.gateway.lanes import LaneStore, RpcLanes
+from worker.gateway.mark import DeliveryMark
+from worker.gateway.outbox import RpcOutbox
 
 
 class World(Protocol):
@@ -79,19 +81,23 @@ class SqlWorld:
     db: Connection
     company: Company | None = None
     endpoints: dict[int, str] = field(default_factory=dict)
+    mark: DeliveryMark = field(default_factory=DeliveryMark)
 
     def store(self, worker: str) -> LaneStore:
-        return RpcLanes(SqlRpc(self.db), worker=worker, clock=SystemClock())
+        return RpcLanes(SqlRpc(self.db), worker=worker, clock=SystemClock(), mark=self.mark)
 
     async def add_lane(self) -> int:
         endpoint = await add_endpoint(self.db, await self._company(), events=("product.*",))
         self.endpoints[endpoint["lane_id"]] = endpoint["id"]
-        await ask.rpc(self.db, "dispatch_outbox")
+        await self._dispatch_outbox()
         return int(endpoint["lane_id"])
 
     async def dispatch(self, events: int) -> None:
         await add_products(self.db, await self._company(), events, prefix=uuid.uuid4().hex)
-        await ask.rpc(self.db, "dispatch_outbox")
+        await self._dispatch_outbox()
+
+    async def _dispatch_outbox(self) -> None:
+        await RpcOutbox(SqlRpc(self.db), worker="dispatcher", mark=self.mark).dispatch("0")
 
     async def _company(self) -> Company:
         if self.company is None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from worker.engine.clock import Clock
 from worker.engine.ports import Rpc
 from worker.errors import BadAnswer
+from worker.gateway.mark import DeliveryMark
 
 Outcome = Literal["delivered", "retry", "failed", "gone"]
 T = TypeVar("T")
@@ -124,10 +125,10 @@ class LaneStore(Protocol):
 
 
 class RpcLanes:
-    """The `LaneStore` of production: the database's functions."""
+    """The `LaneStore` of production: the database's functions. `mark`: how far a tail surely reaches."""
 
-    def __init__(self, rpc: Rpc, *, worker: str, clock: Clock) -> None:
-        self._rpc, self._worker, self._clock = rpc, worker, clock
+    def __init__(self, rpc: Rpc, *, worker: str, clock: Clock, mark: DeliveryMark) -> None:
+        self._rpc, self._worker, self._clock, self._mark = rpc, worker, clock, mark
 
     async def lease(self, token: int | None, *, duration: timedelta) -> Lease:
         answer = await self._rpc.call(
@@ -151,6 +152,7 @@ class RpcLanes:
             p_after=after,
             p_limit=limit,
             p_busy_ids=list(busy),
+            p_through=self._mark.last_id,
             p_parked_lane_ids=list(closed),
             p_behind_lane_ids=list(behind),
         )

@@ -10,6 +10,7 @@ from worker.config import Settings
 from worker.engine.clock import Clock
 from worker.engine.ports import Rpc
 from worker.gateway.lanes import RpcLanes
+from worker.gateway.mark import DeliveryMark
 from worker.wall import SystemResolver, Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.clients import PinnedClients
@@ -23,11 +24,12 @@ def webhook_runner(
     *,
     clock: Clock,
     poll: timedelta,
+    mark: DeliveryMark,
     registry: CollectorRegistry | None = None,
     told_elsewhere: tuple[type[Exception], ...] = (),
 ) -> WebhookRunner:
-    """The runner as it runs in production. `registry` takes its histograms; failures in `told_elsewhere`
-    are logged by somebody else already.
+    """The runner as it runs in production. `mark` is what dispatch told; `registry` takes the histograms;
+    failures in `told_elsewhere` are logged by somebody else already.
     """
     resolver = SystemResolver()
     clients = PinnedClients(Wall(resolver, allow=settings.worker_allow_private_hosts), clock=clock)
@@ -37,7 +39,7 @@ def webhook_runner(
         await clients.close()
 
     return WebhookRunner(
-        RpcLanes(rpc, worker=settings.worker_name, clock=clock),
+        RpcLanes(rpc, worker=settings.worker_name, clock=clock, mark=mark),
         Attempter(Sender(clients, clock=clock), clock=clock),
         clock=clock,
         poll=poll,
