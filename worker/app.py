@@ -67,16 +67,17 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     mark = DeliveryMark()
     async with SupabaseRpc(settings, watch=partial(_note, upstream, metrics)) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
+        webhooks = _webhooks(settings, rpc, clock, metrics, mark)
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, conditions[1], mark),
             _job_runner(settings, rpc, queue, clock, metrics, conditions[2]),
-            _webhooks(settings, rpc, clock, metrics, mark),
+            webhooks,
         ]
         for runner in runners:
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
         realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
-        state = _State(conditions, realtime)
+        state = _State([*conditions, *webhooks.conditions], realtime)
         health = _health(settings, clock, metrics, state)
         every_side: list[Side] = [realtime, health, Upkeep(queue, ROUTINES, clock=clock)]
         state.daemon = Daemon(

@@ -67,6 +67,8 @@ class Settler:
         self._rung.set()
 
     async def run(self) -> None:
+        # with nothing to write there is nothing wrong, and an idle worker is a ready one
+        self._condition.ok()
         while True:
             await self._rung.wait()
             self._rung.clear()
