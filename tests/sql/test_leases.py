@@ -29,6 +29,7 @@ async def test_a_lease_tells_all_about_its_lanes(
             "status": "active",
             "timeout_seconds": 15,
             "max_concurrency": 10,
+            "version": 1,
         }
     ]
 
