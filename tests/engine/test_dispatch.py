@@ -42,9 +42,48 @@ async def test_it_looks_at_once_then_at_a_ring_then_at_the_poll(
 ) -> None:
     async with running(dispatcher):
         await clock.advance(4)
+        outbox.waiting = 1
         dispatcher.wake("outbox")
         await clock.advance(12)
     assert [at for at, _, _ in outbox.looks] == [0, 4, 14]
+
+
+async def test_a_ring_that_comes_before_its_commit_is_visible_is_not_wasted(
+    dispatcher: Dispatcher, outbox: MemoryOutbox, clock: ManualClock
+) -> None:
+    async with running(dispatcher):
+        await clock.advance(1)
+        dispatcher.wake("outbox")
+        await clock.advance(0.01)
+        outbox.waiting = 1
+        await clock.advance(5)
+    assert [(round(at, 3), events) for at, _, events in outbox.looks] == [
+        (0, 0),
+        (1, 0),
+        (1.005, 0),
+        (1.03, 1),
+    ]
+
+
+async def test_no_mark_is_trusted_after_a_fault_nor_for_long(
+    dispatcher: Dispatcher, outbox: MemoryOutbox, clock: ManualClock
+) -> None:
+    """A crash gives transaction ids out again: a mark from before may lie beyond them."""
+
+    async def look_and_find() -> str:
+        outbox.waiting = 1
+        dispatcher.wake("outbox")
+        await clock.advance(1)
+        return outbox.looks[-1][1]
+
+    async with running(dispatcher):
+        assert [await look_and_find() for _ in range(2)] == ["1", "2"]
+        outbox.faults.planned.append(Busy("the server is starting up", code="57P03"))
+        assert await look_and_find() == "0"
+        assert await look_and_find() == "4"
+        await clock.advance(5)
+        assert await look_and_find() == "5"
+        assert await look_and_find() == "0"
 
 
 async def test_other_lanes_do_not_make_it_look(
