@@ -67,6 +67,8 @@ class Comparison:
             assert len(recorded) == len(actual), f"{path}: {recorded!r} but got {actual!r}"
             for index, (one, other) in enumerate(zip(recorded, actual, strict=True)):
                 self.check(one, other, f"{path}[{index}]")
+        elif isinstance(recorded, Number) != isinstance(actual, Number):
+            raise AssertionError(f"{path}: {recorded!r} is a number or a text, {actual!r} the other")
         elif isinstance(recorded, Number) and isinstance(actual, Number):
             self._check_number(recorded, actual, path)
         elif isinstance(recorded, str) and isinstance(actual, str):

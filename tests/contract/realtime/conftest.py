@@ -19,9 +19,10 @@ import pytest
 import pytest_asyncio
 from psycopg import AsyncConnection
 
-from tests.contract.realtime.player import Player, Socket, open_probe
+from tests.contract.realtime.player import Player, open_probe
 from tests.contract.realtime.server_process import ServerProcess, server_process
 from tests.contract.realtime.tokens import token
+from tests.contract.realtime.wire import Socket
 from tests.stack.guard import Guard
 from tests.stack.paths import temp_base
 from tests.stack.ports import PortLeases

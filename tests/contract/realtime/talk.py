@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.contract.realtime.player import Socket
+from tests.contract.realtime.wire import Socket
 
 SUBSCRIBED = "Subscribed to PostgreSQL"
 

@@ -13,9 +13,9 @@ import pytest_asyncio
 from psycopg import AsyncConnection
 
 from tests.contract.realtime.conftest import Bench, Connect
-from tests.contract.realtime.player import Socket
 from tests.contract.realtime.server_process import ServerProcess
 from tests.contract.realtime.talk import SUBSCRIBED, join, join_table, next_payload
+from tests.contract.realtime.wire import Socket
 from tests.eventually import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.own_platform]

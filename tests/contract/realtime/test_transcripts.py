@@ -1,22 +1,23 @@
 """The recorded transcripts of the real server, played against ours, frame by frame.
 
-Not played, but tested in words in `test_semantics.py` or `test_outages.py`, or left out:
+Not played, but tested in other words, or left out:
 
-| transcript | why it cannot be played | where |
+| transcript | why it cannot be played | tested in |
 |---|---|---|
 | 22, 23 idle time-out | takes the recorder's 66 s | test_semantics |
-| 25, 65 a backend of the server ended | frames depend on the moment | test_outages |
+| 25, 65 a backend of the server ended | the frames depend on the moment | test_outages |
 | 26, 66 Postgres restarted | the same | test_outages |
-| 27, 28, 67 the server restarted or killed | the same | test_outages |
+| 27, 28, 67 the server restarted or killed | the same | test_semantics, test_outages |
 | 29 first subscription after a cold start | needs a server of its own | test_semantics |
-| 30, 31, 34, 60, 71 latency and cost | measurements, thinned | test_semantics holds the latency to a bound |
+| 30, 31, 34, 60, 71 latency and cost | measurements, thinned | test_broadcasts bounds the latency |
 | 32 limits | 156 frames left out of the recording | test_semantics |
-| 33, 36, 63, 63b, 63c rate limits | minutes of load | test_semantics, with a quick clock |
+| 33, 36, 63, 63b, 63c rate limits | minutes of load | test_limits; test_broadcasts, with a quick clock |
 | 37 publication changed while joined | a row a second until the server looks, after 30 s | test_semantics |
 | 39 oversized frames | the frames are cut in the recording | test_semantics |
-| 61 transactions | COMMIT and ROLLBACK are notes, two sessions | test_semantics |
-| 62 large payloads | the frames are cut in the recording | test_semantics |
-| 64 reconnection with replay | `since` is a time between two recorded frames | test_semantics |
+| 50, its end | sessions and transactions that notes tell of | test_messages_sql |
+| 61 transactions | COMMIT and ROLLBACK are notes, of two sessions | test_broadcasts |
+| 62 large payloads | the frames are cut in the recording | test_broadcasts |
+| 64 reconnection with replay | `since` is a time between two recorded frames | test_broadcasts |
 | 70 a throttle in SQL | about Postgres, not about the server | - |
 """
 

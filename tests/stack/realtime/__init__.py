@@ -2,11 +2,13 @@
 
 The modules, in the order in which a message meets them:
 
-    settings server connection frames tokens       process, handshake, socket, framing
-    joins channel presence authorize replay        what a channel is and may do
-    replication pgoutput broadcast partitions      broadcast from the database (streams)
-    changes bindings subscriptions filters rls values   postgres_changes (polls)
-    database limits                                sessions, rate counting
+    settings server connection frames tokens              process, handshake, socket, framing
+    joins options channel requests presence               what a channel is and does
+    authorize replay                                      what it may read, and what it missed
+    broadcast replication pgoutput partitions             broadcast from the database: streamed
+    changes poller batch events                           postgres_changes: polled, judged, written
+    bindings subscriptions filters rls values generated   the parts of that judgement
+    database limits                                       sessions, rate counting
 
 The protocol was read off the real server: see `tests/contract/realtime/`, which replays its recorded frames.
 """

@@ -1,4 +1,4 @@
-"""One poll's changes, judged together: filters, rights and row-level security, then each channel's frames.
+"""One poll's changes, judged together: filters, rights and row-level security.
 
 Everything is asked of the database as it is now, not as it was when the change was made. An error anywhere
 loses the whole batch, because the slot has advanced already; so it is on the real server.
@@ -6,57 +6,21 @@ loses the whole batch, because the slot has advanced already; so it is on the re
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from psycopg import AsyncConnection, sql
 
-from tests.stack.realtime.channel import Channel
+from tests.stack.realtime.events import Delivery, EventWriter, Item, refusal_of
 from tests.stack.realtime.filters import Filter, condition
-from tests.stack.realtime.frames import compact
 from tests.stack.realtime.generated import add_generated
 from tests.stack.realtime.pgoutput import Change, Relation, Unchanged
 from tests.stack.realtime.rls import TableAccess, table_access, visible_rows
 from tests.stack.realtime.subscriptions import Registry, Subscription
-from tests.stack.realtime.values import Row, TypedText, TypeNames, json_object, render, text_array
+from tests.stack.realtime.values import Row, TypedText, TypeNames, render, text_array
 
-UNAUTHORIZED = "Error 401: Unauthorized"
-NO_PRIMARY_KEY = "Error 400: Bad Request, no primary key"
-TOO_LARGE = "Error 413: Payload Too Large"
-SMALL_VALUE_BYTES = 64
 FULL = "f"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    channel: Channel
-    event: str
-    payload: str
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """A change that somebody may want."""
-
-    change: Change
-    relation: Relation
-    subscriptions: tuple[Subscription, ...]
-    new: Row
-    """For a DELETE empty."""
-    old: Row
-    """The replica identity, or the whole row with identity full; for an INSERT empty."""
-
-    @property
-    def judged(self) -> Row:
-        """The columns that filters see."""
-        return self.old if self.change.action == "DELETE" else self.new
-
-    @property
-    def roles(self) -> list[str]:
-        return sorted({subscription.role for subscription in self.subscriptions})
 
 
 class Batch:
@@ -128,7 +92,7 @@ class Batch:
     async def _load_matches(self, items: list[Item]) -> None:
         wanted: dict[tuple[int, Filter], set[str | None]] = defaultdict(set)
         for item in items:
-            oids = _type_oids(item.relation)
+            oids = item.type_oids
             for filter_ in {f for s in item.subscriptions for f in s.binding.filters}:
                 if filter_.column in item.judged:
                     wanted[oids[filter_.column], filter_].add(item.judged[filter_.column])
@@ -158,10 +122,10 @@ class Batch:
     @staticmethod
     def _row_checked(item: Item, access: TableAccess) -> bool:
         """DELETEs cannot be checked: the row is gone."""
-        return access.row_security and item.change.action != "DELETE" and _refusal(item, access) is None
+        return access.row_security and item.change.action != "DELETE" and refusal_of(item, access) is None
 
     def _passes_filters(self, item: Item, subscription: Subscription) -> bool:
-        oids, row = _type_oids(item.relation), item.judged
+        oids, row = item.type_oids, item.judged
         return all(
             f.column in row and self._matches[oids[f.column], f, row[f.column]]
             for f in subscription.binding.filters
@@ -175,98 +139,18 @@ class Batch:
         visible = self._visible[item.relation, subscription.role, subscription.claims]
         return _key_values(item, access) in visible
 
-    # -- what is sent ---------------------------------------------------------------------------------------
-
-    def _deliver(self, item: Item, role: str) -> Iterator[Delivery]:
+    def _deliver(self, item: Item, role: str) -> Iterable[Delivery]:
         access = self._access[item.relation, role]
-        refusal = _refusal(item, access)
+        refused = refusal_of(item, access) is not None
         seeing = [
-            s
-            for s in item.subscriptions
-            if s.role == role and (refusal is not None or self._sees(item, s, access))
+            s for s in item.subscriptions if s.role == role and (refused or self._sees(item, s, access))
         ]
-        data: dict[tuple[str, ...] | None, str] = {}
-        for channel, group in _by_channel(seeing):
-            for select, ids in _by_select(group):
-                if select not in data:
-                    data[select] = self._data(item, access, refusal, select)
-                yield _delivery(channel, item.change.action, data[select], ids)
-
-    def _data(
-        self, item: Item, access: TableAccess, refusal: str | None, select: tuple[str, ...] | None
-    ) -> str:
-        change = item.change
-        shown = {name for name, _ in access.columns if refusal is None}
-        if select is not None:
-            shown &= {*select, *access.primary_key}
-        too_large = change.size > self._max_record_bytes
-        errors = [refusal] if refusal else [TOO_LARGE] if too_large else None
-        columns = [{"name": name, "type": type_} for name, type_ in access.columns if name in shown]
-        milliseconds = change.committed_at.microsecond // 1000
-        at = f'"{change.committed_at:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"' if refusal is None else "null"
-        record = old = ""
-        if change.action != "DELETE":
-            record = f'"record":{self._object(item, item.old | item.new, shown, small=too_large)},'
-        if change.action != "INSERT":
-            kept = shown
-            if change.action == "DELETE" and access.row_security:
-                kept = shown & set(access.primary_key)
-            old = f',"old_record":{self._object(item, item.old, kept, small=too_large)}'
-        return (
-            f'{{"table":{compact(change.relation.table)},"type":"{change.action}",{record}'
-            f'"columns":{json.dumps(columns, ensure_ascii=False)},"errors":{compact(errors)},'
-            f'"schema":{compact(change.relation.schema)},"commit_timestamp":{at}{old}}}'
-        )
-
-    def _object(self, item: Item, row: Row, shown: set[str], *, small: bool) -> str:
-        oids = _type_oids(item.relation)
-        values = {
-            name: "null" if text is None else self._values[oids[name], text]
-            for name, text in row.items()
-            if name in shown
-        }
-        if small:
-            values = {name: v for name, v in values.items() if len(v.encode()) <= SMALL_VALUE_BYTES}
-        return json_object(values)
+        return EventWriter(item, access, self._values, self._max_record_bytes).deliveries(seeing)
 
 
 def _present(row: dict[str, str | Unchanged | None] | None) -> Row:
     return {name: value for name, value in (row or {}).items() if not isinstance(value, Unchanged)}
 
 
-def _type_oids(relation: Relation) -> dict[str, int]:
-    return {column.name: column.type_oid for column in relation.columns}
-
-
 def _key_values(item: Item, access: TableAccess) -> tuple[str, ...]:
     return tuple(str((item.old | item.new)[name]) for name in access.primary_key)
-
-
-def _refusal(item: Item, access: TableAccess) -> str | None:
-    """Why the role gets an error in place of the row."""
-    if item.change.action == "DELETE":
-        return None
-    if not access.primary_key:
-        return NO_PRIMARY_KEY
-    return None if access.selectable.issuperset(access.primary_key) else UNAUTHORIZED
-
-
-def _by_channel(subscriptions: list[Subscription]) -> Iterable[tuple[Channel, list[Subscription]]]:
-    groups: dict[Channel, list[Subscription]] = defaultdict(list)
-    for subscription in subscriptions:
-        groups[subscription.channel].append(subscription)
-    return groups.items()
-
-
-def _by_select(group: list[Subscription]) -> Iterable[tuple[tuple[str, ...] | None, list[int]]]:
-    """Ids in the reverse order of the bindings; a binding with `select` has a frame of its own."""
-    ids: dict[tuple[str, ...] | None, list[int]] = {}
-    for subscription in sorted(group, key=lambda s: (s.binding.select is not None, -s.position)):
-        ids.setdefault(subscription.binding.select, []).append(subscription.binding.id)
-    return ids.items()
-
-
-def _delivery(channel: Channel, action: str, data: str, ids: list[int]) -> Delivery:
-    if channel.joined.options.legacy:
-        return Delivery(channel, action, data)
-    return Delivery(channel, "postgres_changes", f'{{"data":{data},"ids":{compact(ids)}}}')

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -18,35 +18,30 @@ from tests.stack.realtime.pgoutput import Change, Decoder
 from tests.stack.realtime.replication import ReplicationError, open_stream
 from tests.stack.realtime.settings import Settings
 
+if TYPE_CHECKING:
+    from tests.stack.realtime.channel import Channel
+
 PUBLICATION = "supabase_realtime_messages_publication"
 SLOT = "supabase_realtime_messages_replication_slot_"
 log = logging.getLogger(__name__)
-
-
-class Listener(Protocol):
-    """A channel, as broadcasts see it."""
-
-    def deliver(self, broadcast: Broadcast) -> None: ...
-
-    def deliver_stored(self, message_id: str, broadcast: Broadcast) -> None: ...
 
 
 class Hub:
     """Channels by topic name. Private and public joins of a name are two separate rooms."""
 
     def __init__(self) -> None:
-        self._rooms: dict[tuple[str, bool], dict[Listener, None]] = defaultdict(dict)
+        self._rooms: dict[tuple[str, bool], dict[Channel, None]] = defaultdict(dict)
 
-    def enter(self, name: str, private: bool, listener: Listener) -> None:
-        self._rooms[name, private][listener] = None
+    def enter(self, name: str, private: bool, member: Channel) -> None:
+        self._rooms[name, private][member] = None
 
-    def leave(self, name: str, private: bool, listener: Listener) -> None:
+    def leave(self, name: str, private: bool, member: Channel) -> None:
         room = self._rooms.get((name, private), {})
-        room.pop(listener, None)
+        room.pop(member, None)
         if not room:
             self._rooms.pop((name, private), None)
 
-    def listeners(self, name: str, private: bool) -> list[Listener]:
+    def members(self, name: str, private: bool) -> list[Channel]:
         return list(self._rooms.get((name, private), ()))
 
 
@@ -63,6 +58,8 @@ class DatabaseBroadcasts:
         self._decoder = Decoder()
         self._session = session
         self.connected = asyncio.Event()
+        self.started = False
+        """The stream was up at least once."""
 
     async def run(self) -> None:
         """Runs until cancelled."""
@@ -85,6 +82,7 @@ class DatabaseBroadcasts:
                 on_message=self._message,
             ) as stream:
                 self.connected.set()
+                self.started = True
                 await stream.run()
         except (ReplicationError, psycopg.Error) as error:
             log.warning("broadcast stream lost: %s", error)
@@ -117,12 +115,12 @@ class DatabaseBroadcasts:
         if len(payload) > self._settings.max_payload_bytes + 500:
             log.warning("UnableToBroadcastChanges: :payload_size_exceeded")
             return
-        listeners = self._hub.listeners(topic, private == "t")
-        self._rate.add(1 + len(listeners))
+        members = self._hub.members(topic, private == "t")
+        self._rate.add(1 + len(members))
         message_id = str(row["id"])
         broadcast = Broadcast(event, payload, meta=compact({"id": message_id}))
-        for listener in listeners:
-            listener.deliver_stored(message_id, broadcast)
+        for member in members:
+            member.deliver_stored(message_id, broadcast)
 
 
 def _payload(text: object, binary: object) -> str | bytes | None:

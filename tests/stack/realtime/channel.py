@@ -24,10 +24,6 @@ def unauthorized(name: str) -> str:
     return f"You do not have permissions to read from this Channel topic: {name}"
 
 
-class ChannelCrashError(Exception):
-    """An input that the real server's channel process dies of: the client gets `phx_error`."""
-
-
 @dataclass(frozen=True, slots=True)
 class Joined:
     """How a channel came to be: fixed for its life."""
@@ -91,12 +87,17 @@ class Channel:
         self._realtime.hub.leave(self.name, self.private, self)
         self._realtime.changes.unsubscribe(self)
         self.connection.forget(self)
-        self._untrack()
+        self.untrack()
 
     def dismiss(self) -> None:
         """Closes and says so: `phx_close` carries the ref of the join."""
         self.close()
         self._send("phx_close", "{}", ref=self.joined.join_ref)
+
+    def crash(self) -> None:
+        """Ends as the real server's channel process does when it dies."""
+        self.close()
+        self._send("phx_error", '{"reason":"channel_crash"}', ref=self.joined.join_ref)
 
     # -- to the client ------------------------------------------------------------------------------------
 
@@ -109,7 +110,7 @@ class Channel:
         )
 
     def push_change(self, event: str, payload: str) -> None:
-        """Changes carry no refs at all, also not that of the join."""
+        """Changes and broadcasts carry no refs at all, also not that of the join."""
         codec = self.connection.codec
         self.connection.send(codec.encode(self.joined.topic, event, payload, join_ref=None, ref=None))
 
@@ -129,10 +130,6 @@ class Channel:
         elif message_id not in self._replayed:
             self.deliver(broadcast)
 
-    def relay(self, payload: str) -> None:
-        """A client's broadcast that came as text."""
-        self.push_change("broadcast", payload)
-
     def reply(self, request: Message, *, status: str = "ok", response: Any = None) -> None:
         payload = compact({"status": status, "response": {} if response is None else response})
         self._send("phx_reply", payload, ref=request.ref)
@@ -142,104 +139,45 @@ class Channel:
         frame = codec.encode(self.joined.topic, event, payload, join_ref=self.joined.join_ref, ref=ref)
         self.connection.send(frame)
 
-    # -- from the client ----------------------------------------------------------------------------------
+    # -- the room -----------------------------------------------------------------------------------------
 
-    async def handle(self, message: Message) -> None:
-        """Unknown events get no answer."""
-        try:
-            match message.event:
-                case "phx_leave":
-                    self.reply(message)
-                    self.dismiss()
-                case "broadcast":
-                    await self._broadcast(message)
-                case "presence":
-                    await self._presence(message)
-                case "access_token" if isinstance(message.payload, dict):
-                    await self._refresh(message.payload.get("access_token"))
-        except ChannelCrashError:
-            self.close()
-            self._send("phx_error", '{"reason":"channel_crash"}', ref=self.joined.join_ref)
+    def members(self) -> list[Channel]:
+        """Of this topic, private or public as this channel is; itself included."""
+        return self._realtime.hub.members(self.name, self.private)
 
-    async def _broadcast(self, message: Message) -> None:
-        payload = message.payload
-        if isinstance(payload, dict):
-            size = len(text := compact(dict(sorted(payload.items()))))
-        elif isinstance(payload, Broadcast):
-            size = len(payload.payload)
-        else:
-            return
-        if size > self._realtime.settings.max_payload_bytes:
-            if self.joined.options.ack:
-                self.reply(message, status="error", response="payload_size_exceeded")
-            return
-        if self.private and not await self._writable("broadcast"):
-            return
-        listeners = self._realtime.hub.listeners(self.name, self.private)
-        self._realtime.rate.add(1 + len(listeners))
-        for listener in listeners:
-            if listener is self and not self.joined.options.receive_own:
-                continue
-            if isinstance(payload, Broadcast):
-                listener.deliver(payload)
-            elif isinstance(listener, Channel):
-                listener.relay(text)
-        if self.joined.options.ack:
-            self.reply(message)
-
-    async def _presence(self, message: Message) -> None:
-        payload = message.payload
-        if not isinstance(payload, dict):
-            return self.reply(message)
-        event = payload.get("event")
-        if event is not None and not isinstance(event, str):
-            raise ChannelCrashError
-        match (event or "").lower():
-            case "track":
-                if not isinstance(payload.get("payload", {}), dict):
-                    reason = {"reason": "Presence track payload must be a map"}
-                    return self.reply(message, status="error", response=reason)
-                if self.private and not await self._writable("presence"):
-                    return None
-                self.reply(message)
-                self._track(payload.get("payload", {}))
-            case "untrack":
-                self.reply(message)
-                self._untrack()
-            case _:
-                self.reply(message)
-        return None
-
-    def _track(self, payload: dict[str, Any]) -> None:
+    def track(self, payload: dict[str, Any]) -> None:
         rooms = self._realtime.presence
         self._tell(rooms.track(self.name, self.private, self, self._presence_key, payload))
 
-    def _untrack(self) -> None:
+    def untrack(self) -> None:
         difference = self._realtime.presence.untrack(self.name, self.private, self)
         if difference is not None:
             self._tell(difference)
 
     def _tell(self, difference: dict[str, Any]) -> None:
         text = compact(difference)
-        for listener in self._realtime.hub.listeners(self.name, self.private):
-            if isinstance(listener, Channel) and listener.joined.options.presence:
-                listener.push_change("presence_diff", text)
+        for member in self.members():
+            if member.joined.options.presence:
+                member.push_change("presence_diff", text)
+
+    async def may_broadcast(self) -> bool:
+        """Asked once per join and token; a policy that changes later changes nothing for it."""
+        if self._may_write is None:
+            self._may_write = await self._writable("broadcast")
+        return self._may_write
+
+    async def may_track(self) -> bool:
+        return await self._writable("presence")
 
     async def _writable(self, extension: str) -> bool:
-        """Asked once per join; a policy that changes later changes nothing for it."""
-        if extension != "broadcast":
-            return await self._realtime.authorizer.writable(self.caller(self.token), self.name, extension)
-        if self._may_write is None:
-            caller = self.caller(self.token)
-            self._may_write = await self._realtime.authorizer.writable(caller, self.name, extension)
-        return self._may_write
+        return await self._realtime.authorizer.writable(self.caller(self.token), self.name, extension)
 
     # -- the token ----------------------------------------------------------------------------------------
 
     def caller(self, token: tokens.Token) -> Caller:
         return Caller(token, self.connection.headers)
 
-    async def _refresh(self, text: Any) -> None:
+    async def refresh(self, text: Any) -> None:
         """A token that is the same, null or an `sb_` key is ignored; a good one is taken without a word."""
         if not isinstance(text, str) or text.startswith("sb_") or text == self.token.text:
             return None
@@ -254,7 +192,7 @@ class Channel:
                 )
             except (MissingPartitionError, DatabaseUnavailableError):
                 return self._refuse(DATABASE_UNAVAILABLE)
-            if "broadcast" not in readable:
+            if not readable:
                 return self._refuse(unauthorized(self.name))
         self.token = token
         self._may_write = None

@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 from tests.stack.realtime.channel import Channel
 from tests.stack.realtime.frames import Codec, Message, compact
 from tests.stack.realtime.joins import join
+from tests.stack.realtime.requests import handle
 from tests.stack.realtime.tokens import Token
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Connection:
         elif message.topic.startswith("realtime:") and message.event == "phx_join":
             await join(self, message)
         elif channel is not None:
-            await channel.handle(message)
+            await handle(channel, message)
         elif message.event == "phx_leave":
             self.reply(message)
         else:

@@ -110,9 +110,12 @@ def compact(value: Any) -> str:
 
 def _load(data: str | bytes) -> Any:
     try:
-        return json.loads(data)
+        value = json.loads(data)
+        if "\\ud" in str(data).lower():  # half a surrogate pair is no text that could be sent on
+            compact(value).encode()
     except (ValueError, RecursionError):
         return None
+    return value
 
 
 def _message(join_ref: Any, ref: Any, topic: Any, event: Any, payload: Any) -> Message | None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from psycopg import conninfo, pq, sql
+from psycopg import conninfo, generators, pq, sql, waiting
 
 from tests.stack.realtime.pgoutput import POSTGRES_EPOCH
 
@@ -99,43 +99,42 @@ async def open_stream(
 
     Raises `ReplicationError` or `psycopg.Error`. Changes committed from here on are delivered.
     """
-    connection = await asyncio.to_thread(_connect, url, name)
+    connection = await _connect(url, name)
     try:
-        await asyncio.to_thread(_start, connection, slot, publication)
+        await _start(connection, slot, publication)
         connection.nonblocking = 1
         yield ReplicationStream(connection, on_message)
     finally:
         connection.finish()
 
 
-def _connect(url: str, name: str) -> pq.abc.PGconn:
+async def _connect(url: str, name: str) -> pq.abc.PGconn:
     parameters = conninfo.make_conninfo(
         url,
         replication="database",
         application_name=name,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
         options="-c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres",
     )
-    connection = pq.PGconn.connect(parameters.encode())
-    if connection.status != pq.ConnStatus.OK:
-        message = _error(connection)
-        connection.finish()
-        raise ReplicationError(message)
-    return connection
+    connecting = generators.connect(parameters)
+    return await waiting.wait_conn_async(connecting, timeout=CONNECT_TIMEOUT_SECONDS)
 
 
-def _start(connection: pq.abc.PGconn, slot: str, publication: str) -> None:
+async def _start(connection: pq.abc.PGconn, slot: str, publication: str) -> None:
     quoted = sql.Identifier(slot).as_string()
-    # Replication commands, unlike SQL, know their words in upper case only.
-    _execute(connection, f"CREATE_REPLICATION_SLOT {quoted} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')")
+    # Replication commands, unlike SQL, know their words in upper case only. Making a slot waits for the
+    # transactions that are open, however long.
+    await _execute(
+        connection, f"CREATE_REPLICATION_SLOT {quoted} TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')"
+    )
     publications = sql.Literal(sql.Identifier(publication).as_string()).as_string()
     options = f"proto_version '1', publication_names {publications}"
-    _execute(connection, f"START_REPLICATION SLOT {quoted} LOGICAL 0/0 ({options})")
+    await _execute(connection, f"START_REPLICATION SLOT {quoted} LOGICAL 0/0 ({options})")
 
 
-def _execute(connection: pq.abc.PGconn, command: str) -> None:
-    result = connection.exec_(command.encode())
-    if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_BOTH, pq.ExecStatus.COMMAND_OK):
+async def _execute(connection: pq.abc.PGconn, command: str) -> None:
+    connection.send_query(command.encode())
+    (result,) = await waiting.wait_async(generators.execute(connection), connection.socket)
+    if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COPY_BOTH):
         raise ReplicationError(_error(connection))
 
 

@@ -85,14 +85,16 @@ class Realtime:
             log.error("a task of the server died", exc_info=task.exception())
 
     async def _health(self, request: web.Request) -> web.Response:
-        """`broadcast` and `changes` say whether each hears the database right now."""
+        """503 until the database was heard for the first time. `broadcast` and `changes`: is it heard now."""
+        started = self.broadcasts.started
         return web.json_response(
             {
-                "status": "ok",
+                "status": "ok" if started else "starting",
                 "broadcast": self.broadcasts.connected.is_set(),
                 "changes": self.changes.polling,
                 "connections": len(self._connections),
-            }
+            },
+            status=200 if started else 503,
         )
 
     async def _handshake(self, request: web.Request) -> web.StreamResponse:
