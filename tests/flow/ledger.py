@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -20,6 +20,8 @@ from tests.flow.receiver import Hit, Hook
 from tests.flow.shop import Shop
 from tests.flow.writers import Change, Commit
 
+TYPE = "product.updated"
+"""What the endpoints of a `Shop` take."""
 LOG = """
 select e.seq, e.id, e.type, e.entity_id, e.version from public.events e where e.tenant_id = %s order by e.seq
 """
@@ -56,30 +58,43 @@ class Judgement:
     faults: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the database tells of one endpoint: the log as (seq, event id, type, change), and when it settled."""
+
+    log: Sequence[tuple[int, str, str, Change]]
+    settled: Mapping[str, float]
+
+
 async def judge(
     db_url: str, shop: Shop, hook: Hook, commits: Sequence[Commit], incidents: Sequence[Incident] = ()
 ) -> Judgement:
     """Call it when everything is delivered. `faults` is empty if nothing was lost, forged or unexplained."""
     async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
         log = await (await connection.execute(LOG, (shop.tenant.id,))).fetchall()
-        settled: dict[str, float] = dict(
-            await (await connection.execute(SETTLED, (shop.endpoint_id(hook),))).fetchall()
-        )
+        settled = await (await connection.execute(SETTLED, (shop.endpoint_id(hook),))).fetchall()
+    facts = Facts(
+        [(seq, key, kind, (entity, version)) for seq, key, kind, entity, version in log], dict(settled)
+    )
+    return weigh(facts, hook, commits, incidents)
+
+
+def weigh(facts: Facts, hook: Hook, commits: Sequence[Commit], incidents: Sequence[Incident]) -> Judgement:
     faults = [f"a request did not verify: {why}" for why in hook.forged]
-    if (seqs := [row[0] for row in log]) != list(range(1, len(log) + 1)):
+    if (seqs := [row[0] for row in facts.log]) != list(range(1, len(seqs) + 1)):
         faults.append(f"the log is not gapless: {len(seqs)} events, the last seq is {seqs[-1]}")
-    logged: dict[str, Change] = {row[1]: (row[3], row[4]) for row in log if row[2] == "product.updated"}
+    logged = {key: change for _, key, kind, change in facts.log if kind == TYPE}
     hits = _by_message(hook.accepted)
     faults += _missing("committed but not in the log", {c.change for c in commits} - set(logged.values()))
     faults += _missing("in the log but not received", logged.keys() - hits.keys())
     faults += _missing("received but not in the log", hits.keys() - logged.keys())
-    faults += _missing("received but not settled", hits.keys() - settled.keys())
+    faults += _missing("received but not settled", hits.keys() - facts.settled.keys())
     faults += _altered(hits, logged)
     pairs = [pair for of_one in hits.values() for pair in itertools.pairwise(of_one)]
     unexplained = [
         again
         for first, again in pairs
-        if not any(i.explains(first, again, settled.get(first.message_id, 0.0)) for i in incidents)
+        if not any(i.explains(first, again, facts.settled.get(first.message_id, 0.0)) for i in incidents)
     ]
     faults += _missing("duplicates that nothing explains", {hit.message_id for hit in unexplained})
     return Judgement(
