@@ -15,6 +15,7 @@ from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.gateway.lanes import Delivery, Page, Result
 from worker.webhooks.book import Book
 from worker.webhooks.held import Backlog, HeldLane
+from worker.webhooks.stock import Stock
 
 T = TypeVar("T")
 LEASE = timedelta(seconds=30)
@@ -57,7 +58,7 @@ class Interleavings(RuleBasedStateMachine):
         self.clock = 0.0
         self.db = Database(now=lambda: self.clock)
         self.store = MemoryLanes(self.db)
-        self.book = Book(lane_queue=4, total_queue=8)
+        self.book = Book(Stock(lane_queue=4, total_queue=8))
         self.under_way: list[tuple[HeldLane, Delivery]] = []
         self.to_settle: list[tuple[HeldLane, Result]] = []
         self.settling: tuple[int, bool, list[tuple[HeldLane, Result]]] | None = None
@@ -110,8 +111,8 @@ class Interleavings(RuleBasedStateMachine):
                 token,
                 after=self.book.tail if live else 2**62,
                 limit=limit,
-                busy=set(self.book.busy),
-                closed=self.book.closed_lane_ids(),
+                busy=set(self.book.stock.busy),
+                closed=self.book.stock.closed_lane_ids(),
                 behind=self.book.behind_lane_ids(),
             )
         )
@@ -205,7 +206,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         held = self.book.lanes.values()
-        assert self.book.queued == sum(lane.queued for lane in held)
+        assert self.book.stock.queued == sum(lane.queued for lane in held)
         # what was put back comes on top of the bound, and was in hand before
         assert all(len(lane.queue) <= 4 + lane.in_flight + len(lane.in_hand) for lane in held)
 

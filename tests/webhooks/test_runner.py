@@ -25,6 +25,7 @@ from worker.webhooks.book import Book
 from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
+from worker.webhooks.stock import Stock
 
 
 def make_runner(
@@ -290,7 +291,7 @@ async def test_more_than_memory_holds_is_sent_once_each(receiver: Receiver, data
     lanes = [database.endpoint(receiver.url(f"/{n}")) for n in range(5)]
     for _ in range(200):
         database.dispatch(*lanes)
-    runner = make_runner(MemoryLanes(database), book=Book(lane_queue=20, total_queue=60))
+    runner = make_runner(MemoryLanes(database), book=Book(Stock(lane_queue=20, total_queue=60)))
     async with running(runner):
         await eventually(lambda: database.empty, 20)
     assert len(receiver.ids()) == len(set(receiver.ids())) == 1000
@@ -310,7 +311,7 @@ async def test_what_a_lane_behind_is_owed_is_not_read_with_the_tail(
     behind, live = database.endpoint(receiver.url("/hang")), database.endpoint(receiver.url("/live"))
     receiver.hang("/hang")
     store = Watched(database)
-    async with running(make_runner(store, book=Book(lane_queue=4)), drain=0.1) as runner:
+    async with running(make_runner(store, book=Book(Stock(lane_queue=4))), drain=0.1) as runner:
         await eventually(lambda: runner.stats()["lanes"] == 2 and runner.stats()["lanes_behind"] == 0)
         database.dispatch(*[behind] * 30, live)
         runner.wake("deliveries")

@@ -1,4 +1,4 @@
-"""What this worker holds in memory: which lanes, which deliveries, and how far each lane was read.
+"""What this worker holds in memory: which lanes, and how far each was read.
 
 Pure: no I/O and no clock. The invariant by which nothing is lost: *every delivery of a live lane up to the
 tail mark, and of any other lane up to its own cursor, is in hand or settled.* A lane is live while it takes
@@ -9,35 +9,22 @@ such a read was complete. Reads must not overlap each other; everything else may
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
-from typing import Final
 
 from worker.gateway.lanes import Delivery, Lease, Page
 from worker.webhooks.held import Backlog, HeldLane
-
-LANE_QUEUE: Final = 500
-LANE_RETRIES: Final = 100
-TOTAL_QUEUE: Final = 20_000
-TOTAL_CHARS: Final = 64 * 1024 * 1024
+from worker.webhooks.stock import Stock
 
 
 class Book:
     """All lanes of one lease. `tail`: the mark up to which the live lanes were read."""
 
-    def __init__(
-        self, *, lane_queue: int = LANE_QUEUE, total_queue: int = TOTAL_QUEUE, total_chars: int = TOTAL_CHARS
-    ) -> None:
+    def __init__(self, stock: Stock | None = None) -> None:
+        self.stock = stock or Stock()
         self.token: int | None = None
         self.tail = 0
         self.lanes: dict[int, HeldLane] = {}
-        self.queued = 0
-        self.busy: set[int] = set()
-        """Retries in hand, which the next tail read must leave out."""
-        self._chars = 0
         self._behind: set[HeldLane] = set()
-        self._stocked: set[HeldLane] = set()
-        self._lane_queue, self._total_queue, self._total_chars = lane_queue, total_queue, total_chars
         self._reading = False
         self._gone_while_reading: set[int] = set()
 
@@ -82,7 +69,7 @@ class Book:
         if held is not None:
             self._empty(held)
             self._behind.discard(held)
-            self.busy.difference_update(held.in_hand)
+            self.stock.let_go(held, list(held.in_hand))
 
     def holds(self, held: HeldLane) -> bool:
         """Whether `held` is still the one that stands for its lane."""
@@ -109,10 +96,6 @@ class Book:
     def end_read(self) -> None:
         self._reading = False
 
-    def closed_lane_ids(self) -> list[int]:
-        """Lanes that take no retries now: parked ones with a probe at hand, and those with enough of them."""
-        return [held.lane_id for held in self._stocked if not self._takes_retries(held)]
-
     def behind_lane_ids(self) -> list[int]:
         """Lanes whose first attempts the tail need not bring: they are read on their own."""
         return [held.lane_id for held in self._behind if not held.lane.paused]
@@ -125,12 +108,12 @@ class Book:
             if held is None or held.lane.paused or self._known(held, delivery):
                 continue
             if delivery.retry:
-                if self._takes_retries(held):
-                    self._keep(held, delivery, held.retries)
+                if self.stock.takes_retries(held):
+                    self.stock.add(held, delivery)
                     got[held] = None
             elif held.live:
                 if self._make_room(held):
-                    self._keep(held, delivery, held.queue)
+                    self.stock.add(held, delivery)
                     got[held] = None
                 else:
                     self._fall_behind(held, delivery.delivery_id - 1)
@@ -142,10 +125,10 @@ class Book:
         """Whether it is behind and has room for half a queue."""
         if held.live or held.lane.paused:
             return False
-        if self._full() or held.breaker.parked:
+        if self.stock.full or held.breaker.parked:
             # a parked lane needs no more than its next probe; when memory is full only empty queues are fed
             return held.queued == 0
-        return len(held.queue) <= self._lane_queue // 2
+        return self.stock.half_empty(held)
 
     def backlog(self) -> Backlog | None:
         """The next read of lanes that are behind and have room, lowest cursor first; None: there is none."""
@@ -168,7 +151,7 @@ class Book:
             if held is None or held not in still or self._known(held, delivery):
                 continue
             if self._make_room(held):
-                self._keep(held, delivery, held.queue)
+                self.stock.add(held, delivery)
                 got[held] = None
             else:
                 held.cursor = delivery.delivery_id - 1
@@ -188,8 +171,7 @@ class Book:
 
     def take(self, held: HeldLane) -> Delivery:
         """The lane's next delivery, under way from now on. Raises `IndexError` when there is none."""
-        delivery = held.retries.popleft() if held.retries else held.queue.popleft()
-        self._count(held, delivery, -1)
+        delivery = self.stock.take(held)
         held.in_flight += 1
         return delivery
 
@@ -199,11 +181,10 @@ class Book:
         if not self.holds(held):
             return
         if held.lane.paused:
-            self._let_go(held, delivery.delivery_id)
+            self.stock.let_go(held, [delivery.delivery_id])
             self._fall_behind(held, 0)
             return
-        (held.retries if delivery.retry else held.queue).appendleft(delivery)
-        self._count(held, delivery, +1)
+        self.stock.put_back(held, delivery)
 
     def sent(self, held: HeldLane) -> None:
         """It was sent; its id stays in hand until it is settled."""
@@ -212,7 +193,7 @@ class Book:
     def settled(self, held: HeldLane, delivery_id: int) -> None:
         """It was written back."""
         if self.holds(held):
-            self._let_go(held, delivery_id)
+            self.stock.let_go(held, [delivery_id])
         if self._reading:
             self._gone_while_reading.add(delivery_id)
 
@@ -221,64 +202,23 @@ class Book:
     def _known(self, held: HeldLane, delivery: Delivery) -> bool:
         return delivery.delivery_id in held.in_hand or delivery.delivery_id in self._gone_while_reading
 
-    def _keep(self, held: HeldLane, delivery: Delivery, where: deque[Delivery]) -> None:
-        where.append(delivery)
-        held.in_hand[delivery.delivery_id] = delivery.retry
-        if delivery.retry:
-            self.busy.add(delivery.delivery_id)
-        self._count(held, delivery, +1)
-
-    def _let_go(self, held: HeldLane, delivery_id: int) -> None:
-        if held.in_hand.pop(delivery_id, False):
-            self.busy.discard(delivery_id)
-
-    def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
-        self.queued += sign
-        self._chars += sign * len(delivery.body)
-        if held.queued:
-            self._stocked.add(held)
-        else:
-            self._stocked.discard(held)
-
     def _fall_behind(self, held: HeldLane, cursor: int) -> None:
         held.live, held.cursor = False, cursor
         held.reread += 1
         if self.holds(held):
             self._behind.add(held)
 
-    def _takes_retries(self, held: HeldLane) -> bool:
-        if held.lane.paused or (held.breaker.parked and held.queued):
-            return False
-        return len(held.retries) < LANE_RETRIES
-
-    def _full(self) -> bool:
-        return self.queued >= self._total_queue or self._chars >= self._total_chars
-
     def _make_room(self, held: HeldLane) -> bool:
-        if len(held.queue) >= self._lane_queue:
-            return False
-        if not self._full():
+        if self.stock.has_room(held):
             return True
-        longest = max(self._stocked, key=lambda other: len(other.queue), default=held)
-        # only from one with far more, else two would take turns in emptying each other
-        if len(longest.queue) <= 2 * len(held.queue) + 1:
+        rival = self.stock.rival_of(held)
+        if rival is None:
             return False
-        self._shorten(longest)
+        self.stock.halve(rival)
+        # from the start, not from the first one taken out: what was put back does not stand in order
+        self._fall_behind(rival, 0)
         return True
 
-    def _shorten(self, held: HeldLane) -> None:
-        """Half of the longest queue makes room for the others: it is read again when its turn comes."""
-        for _ in range(len(held.queue) // 2):
-            delivery = held.queue.pop()
-            self._count(held, delivery, -1)
-            self._let_go(held, delivery.delivery_id)
-        # from the start, not from the first one taken out: what was put back does not stand in order
-        self._fall_behind(held, 0)
-
     def _empty(self, held: HeldLane) -> None:
-        for queue in (held.queue, held.retries):
-            while queue:
-                delivery = queue.pop()
-                self._count(held, delivery, -1)
-                self._let_go(held, delivery.delivery_id)
+        self.stock.empty(held)
         self._fall_behind(held, 0)

@@ -92,8 +92,8 @@ class Reader:
                 token,
                 after=book.tail if live else NO_FIRST_ATTEMPTS,
                 limit=TAIL_LIMIT,
-                busy=tuple(book.busy),
-                closed=book.closed_lane_ids(),
+                busy=tuple(book.stock.busy),
+                closed=book.stock.closed_lane_ids(),
                 behind=book.behind_lane_ids() if live else (),
             )
             if page.stale:

@@ -149,7 +149,7 @@ class WebhookRunner:
             "lanes": len(lanes),
             "lanes_behind": sum(not held.live and not held.lane.paused for held in lanes),
             "lanes_parked": sum(held.breaker.parked for held in lanes),
-            "queued": self._book.queued,
+            "queued": self._book.stock.queued,
             "in_flight": len(self._sending),
             "slots": self._turns.slots,
             "unsettled": self._settler.waiting,

@@ -1,0 +1,109 @@
+"""The deliveries that are in memory: in whose queue, how many, how large, and for whom there is room.
+
+Pure: no I/O and no clock. How far each lane was read is the book's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from worker.gateway.lanes import Delivery
+from worker.webhooks.held import HeldLane
+
+LANE_QUEUE: Final = 500
+LANE_RETRIES: Final = 100
+TOTAL_QUEUE: Final = 20_000
+TOTAL_CHARS: Final = 64 * 1024 * 1024
+
+
+class Stock:
+    """All that is queued, within bounds. `busy`: retries in hand, which the next tail read must leave out."""
+
+    def __init__(
+        self, *, lane_queue: int = LANE_QUEUE, total_queue: int = TOTAL_QUEUE, total_chars: int = TOTAL_CHARS
+    ) -> None:
+        self.queued = 0
+        self.busy: set[int] = set()
+        self._chars = 0
+        self._stocked: set[HeldLane] = set()
+        self._lane_queue, self._total_queue, self._total_chars = lane_queue, total_queue, total_chars
+
+    # -- room ---------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        return self.queued >= self._total_queue or self._chars >= self._total_chars
+
+    def has_room(self, held: HeldLane) -> bool:
+        return len(held.queue) < self._lane_queue and not self.full
+
+    def half_empty(self, held: HeldLane) -> bool:
+        return len(held.queue) <= self._lane_queue // 2
+
+    def takes_retries(self, held: HeldLane) -> bool:
+        if held.lane.paused or (held.breaker.parked and held.queued):
+            return False
+        return len(held.retries) < LANE_RETRIES
+
+    def closed_lane_ids(self) -> list[int]:
+        """Lanes that take no retries now: parked ones with a probe at hand, and those with enough of them."""
+        return [held.lane_id for held in self._stocked if not self.takes_retries(held)]
+
+    def rival_of(self, held: HeldLane) -> HeldLane | None:
+        """The lane that should make room for `held`, when memory is full; None: it must wait."""
+        if len(held.queue) >= self._lane_queue:
+            return None
+        longest = max(self._stocked, key=lambda other: len(other.queue), default=held)
+        # only from one with far more, else two would take turns in emptying each other
+        return longest if len(longest.queue) > 2 * len(held.queue) + 1 else None
+
+    # -- in and out ---------------------------------------------------------------------------------------
+
+    def add(self, held: HeldLane, delivery: Delivery) -> None:
+        """It was read, and is in hand until it is let go."""
+        (held.retries if delivery.retry else held.queue).append(delivery)
+        held.in_hand[delivery.delivery_id] = delivery.retry
+        if delivery.retry:
+            self.busy.add(delivery.delivery_id)
+        self._count(held, delivery, +1)
+
+    def take(self, held: HeldLane) -> Delivery:
+        """The lane's next delivery. Raises `IndexError` when there is none."""
+        delivery = held.retries.popleft() if held.retries else held.queue.popleft()
+        self._count(held, delivery, -1)
+        return delivery
+
+    def put_back(self, held: HeldLane, delivery: Delivery) -> None:
+        """One that was taken: it goes first again."""
+        (held.retries if delivery.retry else held.queue).appendleft(delivery)
+        self._count(held, delivery, +1)
+
+    def let_go(self, held: HeldLane, delivery_ids: Iterable[int]) -> None:
+        """They are settled, or somebody else's, or will be read again."""
+        for delivery_id in delivery_ids:
+            if held.in_hand.pop(delivery_id, False):
+                self.busy.discard(delivery_id)
+
+    def halve(self, held: HeldLane) -> None:
+        """Lets go of the last half of its first attempts."""
+        for _ in range(len(held.queue) // 2):
+            delivery = held.queue.pop()
+            self._count(held, delivery, -1)
+            self.let_go(held, [delivery.delivery_id])
+
+    def empty(self, held: HeldLane) -> None:
+        """Lets go of all that is queued; what is under way stays in hand."""
+        for queue in (held.queue, held.retries):
+            while queue:
+                delivery = queue.pop()
+                self._count(held, delivery, -1)
+                self.let_go(held, [delivery.delivery_id])
+
+    def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
+        self.queued += sign
+        self._chars += sign * len(delivery.body)
+        if held.queued:
+            self._stocked.add(held)
+        else:
+            self._stocked.discard(held)
