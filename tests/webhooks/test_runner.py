@@ -148,15 +148,13 @@ async def test_a_failing_lane_is_parked_probed_and_slowly_opened(
         assert 29 < held.breaker.not_before - time.monotonic() < 37
         # the time of the first probe, and it fails
         held.breaker.not_before = time.monotonic()
-        runner._turns.offer(held)
-        runner._fill()
+        runner._senders.offer([held])
         await eventually(lambda: runner.meter.counts["probe_failed"] == 1)
         assert len(database.attempts) == 5, "nor does the probe"
         # the next one finds it well again
         receiver.answer("/down", 204)
         held.breaker.not_before = time.monotonic()
-        runner._turns.offer(held)
-        runner._fill()
+        runner._senders.offer([held])
         await eventually(lambda: len(database.settled("delivered")) == 35)
         assert runner.stats()["lanes_parked"] == 0
 
@@ -204,6 +202,12 @@ async def test_draining_lets_finish_what_is_under_way_and_hands_back_the_rest_un
     async with running(make_runner(MemoryLanes(database, worker="two"))):
         await eventually(lambda: database.empty)
     assert receiver.ids("/stuck") == ["evt_4", "evt_4"]
+
+
+async def test_a_drain_before_anything_has_begun_ends_the_run_too(database: Database) -> None:
+    runner = make_runner(MemoryLanes(database))
+    await runner.drain(timedelta(seconds=1))
+    await asyncio.wait_for(runner.run(), 5)
 
 
 async def test_a_stale_token_settles_nothing_and_without_it_there_would_be_two(

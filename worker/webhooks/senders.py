@@ -1,0 +1,169 @@
+"""Sends what is in the book: a free slot first, then the lane whose turn it is, then one attempt.
+
+What an attempt came to is counted on its lane and handed to be written back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Final, assert_never
+
+from worker.engine.clock import Clock
+from worker.gateway.lanes import Delivery
+from worker.log import Logger, get_logger
+from worker.webhooks.attempt import Kept, Settled, Trier
+from worker.webhooks.book import Book
+from worker.webhooks.held import HeldLane
+from worker.webhooks.meter import Meter
+from worker.webhooks.settler import Finished
+from worker.webhooks.turns import Turns
+from worker.webhooks.verdict import lane_hold
+
+LANE_PARKED: Final = "lane.parked"
+LANE_BACK: Final = "lane.back"
+LANE_GONE: Final = "lane.gone"
+OUR_FAULT: Final = "lane.our_fault"
+FAR_AWAY: Final = timedelta(hours=1)
+SOONEST: Final = 0.02
+
+
+class Senders:
+    """Up to `slots` attempts at once. `allowed` tells whether the lease surely runs, `finished` hears of
+    every attempt that counts, `room` that a lane may be read again.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        trier: Trier,
+        *,
+        slots: int,
+        clock: Clock,
+        meter: Meter,
+        chance: random.Random,
+        allowed: Callable[[], bool],
+        finished: Callable[[Finished], None],
+        room: Callable[[], None],
+    ) -> None:
+        self._book, self._trier, self._clock = book, trier, clock
+        self._meter, self._chance = meter, chance
+        self._allowed, self._finished, self._room = allowed, finished, room
+        self._turns = Turns(slots)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self._stopping = False
+        self._timer = asyncio.Event()
+        self._armed_for: float | None = None
+        self._log: Logger = get_logger("worker.webhooks")
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._sending)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """From now on attempts are made, as tasks of `group`."""
+        self._group = group
+
+    async def stop(self, deadline: timedelta) -> None:
+        """Starts nothing more; what is under way may finish within `deadline`, the rest is cut off and not
+        charged.
+        """
+        self._stopping = True
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=deadline.total_seconds())
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    def offer(self, lanes: Iterable[HeldLane]) -> None:
+        """These have something to send."""
+        for held in lanes:
+            self._turns.offer(held)
+        self.fill()
+
+    def fill(self) -> None:
+        """Starts attempts while there are a free slot, a lane whose turn it is, and a lease that runs."""
+        if self._group is None or self._stopping or not self._allowed():
+            return
+        now = self._clock.monotonic()
+        while (held := self._turns.next(now)) is not None:
+            delivery = self._book.take(held)
+            self._turns.started(held)
+            self._meter.timed("read_to_sent", now - delivery.read_at)
+            task = self._group.create_task(self._attempt(held, delivery))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        if self._turns.next_wake() != self._armed_for:
+            self._timer.set()
+
+    async def wake_lanes(self) -> None:
+        """Starts what waits for a time, for ever: probes, and lanes that were asked to wait."""
+        while True:
+            self._timer.clear()
+            at = self._armed_for = self._turns.next_wake()
+            # without a lease a moment may lie in the past for long
+            left = FAR_AWAY if at is None else timedelta(seconds=max(SOONEST, at - self._clock.monotonic()))
+            await self._clock.wait(self._timer, left)
+            self.fill()
+
+    async def _attempt(self, held: HeldLane, delivery: Delivery) -> None:
+        probe = held.breaker.parked
+        try:
+            tried = await self._trier.attempt(held.lane, delivery, probe=probe)
+        except BaseException:
+            # cut off: nobody was charged, and whoever reads it next sends it
+            self._book.put_back(held, delivery)
+            self._turns.finished(held)
+            raise
+        self._meter.timed("sent_to_answered", tried.answer.duration.total_seconds())
+        hold = lane_hold(tried.answer)
+        if hold is not None:
+            held.breaker.hold(self._clock.monotonic(), hold.total_seconds())
+        match tried:
+            case Settled():
+                self._settle(held, tried)
+            case Kept():
+                self._keep(held, delivery, tried)
+        self._turns.finished(held)
+        if self._book.wants_backlog(held):
+            self._room()
+        self.fill()
+
+    def _keep(self, held: HeldLane, delivery: Delivery, tried: Kept) -> None:
+        now, dice = self._clock.monotonic(), self._chance.random()
+        if tried.verdict.ours:
+            self._meter.counted("our_fault")
+            self._log.warning(OUR_FAULT, endpoint=held.lane.endpoint_id, error=tried.answer.detail)
+            held.breaker.paused_by_us(now, dice=dice)
+        else:
+            self._meter.counted("probe_failed")
+            held.breaker.failed(now, dice=dice)
+        self._book.put_back(held, delivery)
+
+    def _settle(self, held: HeldLane, tried: Settled) -> None:
+        now, verdict = self._clock.monotonic(), tried.verdict
+        self._meter.counted(verdict.outcome)
+        self._book.sent(held)
+        self._finished(Finished(held, tried.result, now))
+        match verdict.outcome:
+            case "delivered":
+                self._delivered(held)
+            case "gone":
+                self._log.warning(LANE_GONE, endpoint=held.lane.endpoint_id, lane=held.lane_id)
+                self._book.pause(held)
+            case "retry" | "failed":
+                if held.breaker.failed(now, dice=self._chance.random()):
+                    self._log.warning(
+                        LANE_PARKED, endpoint=held.lane.endpoint_id, lane=held.lane_id, error=verdict.error
+                    )
+            case _:
+                assert_never(verdict.outcome)
+
+    def _delivered(self, held: HeldLane) -> None:
+        if held.breaker.parked:
+            self._log.info(LANE_BACK, endpoint=held.lane.endpoint_id, lane=held.lane_id)
+            self._room()
+        held.breaker.succeeded(held.lane.max_concurrency)
