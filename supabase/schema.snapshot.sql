@@ -328,9 +328,12 @@ begin
   if to_regclass('private.' || v_name) is not null then
     return null;
   end if;
-  -- Of several that find one missing, the first makes it.
+  -- Of several that find one missing, the first makes it. The second look is a query, because to_regclass may answer
+  -- from the session's cache.
   perform pg_advisory_xact_lock(hashtextextended('pms partitions', 0));
-  if to_regclass('private.' || v_name) is not null then
+  if exists (
+    select from pg_catalog.pg_class c where c.relname = v_name and c.relnamespace = 'private'::regnamespace
+  ) then
     return null;
   end if;
   execute format('create table private.%I (like public.%I including all)', v_name, p_parent);
@@ -344,8 +347,9 @@ end $$;
 CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    SET plan_cache_mode TO 'force_custom_plan'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$
 declare
   v_missing text;
@@ -563,45 +567,47 @@ exception when others then
   raise warning 'the worker was not rung: %', sqlerrm;
 end $$;
 
-CREATE FUNCTION private.ring_tenants() RETURNS integer
+CREATE FUNCTION private.ring_tenants(p_news uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_now constant timestamptz := private.now();
-  v_tokens integer;
-  v_rung integer := 0;
+  v_epoch constant text := (select e.epoch from private.log_epoch e);
+  v_tokens numeric;
+  v_chosen uuid[];
   v_tenant record;
 begin
-  if not exists (select from private.tenant_log t where t.unrung_since is not null) then
+  if p_news is null and not exists (select from private.tenant_log t where t.unrung_since is not null) then
     return 0;
   end if;
-  update private.ring_budget b
-  set tokens = least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)),
-      refilled_at = v_now
-  where b.one
-  returning floor(b.tokens) into v_tokens;
+  select least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)) into v_tokens
+  from private.ring_budget b;
+  v_chosen := array(
+    select c.tenant_id
+    from (
+      select t.tenant_id, t.unrung_since from private.tenant_log t where t.unrung_since is not null
+      union all
+      select t.tenant_id, null from private.tenant_log t where t.tenant_id = any (p_news) and t.unrung_since is null
+    ) c
+    order by c.unrung_since nulls last
+    limit floor(v_tokens)
+  );
+  update private.ring_budget b set tokens = v_tokens - cardinality(v_chosen), refilled_at = v_now where b.one;
+  update private.tenant_log t set unrung_since = null where t.tenant_id = any (v_chosen) and t.unrung_since is not null;
+  update private.tenant_log t set unrung_since = v_now
+  where t.tenant_id = any (p_news) and t.unrung_since is null and t.tenant_id <> all (v_chosen);
 
-  for v_tenant in
-    update private.tenant_log t set unrung_since = null
-    where t.tenant_id in (
-      select w.tenant_id from private.tenant_log w where w.unrung_since is not null
-      order by w.unrung_since limit v_tokens
-    )
-    returning t.tenant_id, t.seq
-  loop
-    v_rung := v_rung + 1;
+  for v_tenant in select t.tenant_id, t.seq from private.tenant_log t where t.tenant_id = any (v_chosen) loop
     begin
       perform realtime.send(
-        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', (select e.epoch from private.log_epoch e),
-          'seq', v_tenant.seq),
+        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', v_epoch, 'seq', v_tenant.seq),
         'ring', 'tenant:' || v_tenant.tenant_id, true);
     exception when others then
       raise warning 'a tenant was not rung: %', sqlerrm;
     end;
   end loop;
-  update private.ring_budget b set tokens = b.tokens - v_rung where b.one;
-  return v_rung;
+  return cardinality(v_chosen);
 end $$;
 
 CREATE FUNCTION private.secrets_home() RETURNS text
@@ -753,6 +759,8 @@ CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -833,6 +841,7 @@ declare
   v_endpoints integer;
   v_endpoint_gone boolean;
   v_last bigint;
+  v_news uuid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
@@ -856,10 +865,9 @@ begin
     from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
     where e.type is not null
   ), counted as (
-    insert into private.tenant_log as l (tenant_id, seq, unrung_since)
-    select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
-    on conflict (tenant_id) do update
-      set seq = l.seq + excluded.seq, unrung_since = coalesce(l.unrung_since, excluded.unrung_since)
+    insert into private.tenant_log as l (tenant_id, seq)
+    select t.tenant_id, count(*) from typed t group by t.tenant_id order by t.tenant_id
+    on conflict (tenant_id) do update set seq = l.seq + excluded.seq
     returning l.tenant_id, l.seq
   ), numbered as materialized (
     select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
@@ -884,8 +892,9 @@ begin
   )
   select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
     (select count(*) from taken t where t.entity = 'webhook_endpoint'),
-    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE')
-  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone;
+    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
+    (select array_agg(c.tenant_id) from counted c)
+  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
   if v_endpoint_gone then
@@ -895,7 +904,7 @@ begin
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
   v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
 
-  perform private.ring_tenants();
+  perform private.ring_tenants(v_news);
   if (v_deliveries > 0 or v_endpoints > 0) and exists (
     select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
   ) then
@@ -993,8 +1002,9 @@ end $$;
 CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    SET plan_cache_mode TO 'force_custom_plan'
     SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS $$
 declare
   v_row jsonb;
@@ -1096,6 +1106,7 @@ $$;
 CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -1196,6 +1207,7 @@ CREATE FUNCTION worker.schema_version() RETURNS integer
 CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   v_lanes bigint[];
@@ -1362,18 +1374,26 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
     ),
     'deliveries', (
       select jsonb_build_object(
-        'pending', count(*),
+        'pending', count(*) filter (where d.status = 'active'),
+        'held', count(*) filter (where d.status <> 'active'),
         'oldest_seconds', (
           select extract(epoch from private.now() - v.occurred_at)
           from (select * from queue.deliveries f order by f.id limit 1) f
           join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on
         )
       )
-      from (select from queue.deliveries q limit 10000) d
+      from (
+        select e.status from queue.deliveries q join queue.lanes l on l.id = q.lane_id
+        join public.webhook_endpoints e on e.id = l.endpoint_id limit 10000
+      ) d
     ),
     'retries', (
-      select jsonb_build_object('waiting', count(*), 'next_due_at', (select min(n.due_at) from queue.retries n))
-      from (select from queue.retries q limit 10000) r
+      select jsonb_build_object('waiting', count(*), 'next_due_at', min(r.due_at))
+      from (
+        select q.due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
+        join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+        order by q.due_at limit 10000
+      ) r
     ),
     'jobs', (
       select jsonb_build_object(
@@ -2308,7 +2328,7 @@ GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO se
 
 REVOKE ALL ON FUNCTION private.ring(p_lane text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.ring_tenants() FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.ring_tenants(p_news uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.secrets_home() FROM PUBLIC;
 

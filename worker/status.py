@@ -32,6 +32,8 @@ def table(status: Status) -> Table:
     rows.add_column()
     rows.add_row("outbox", _count(status.outbox.depth), _age(status.outbox.oldest_seconds))
     rows.add_row("deliveries", _count(status.deliveries.pending), _age(status.deliveries.oldest_seconds))
+    if status.deliveries.held:
+        rows.add_row("held", _count(status.deliveries.held), "for paused or disabled endpoints")
     rows.add_row("retries", _count(status.retries.waiting), _due(status.retries.next_due_at, now=status.now))
     jobs = status.jobs
     rows.add_row("jobs", _count(jobs.ready), f"{jobs.running} running, {jobs.buried} buried")

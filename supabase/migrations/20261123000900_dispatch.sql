@@ -9,47 +9,51 @@
 -- Entries of deleted rows are skipped by an exact mark. A call that took everything visible returns its snapshot's
 -- xmin: every transaction before it had ended and was visible, so the next call need not look below.
 
--- Rings tenants that have news, the longest waiting first, as far as the budget reaches. Call under the dispatch lock.
-create function private.ring_tenants() returns integer
+-- Rings the tenants of p_news and those that still wait for a ring, the longest waiting first, as far as the budget
+-- reaches; the rest waits. Most rings touch no row of tenant_log: a hot row that is updated twice as often, under an index,
+-- would bloat twice as fast while a session holds xmin. Call under the dispatch lock.
+create function private.ring_tenants(p_news uuid[]) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now constant timestamptz := private.now();
-  v_tokens integer;
-  v_rung integer := 0;
+  v_epoch constant text := (select e.epoch from private.log_epoch e);
+  v_tokens numeric;
+  v_chosen uuid[];
   v_tenant record;
 begin
-  if not exists (select from private.tenant_log t where t.unrung_since is not null) then
+  if p_news is null and not exists (select from private.tenant_log t where t.unrung_since is not null) then
     return 0;
   end if;
-  update private.ring_budget b
-  set tokens = least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)),
-      refilled_at = v_now
-  where b.one
-  returning floor(b.tokens) into v_tokens;
+  select least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)) into v_tokens
+  from private.ring_budget b;
+  v_chosen := array(
+    select c.tenant_id
+    from (
+      select t.tenant_id, t.unrung_since from private.tenant_log t where t.unrung_since is not null
+      union all
+      select t.tenant_id, null from private.tenant_log t where t.tenant_id = any (p_news) and t.unrung_since is null
+    ) c
+    order by c.unrung_since nulls last
+    limit floor(v_tokens)
+  );
+  update private.ring_budget b set tokens = v_tokens - cardinality(v_chosen), refilled_at = v_now where b.one;
+  update private.tenant_log t set unrung_since = null where t.tenant_id = any (v_chosen) and t.unrung_since is not null;
+  update private.tenant_log t set unrung_since = v_now
+  where t.tenant_id = any (p_news) and t.unrung_since is null and t.tenant_id <> all (v_chosen);
 
-  for v_tenant in
-    update private.tenant_log t set unrung_since = null
-    where t.tenant_id in (
-      select w.tenant_id from private.tenant_log w where w.unrung_since is not null
-      order by w.unrung_since limit v_tokens
-    )
-    returning t.tenant_id, t.seq
-  loop
-    v_rung := v_rung + 1;
+  for v_tenant in select t.tenant_id, t.seq from private.tenant_log t where t.tenant_id = any (v_chosen) loop
     begin
       perform realtime.send(
-        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', (select e.epoch from private.log_epoch e),
-          'seq', v_tenant.seq),
+        jsonb_build_object('tenant', v_tenant.tenant_id, 'epoch', v_epoch, 'seq', v_tenant.seq),
         'ring', 'tenant:' || v_tenant.tenant_id, true);
     exception when others then
       raise warning 'a tenant was not rung: %', sqlerrm;
     end;
   end loop;
-  update private.ring_budget b set tokens = b.tokens - v_rung where b.one;
-  return v_rung;
+  return cardinality(v_chosen);
 end $$;
-revoke all on function private.ring_tenants() from public, anon, authenticated, service_role;
+revoke all on function private.ring_tenants(uuid[]) from public, anon, authenticated, service_role;
 
 create function private.lock_dispatch() returns void
 language sql volatile set search_path = ''
@@ -89,6 +93,7 @@ declare
   v_endpoints integer;
   v_endpoint_gone boolean;
   v_last bigint;
+  v_news uuid[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
@@ -112,10 +117,9 @@ begin
     from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
     where e.type is not null
   ), counted as (
-    insert into private.tenant_log as l (tenant_id, seq, unrung_since)
-    select t.tenant_id, count(*), v_now from typed t group by t.tenant_id order by t.tenant_id
-    on conflict (tenant_id) do update
-      set seq = l.seq + excluded.seq, unrung_since = coalesce(l.unrung_since, excluded.unrung_since)
+    insert into private.tenant_log as l (tenant_id, seq)
+    select t.tenant_id, count(*) from typed t group by t.tenant_id order by t.tenant_id
+    on conflict (tenant_id) do update set seq = l.seq + excluded.seq
     returning l.tenant_id, l.seq
   ), numbered as materialized (
     select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
@@ -140,8 +144,9 @@ begin
   )
   select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
     (select count(*) from taken t where t.entity = 'webhook_endpoint'),
-    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE')
-  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone;
+    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
+    (select array_agg(c.tenant_id) from counted c)
+  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
   if v_endpoint_gone then
@@ -151,7 +156,7 @@ begin
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
   v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
 
-  perform private.ring_tenants();
+  perform private.ring_tenants(v_news);
   if (v_deliveries > 0 or v_endpoints > 0) and exists (
     select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
   ) then

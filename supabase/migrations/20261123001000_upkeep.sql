@@ -60,7 +60,7 @@ end $$;
 revoke all on function worker.forget_command_results(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.forget_command_results(integer) to service_role;
 
--- One look at everything that waits. Depths are counted up to 10,000.
+-- One look at everything that waits; "held" is what paused and disabled endpoints are owed. Depths are counted up to 10,000.
 create function worker.worker_status() returns jsonb
 language sql stable security definer set search_path = ''
 as $$
@@ -73,18 +73,26 @@ as $$
     ),
     'deliveries', (
       select jsonb_build_object(
-        'pending', count(*),
+        'pending', count(*) filter (where d.status = 'active'),
+        'held', count(*) filter (where d.status <> 'active'),
         'oldest_seconds', (
           select extract(epoch from private.now() - v.occurred_at)
           from (select * from queue.deliveries f order by f.id limit 1) f
           join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on
         )
       )
-      from (select from queue.deliveries q limit 10000) d
+      from (
+        select e.status from queue.deliveries q join queue.lanes l on l.id = q.lane_id
+        join public.webhook_endpoints e on e.id = l.endpoint_id limit 10000
+      ) d
     ),
     'retries', (
-      select jsonb_build_object('waiting', count(*), 'next_due_at', (select min(n.due_at) from queue.retries n))
-      from (select from queue.retries q limit 10000) r
+      select jsonb_build_object('waiting', count(*), 'next_due_at', min(r.due_at))
+      from (
+        select q.due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
+        join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+        order by q.due_at limit 10000
+      ) r
     ),
     'jobs', (
       select jsonb_build_object(

@@ -87,7 +87,7 @@ async def test_one_look_shows_everything_that_waits(
     status = await rpc(db, "worker_status")
     assert status["schema_version"] == await value(db, "select worker.schema_version()")
     assert status["outbox"] == {"depth": 1, "oldest_seconds": 10}
-    assert status["deliveries"] == {"pending": 2, "oldest_seconds": 10}
+    assert status["deliveries"] == {"pending": 2, "held": 0, "oldest_seconds": 10}
     assert status["retries"]["waiting"] == 1
     assert status["jobs"] == {"ready": 1, "running": 1, "buried": 0}
     assert status["lanes"] == {"total": 1, "leased": 1}
@@ -102,3 +102,17 @@ async def test_status_tells_how_long_a_snapshot_has_held_up_vacuum(db: Connectio
     async with open_transaction(other, "repeatable read"):
         held = (await rpc(db, "worker_status"))["oldest_xmin_seconds"]
         assert 0 < held <= await value(db, "select extract(epoch from clock_timestamp() - %s)", started)
+
+
+async def test_what_a_paused_endpoint_is_owed_waits_for_nobody(
+    db: Connection, company: Company, worker: LaneWorker
+) -> None:
+    await owe(db, company, 3)
+    failed, *_ = await worker.deliveries()
+    await worker.settle([failed], "retry", retry_in_seconds=60)
+    await db.execute(
+        "update public.webhook_endpoints set status = 'paused' where tenant_id = %s", (company.tenant_id,)
+    )
+    status = await rpc(db, "worker_status")
+    assert (status["deliveries"]["pending"], status["deliveries"]["held"]) == (0, 2)
+    assert status["retries"] == {"waiting": 0, "next_due_at": None}

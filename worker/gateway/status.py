@@ -25,6 +25,8 @@ class OutboxDepth(_Part):
 
 class Deliveries(_Part):
     pending: int
+    held: int
+    """What paused and disabled endpoints are owed: nobody works on it."""
     oldest_seconds: float | None
 
 
