@@ -170,6 +170,16 @@ async def test_an_answer_of_another_shape_is_no_status(serve: Serve) -> None:
             await read_status(rpc)
 
 
+@pytest.mark.parametrize("body", [b"\xff\xfe\x80", b"[" * 200_000], ids=["no UTF-8", "too deep"])
+async def test_an_answer_that_cannot_be_read_is_a_bad_answer(serve: Serve, body: bytes) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    async with SupabaseRpc(await serve(answer)) as rpc:
+        with pytest.raises(BadAnswer, match="worker_status answered what cannot be read"):
+            await rpc.call("worker_status")
+
+
 async def test_a_compressed_answer_is_read(serve: Serve) -> None:
     async def answer(_request: web.Request) -> web.Response:
         response = web.json_response({"x": "y" * 5_000})

@@ -13,7 +13,7 @@ from postgrest import AsyncPostgrestClient
 from pyreqwest.exceptions import PyreqwestError
 
 from worker.config import Settings
-from worker.errors import GatewayError
+from worker.errors import BadAnswer, GatewayError
 from worker.gateway import faults
 from worker.gateway.transport import MAX_ANSWER_BYTES, BoundedTransport
 
@@ -69,6 +69,11 @@ class SupabaseRpc:
             failed = faults.from_transport(error)
             self._seen(name, started, failed)
             raise failed from error
+        except (ValueError, RecursionError) as error:
+            # postgrest lets JSON that is no UTF-8, or nested too deeply, through as Python's own errors
+            unreadable = BadAnswer(f"{name} answered what cannot be read: {type(error).__name__}")
+            self._seen(name, started, unreadable)
+            raise unreadable from error
         except GatewayError as error:
             self._seen(name, started, error)
             raise
