@@ -29,7 +29,7 @@ _numbers = itertools.count(9000)
 async def test_socket_without_a_word_from_its_client_is_closed(
     bench: Bench, connect: Connect, database: Database
 ) -> None:
-    with bench.server(IDLE_TIMEOUT_MS="300") as server:
+    with bench.server(IDLE_TIMEOUT_MS="1000") as server:
         socket = await connect(server)
         await join(socket, "idle", private=True)
         await database.execute(SEND, [1, "idle"])  # hearing is not speaking

@@ -14,7 +14,7 @@ USERS = {
     "2": "22222222-2222-4222-8222-222222222222",
 }
 PLACEHOLDER = re.compile(r"<JWT ([^>]*)>")
-SHORT_SECONDS = 1.2
+SHORT_SECONDS = 2.5
 """What the recorder's tokens of 6 and 8 seconds live here."""
 
 
