@@ -60,7 +60,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the database tells of one endpoint: the log as (seq, event id, type, change), and when it settled."""
+    """Of one endpoint: the log as (seq, event id, type, change), and when each event was settled."""
 
     log: Sequence[tuple[int, str, str, Change]]
     settled: Mapping[str, float]
