@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from base64 import urlsafe_b64decode
 from datetime import timedelta
@@ -25,6 +26,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.errors import SettingsError
 
 Network = IPv4Network | IPv6Network
+
+_KEY = re.compile(r"[A-Za-z0-9_.=-]+")
 
 _KEY_NAMES = {
     "supabase_url": "SUPABASE_URL",
@@ -66,7 +69,7 @@ class Settings(BaseSettings):
     worker_http_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     worker_send_concurrency: Annotated[int, Field(ge=1, le=10_000)] = 200
-    worker_poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    worker_poll_seconds: Annotated[float, Field(ge=0.01, le=3600)] = 1.0
     worker_lease_seconds: Annotated[int, Field(ge=3, le=3600)] = 30
     worker_drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
     worker_realtime: Literal["on", "off"] = "on"
@@ -79,6 +82,9 @@ class Settings(BaseSettings):
         """Reads the environment, then `env_file`. Raises `SettingsError` naming every variable at fault."""
         try:
             return cls(_env_file=env_file)
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError([f"{env_file} cannot be read: {why}"]) from None
         except ValidationError as error:
             # nothing of the values may escape: they can be secrets
             raise SettingsError([_problem(e["loc"], e["type"], e["msg"]) for e in error.errors()]) from None
@@ -88,6 +94,8 @@ class Settings(BaseSettings):
     def _plain_url(cls, url: AnyHttpUrl) -> AnyHttpUrl:
         if url.query or url.fragment or (url.path or "/") != "/":
             raise ValueError("must be the project's URL alone, without a path such as /rest/v1")
+        if url.username or url.password:
+            raise ValueError("must be the project's URL alone, without a user or a password")
         return url
 
     @field_validator("worker_allow_private_hosts", mode="before")
@@ -101,6 +109,13 @@ class Settings(BaseSettings):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("supabase_secret_key", "supabase_publishable_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("it holds spaces, quotes or other characters that no API key has; copy it anew")
+        return key
 
     @field_validator("supabase_secret_key")
     @classmethod

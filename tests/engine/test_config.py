@@ -74,6 +74,10 @@ def test_the_older_names_of_the_keys_do(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("SUPABASE_URL", "not a url", "SUPABASE_URL is wrong"),
         ("SUPABASE_URL", f"{URL}/rest/v1", "without a path"),
+        ("SUPABASE_URL", "http://hunter2:hunter2@127.0.0.1:54321", "without a user or a password"),
+        ("SUPABASE_SECRET_KEY", "sb_secret_\N{HORIZONTAL ELLIPSIS}", "copy it anew"),
+        ("SUPABASE_SECRET_KEY", f"{SECRET}\n", "copy it anew"),
+        ("SUPABASE_PUBLISHABLE_KEY", '"sb_publishable_abc"', "copy it anew"),
         ("SUPABASE_SECRET_KEY", "sb_publishable_abc", "it holds a publishable key"),
         ("SUPABASE_SECRET_KEY", ANON_JWT, "it holds anon"),
         ("SUPABASE_SECRET_KEY", "hunter2", "it holds no API key"),
@@ -84,6 +88,7 @@ def test_the_older_names_of_the_keys_do(monkeypatch: pytest.MonkeyPatch) -> None
         ("WORKER_CONCURRENCY", "0", "WORKER_CONCURRENCY is wrong"),
         ("WORKER_SEND_CONCURRENCY", "many", "WORKER_SEND_CONCURRENCY is wrong"),
         ("WORKER_POLL_SECONDS", "-1", "WORKER_POLL_SECONDS is wrong"),
+        ("WORKER_POLL_SECONDS", "0.000001", "WORKER_POLL_SECONDS is wrong"),
         ("WORKER_LEASE_SECONDS", "1", "WORKER_LEASE_SECONDS is wrong"),
         ("WORKER_REALTIME", "maybe", "WORKER_REALTIME is wrong"),
         ("WORKER_ALLOW_PRIVATE_HOSTS", "127.0.0.1,example", "WORKER_ALLOW_PRIVATE_HOSTS is wrong"),
@@ -113,6 +118,13 @@ def test_the_environment_wins_over_the_file(minimal: pytest.MonkeyPatch, tmp_pat
     file.write_text("WORKER_NAME=from the file\nSUPABASE_URL=http://file.example\nUNKNOWN=1\n")
     settings = Settings.load(env_file=file)
     assert (settings.worker_name, settings.api_url) == ("from the file", URL)
+
+
+def test_a_file_that_is_no_text_is_named(minimal: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"WORKER_NAME=caf\xe9\n")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it is not UTF-8 text"):
+        Settings.load(env_file=file)
 
 
 def test_every_setting_is_documented_and_nothing_else() -> None:
