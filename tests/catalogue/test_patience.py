@@ -46,3 +46,8 @@ async def test_patience_ends() -> None:
     with pytest.raises(Unreachable):
         await Patience(lambda _: None, limit=timedelta(0), sleep=_no_wait)(call)
     assert call.count == 1
+
+
+async def test_a_call_may_be_a_lambda() -> None:
+    call = _Call(Unreachable("gone"))
+    assert await Patience(lambda _: None, sleep=_no_wait)(lambda: call()) == "done"

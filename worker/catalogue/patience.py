@@ -48,7 +48,11 @@ class Patience:
             reraise=True,
         )
 
-        return await retrying(call)
+        async def attempt() -> T:
+            return await call()
+
+        # not `call` itself: tenacity awaits only what it can see to be a coroutine function
+        return await retrying(attempt)
 
     def _waits(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
