@@ -22,6 +22,7 @@ from worker.engine.metrics import Metrics
 from worker.engine.ports import Handler, JobQueue, Rpc, Runner, Side
 from worker.engine.run import Executor
 from worker.engine.upkeep import Upkeep
+from worker.engine.upstream import Upstream
 from worker.engine.wake import Bell, PaceRules
 from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, Unreachable
 from worker.gateway.channel import Channel
@@ -65,7 +66,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
     mark = DeliveryMark()
-    async with SupabaseRpc(settings, watch=partial(_note, upstream, metrics)) as rpc:
+    async with SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock), metrics)) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, clock, metrics, mark)
         runners: list[Runner] = [
@@ -206,14 +207,14 @@ class _State:
 
 
 def _note(
-    upstream: Condition, metrics: Metrics, function: str, seconds: float, error: GatewayError | None
+    upstream: Upstream, metrics: Metrics, function: str, seconds: float, error: GatewayError | None
 ) -> None:
     outcome = "ok" if error is None else type(error).__name__.lower()
     metrics.called(function, outcome=outcome, seconds=seconds)
     if isinstance(error, _AWAY):
-        upstream.failed(error)
+        upstream.failed(function, error)
     else:
-        upstream.ok()
+        upstream.ok(function)
 
 
 def _part(name: str, clock: Clock) -> Condition:

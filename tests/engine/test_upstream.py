@@ -1,0 +1,44 @@
+"""Supabase as a whole: one line an outage, whatever single functions do."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.engine.clock import ManualClock
+from worker.engine.condition import Condition
+from worker.engine.upstream import Upstream
+from worker.errors import SchemaMissing, Unreachable
+
+
+@pytest.fixture
+def supabase(clock: ManualClock) -> Condition:
+    return Condition("supabase", clock, lost="upstream.lost", back="upstream.back")
+
+
+async def test_one_missing_function_among_others_that_answer_is_one_line(
+    supabase: Condition, clock: ManualClock
+) -> None:
+    upstream = Upstream(supabase, clock)
+    upstream.ok("dispatch_outbox")
+    with capture_logs() as logs:
+        for _ in range(20):
+            upstream.failed("claim_jobs", SchemaMissing("claim_jobs is missing"))
+            upstream.ok("dispatch_outbox")
+            assert not supabase.holds
+            await clock.advance(5)
+    assert [line["event"] for line in logs] == ["upstream.lost"]
+    upstream.ok("claim_jobs")
+    assert supabase.holds
+
+
+async def test_a_function_that_is_not_called_any_more_is_forgotten(
+    supabase: Condition, clock: ManualClock
+) -> None:
+    upstream = Upstream(supabase, clock)
+    upstream.failed("extend_jobs", Unreachable("away"))
+    upstream.ok("dispatch_outbox")
+    assert not supabase.holds
+    await clock.advance(16)
+    upstream.ok("dispatch_outbox")
+    assert supabase.holds

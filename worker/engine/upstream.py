@@ -1,0 +1,35 @@
+"""Whether Supabase as a whole can be used, told from the calls of its functions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from worker.engine.clock import Clock
+from worker.engine.condition import Condition
+
+# longer than the pauses between the tries of whoever keeps failing
+REMEMBER: Final = timedelta(seconds=15)
+
+
+class Upstream:
+    """Keeps `condition` down for as long as any function keeps failing.
+
+    By the last call alone, one function that is missing while the others answer would make Supabase come
+    and go with every call.
+    """
+
+    def __init__(self, condition: Condition, clock: Clock) -> None:
+        self._condition, self._clock = condition, clock
+        self._failed_at: dict[str, float] = {}
+
+    def failed(self, function: str, error: Exception) -> None:
+        self._failed_at[function] = self._clock.monotonic()
+        self._condition.failed(error)
+
+    def ok(self, function: str) -> None:
+        self._failed_at.pop(function, None)
+        since = self._clock.monotonic() - REMEMBER.total_seconds()
+        self._failed_at = {name: at for name, at in self._failed_at.items() if at > since}
+        if not self._failed_at:
+            self._condition.ok()
