@@ -50,4 +50,4 @@ async def test_patience_ends() -> None:
 
 async def test_a_call_may_be_a_lambda() -> None:
     call = _Call(Unreachable("gone"))
-    assert await Patience(lambda _: None, sleep=_no_wait)(lambda: call()) == "done"
+    assert await Patience(lambda _: None, sleep=_no_wait)(lambda: call()) == "done"  # noqa: PLW0108 - that is what is tried
