@@ -55,9 +55,21 @@ async def _until_received(hook: Hook, count: int) -> None:
     await eventually(lambda: len(hook.accepted_ids) >= count, 60, what=f"{count} received", interval=0.005)
 
 
+async def _calm(hook: Hook) -> None:
+    """Until the receiver has read and answered what its socket held: two looks at it find the same."""
+    before = -1
+
+    def nothing_new() -> bool:
+        nonlocal before
+        last, before = before, len(hook.hits)
+        return hook.busy == 0 and last == before
+
+    await eventually(nothing_new, what="the receiver has answered", interval=0.1)
+
+
 async def _received_but_owed(db_url: str, hook: Hook) -> int:
     """How many messages the receiver has accepted that the database still holds as owed."""
-    await eventually(lambda: hook.busy == 0, what="the receiver has answered")
+    await _calm(hook)
     async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
         row = await (await connection.execute(STILL_OWED, (list(hook.accepted_ids),))).fetchone()
     assert row is not None
