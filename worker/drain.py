@@ -24,7 +24,8 @@ OUTAGE_PAUSE: Final = timedelta(seconds=1)
 async def drain_worker(settings: Settings, *, wait: timedelta) -> None:
     """Works until the outbox, the deliveries, the jobs and the retries due within `wait` are done.
 
-    Raises `DrainStuck` when nothing moves any more, or when a signal came first.
+    Raises `DrainStuck` when nothing moves any more, or when a signal came first, and `GatewayError` when a
+    person has to act before anything can be asked.
     """
     # without Realtime, so looking often takes its place
     eager = settings.model_copy(update={"worker_poll_seconds": _POLL_SECONDS})
@@ -51,7 +52,8 @@ async def until_done(
     stuck_after: timedelta = STUCK_AFTER,
 ) -> None:
     """Returns when nothing is left that is due now or within `wait`; two looks must agree, because work
-    moves from one place to the next. Raises `DrainStuck` when what is left stands still.
+    moves from one place to the next. Raises `DrainStuck` when what is left stands still, and the
+    `GatewayError` of a fault that does not pass by itself.
     """
     status = await _read(rpc)
     until, before = status.now + wait, status.fingerprint
@@ -86,6 +88,8 @@ async def _read(rpc: Rpc) -> Status:
         try:
             return await read_status(rpc)
         except GatewayError as error:
+            if not error.transient:
+                raise
             # the worker's own condition says it once; here it is only waited for
             get_logger("worker").debug("drain.waiting", error=describe(error))
             await asyncio.sleep(OUTAGE_PAUSE.total_seconds())

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from worker.config import Settings
 from worker.gateway.client import SupabaseRpc
-from worker.gateway.status import Status, read_status
-
-_CUT = 10_000
+from worker.gateway.status import CUT, Status, read_status
 
 
 async def show(settings: Settings, *, as_json: bool) -> None:
@@ -40,14 +39,14 @@ def table(status: Status) -> Table:
     rows.add_row("lanes", str(status.lanes.total), f"{status.lanes.leased} leased")
     rows.add_row("partitions", str(status.partitions_ahead_days), "days ahead")
     for peer in status.workers:
-        rows.add_row("worker", str(peer.lanes), f"lanes, {peer.name}")
+        rows.add_row("worker", str(peer.lanes), f"lanes, {escape(peer.name)}")
     if not status.workers:
         rows.add_row("worker", "0", "nobody holds a lane")
     return rows
 
 
 def _count(depth: int) -> str:
-    return f"{depth:,}" if depth < _CUT else f"{_CUT:,} or more"
+    return f"{depth:,}" if depth < CUT else f"{CUT:,} or more"
 
 
 def _age(seconds: float | None) -> str:

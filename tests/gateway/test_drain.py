@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.clock import START
 from worker.drain import until_done
-from worker.errors import DrainStuck, Unreachable
+from worker.errors import DrainStuck, KeyRefused, Unreachable
 
 NOTHING = timedelta(0)
 
@@ -19,7 +19,9 @@ def status(
     *,
     at: float = 0,
     outbox: int = 0,
+    outbox_age: float | None = None,
     pending: int = 0,
+    pending_age: float | None = None,
     ready: int = 0,
     running: int = 0,
     retry_at: float | None = None,
@@ -28,8 +30,8 @@ def status(
     return {
         "schema_version": 1,
         "now": _time(at),
-        "outbox": {"depth": outbox, "oldest_seconds": None},
-        "deliveries": {"pending": pending, "oldest_seconds": None},
+        "outbox": {"depth": outbox, "oldest_seconds": outbox_age},
+        "deliveries": {"pending": pending, "held": 0, "oldest_seconds": pending_age},
         "retries": {"waiting": int(retry_at is not None), "next_due_at": retry_at and _time(retry_at)},
         "jobs": {"ready": ready, "running": running, "buried": 1},
         "lanes": {"total": 0, "leased": 0},
@@ -91,6 +93,25 @@ async def test_what_nobody_can_do_ends_it_with_what_is_left() -> None:
     script = Script(*(status(at=at, pending=2, retry_at=-5) for at in (0, 50, 100)))
     with pytest.raises(DrainStuck, match="left: 2 pending deliveries, 1 retries due"):
         await drain(script)
+
+
+async def test_growing_old_is_not_moving() -> None:
+    script = Script(*(status(at=at, outbox=2, outbox_age=7.25 + at) for at in (0, 50, 100)))
+    with pytest.raises(DrainStuck, match="left: 2 changes in the outbox"):
+        await drain(script)
+
+
+async def test_a_depth_that_is_cut_may_stand_still_while_its_oldest_go() -> None:
+    moving = [status(at=60 * n, pending=10_000, pending_age=500 + 30 * n) for n in range(4)]
+    script = Script(*moving, status(at=200), status(at=201))
+    await drain(script)
+    assert script.asked == 6
+
+
+async def test_what_a_person_must_mend_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.drain.OUTAGE_PAUSE", NOTHING)
+    with pytest.raises(KeyRefused):
+        await drain(Script(Unreachable("starting"), KeyRefused("Invalid API key")))
 
 
 async def test_as_long_as_something_moves_it_goes_on() -> None:

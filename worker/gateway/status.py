@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -12,6 +12,8 @@ from worker.gateway.answers import parse
 
 SCHEMA_VERSION = 1
 """The version of the migrations that this worker was written for."""
+CUT = 10_000
+"""Depths are counted up to here."""
 
 
 class _Part(BaseModel):
@@ -69,8 +71,22 @@ class Status(_Part):
 
     @property
     def fingerprint(self) -> tuple[object, ...]:
-        """Differs whenever work was done."""
-        return (self.outbox, self.deliveries.pending, self.retries, self.jobs)
+        """Differs whenever work was done. A depth that is cut stands still meanwhile: its oldest tell."""
+        outbox, deliveries = self.outbox, self.deliveries
+        return (
+            *(outbox.depth, self._since(outbox.depth, outbox.oldest_seconds)),
+            *(
+                deliveries.pending,
+                self._since(deliveries.pending + deliveries.held, deliveries.oldest_seconds),
+            ),
+            *(self.retries, self.jobs),
+        )
+
+    def _since(self, depth: int, seconds: float | None) -> datetime | None:
+        """Since when the oldest of a cut depth waits, to the second: ages grow while nothing is done."""
+        if depth < CUT or seconds is None:
+            return None
+        return (self.now - timedelta(seconds=seconds)).replace(microsecond=0)
 
     def next_retry_within(self, until: datetime) -> bool:
         """Whether a retry falls due up to `until`, by the database's clock."""
