@@ -63,6 +63,9 @@ def test_a_line_is_a_product() -> None:
         ({"sku": "a", "name": "a\x00", "price": "1"}, "name", "U+0000"),
         ({"sku": "first", "name": "a", "price": "1"}, "sku", "used on line 1"),
         ({"sku": "a", "name": "a", "price": "1", "attributes": {"x": "y" * 70_000}}, "attributes", "70,"),
+        ({"sku": "a", "name": "a", "price": "1", "attributes": {"x": ["a\x00"]}}, "attributes", "U+0000"),
+        ({"sku": "a", "name": "a", "price": "1", "attributes": {"x\x00": 1}}, "attributes", "U+0000"),
+        ('{"sku": "a", "name": "a", "price": "1", "attributes": {"x": 1e400}}', "attributes", "too large"),
         (
             {"sku": "a", "name": "a", "price": "1", "images": [{"source_url": "x"}]},
             "images.0.source_url",

@@ -143,7 +143,13 @@ def alt_text(text: str) -> str | None:
 
 
 def attributes(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A product's attributes: an object of at most 64 KiB as JSON text."""
+    """A product's attributes: an object of at most 64 KiB as JSON text, of values that jsonb holds."""
+    if _holds_nul(value):
+        raise BadValue("contains the control character U+0000")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise BadValue("contains a number that is too large") from None
     size = len(json.dumps(value, ensure_ascii=False).encode())
     if size > MAX_ATTRIBUTES_BYTES:
         raise BadValue(f"the product's other cells take {size:,} bytes; at most {MAX_ATTRIBUTES_BYTES:,} fit")
@@ -155,6 +161,14 @@ def location_code(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", text):
         raise BadValue(f"{shown(text)} is not a location's code: letters, digits, dots, hyphens, underscores")
     return text
+
+
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, Mapping):
+        return any(map(_holds_nul, value)) or any(map(_holds_nul, value.values()))
+    return isinstance(value, list | tuple) and any(map(_holds_nul, value))
 
 
 def _one_line(text: str) -> str:
