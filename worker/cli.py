@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -33,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return MISUSED
     except WorkerError as error:
         _complain(str(error))
+        return FAILED
+    except BrokenPipeError:
+        # whoever read our output has gone; Python must not stumble over it again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return FAILED
@@ -128,7 +133,10 @@ def _export(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> timedelta:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
     if not 0 <= seconds <= 86_400 * 30:
-        raise argparse.ArgumentTypeError("must be between 0 and 2592000 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds between 0 and 2592000")
     return timedelta(seconds=seconds)

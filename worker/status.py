@@ -18,7 +18,7 @@ async def show(settings: Settings, *, as_json: bool) -> None:
     async with SupabaseRpc(settings) as rpc:
         status = await read_status(rpc)
     if as_json:
-        print(status.model_dump_json())
+        print(status.model_dump_json(), flush=True)
     else:
         Console().print(table(status))
 

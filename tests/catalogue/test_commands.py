@@ -112,7 +112,7 @@ async def test_skus_of_any_letters_are_found_again(
     assert f"0 new, {len(skus)} there already" in ended.out
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 async def test_stopped_in_the_middle_and_run_again_ends_in_the_same_state(
     pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path, stop: signal.Signals
 ) -> None:

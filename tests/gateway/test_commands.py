@@ -239,3 +239,24 @@ async def events_are(platform: Platform, count: int) -> bool:
     async with await psycopg.AsyncConnection.connect(platform.admin_db_url, autocommit=True) as db:
         found = await db.execute("select count(*) from public.events where type = 'product.created'")
         return await found.fetchone() == (count,)
+
+
+async def test_status_ends_quietly_when_nobody_reads_it(environment: dict[str, str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", "status", "--json"),
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
+    )
+    os.close(writer)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, err) == (1, b"")
+
+
+async def test_a_wait_that_is_no_number_is_named() -> None:
+    ended = await pms_worker("drain", "--wait", "soon")
+    assert ended.code == 2
+    assert "argument --wait: 'soon' is no number of seconds" in ended.err

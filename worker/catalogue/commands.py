@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import signal
 import sys
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -93,14 +93,12 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
 
 def _run(work: Coroutine[None, None, int], afterwards: str) -> int:
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_stopped(work))
     except (Unusable, UnusableFile) as error:
         _complain(str(error))
         return UNUSABLE
     except BrokenPipeError:
-        # whoever read our output has gone; Python must not stumble over it again at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INCOMPLETE
+        raise  # `main` ends quietly
     except OSError as error:
         _complain(f"{error.filename or 'output'}: {error.strerror}")
         return UNUSABLE
@@ -110,6 +108,17 @@ def _run(work: Coroutine[None, None, int], afterwards: str) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         _complain(f"stopped; {afterwards}")
         return INCOMPLETE
+
+
+async def _until_stopped(work: Coroutine[None, None, int]) -> int:
+    """SIGTERM ends `work` as Ctrl-C does, so that it tidies up behind itself and says what holds now."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is not None:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await work
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 async def _import(settings: Settings, args: argparse.Namespace) -> int:
