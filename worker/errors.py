@@ -12,6 +12,7 @@
     │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
     ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
     ├── TimeLimitExceeded         a handler took longer than it may
+    ├── Interrupted               a handler was cancelled by somebody else than us
     ├── WorkerDied                a part of the daemon ended that must not
     └── DrainStuck                a drain cannot finish
 
@@ -113,6 +114,10 @@ class PayloadError(WorkerError):
 
 class TimeLimitExceeded(WorkerError):
     """A handler ran longer than its time limit."""
+
+
+class Interrupted(WorkerError):
+    """A handler ended with a cancellation that was not ours: of a task or a future that it waited for."""
 
 
 class WorkerDied(WorkerError):

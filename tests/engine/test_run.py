@@ -47,6 +47,25 @@ class OwnTimeout:
         raise TimeoutError("the supplier did not answer")
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Waits for something that somebody else cancels."""
+
+    kind: str = "test.cut"
+    Payload: ClassVar[type[Note]] = Note
+
+    async def __call__(self, _job: Job[Any]) -> Outcome:
+        other: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        other.cancel()
+        return await other
+
+
+async def test_a_cancellation_that_nobody_meant_for_the_job_is_a_failure() -> None:
+    outcome = await Executor([Cut()], chance=CHANCE).execute(job("test.cut"))
+    assert isinstance(outcome, Retry)
+    assert "Interrupted: test.cut" in outcome.error
+
+
 async def test_a_handler_that_takes_too_long_is_stopped_and_tried_again() -> None:
     executor = Executor([Sleeper()], time_limit=timedelta(milliseconds=10), chance=CHANCE)
     outcome = await executor.execute(job("test.sleep"))

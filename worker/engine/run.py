@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from worker.engine.job import Bury, Job, Outcome, RawPayload
 from worker.engine.ports import Handler
 from worker.engine.retry import describe, outcome_of
-from worker.errors import PayloadError, TimeLimitExceeded
+from worker.errors import Interrupted, PayloadError, TimeLimitExceeded
 from worker.log import JOB_FAILED, Logger, get_logger
 
 TIME_LIMIT: Final = timedelta(minutes=10)
@@ -70,6 +70,12 @@ class Executor:
             if limit.expired():
                 raise TimeLimitExceeded(f"{job.kind} ran longer than {self._time_limit}") from None
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # nobody cancelled us: as a release it would cost nothing and come back at once, for ever
+            raise Interrupted(f"{job.kind} waited for something that was cancelled") from error
 
 
 def _by_kind(handlers: Iterable[Handler]) -> dict[str, Handler]:
