@@ -211,3 +211,28 @@ async def test_a_stop_ends_it_and_lets_writers_ring_again(
     await dispatcher.drain(timedelta(seconds=5))
     await run
     assert outbox.silences[-1][1] == 0.0
+
+
+class Loud(MemoryOutbox):
+    """Its writers cannot be silenced; to end a silence takes for ever."""
+
+    async def stay_awake(self, duration: timedelta) -> None:
+        if not duration:
+            await asyncio.Event().wait()
+        raise SchemaMissing("stay_awake is not there")
+
+
+async def test_silence_that_is_not_granted_stops_neither_the_looking_nor_the_stop(
+    clock: ManualClock, metrics: Metrics, condition: Condition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.dispatch.LET_RING_WITHIN", timedelta(milliseconds=10))
+    loud = Loud(clock)
+    dispatcher = Dispatcher(loud, Bell(), clock=clock, metrics=metrics, condition=condition)
+    async with running(dispatcher):
+        for _ in range(40):
+            loud.waiting = 1
+            dispatcher.wake("outbox")
+            await clock.advance(0.05)
+        assert mood_of(dispatcher) == "awake"
+        assert loud.waiting == 0
+        assert condition.holds

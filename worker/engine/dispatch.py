@@ -11,13 +11,14 @@ from worker.engine.clock import Clock
 from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
 from worker.engine.ports import Dispatched, Outbox
-from worker.engine.retry import Backoff
+from worker.engine.retry import Backoff, describe
 from worker.engine.wake import DELIVERIES, ENDPOINTS, JOBS, LANES, OUTBOX, Bell, Ear, Mood, Pace, PaceRules
 from worker.errors import GatewayError
 from worker.log import ASLEEP, AWAKE, DISPATCHED, Logger, get_logger
 
 # while writers are silent nobody rings for the other lanes either
 AWAKE_ROUND: Final = timedelta(milliseconds=250)
+LET_RING_WITHIN: Final = timedelta(seconds=2)
 START: Final = "0"
 # After a crash Postgres gives out again the transaction ids that had left no trace on disk, and a mark from
 # before may lie beyond them: what commits under them would stay unseen. So no mark is trusted for long.
@@ -132,14 +133,20 @@ class Dispatcher:
     async def _ask_for_silence(self) -> None:
         now = self._clock.monotonic()
         if self._pace.wants_silence(now):
-            await self._outbox.stay_awake(self._pace.rules.silence_for)
             self._pace.silenced(now)
+            try:
+                await self._outbox.stay_awake(self._pace.rules.silence_for)
+            except GatewayError as error:
+                # then they go on ringing: no reason not to look
+                self._log.debug("outbox.not_silent", error=describe(error))
 
     async def _let_ring(self) -> None:
         if self._pace.mood == "asleep":
             return
         try:
-            await self._outbox.stay_awake(timedelta(0))
-        except GatewayError as error:
+            # it also runs while the worker is torn down, when nobody bounds it any more
+            async with asyncio.timeout(LET_RING_WITHIN.total_seconds()):
+                await self._outbox.stay_awake(timedelta(0))
+        except (GatewayError, TimeoutError) as error:
             # the silence runs out by itself, within the time that the worker lingers
-            self._log.debug("outbox.still_silent", error=str(error))
+            self._log.debug("outbox.still_silent", error=describe(error))
