@@ -262,3 +262,15 @@ async def test_a_stop_ends_in_time_even_without_a_database(
     await drain
     await run
     assert queue.rows[FIRST].state == "running"  # its lease will run out
+
+
+async def test_a_runner_that_died_does_not_hold_up_the_stop(
+    make_runner: MakeRunner, queue: MemoryQueue
+) -> None:
+    queue.faults.planned.append(RuntimeError("a bug"))  # type: ignore[arg-type]  # no fault of the gateway
+    runner = make_runner(Recorder())
+    (died,) = await asyncio.gather(runner.run(), return_exceptions=True)
+    assert isinstance(died, ExceptionGroup)
+    drained = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+    await settle()
+    assert drained.done()

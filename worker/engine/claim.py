@@ -66,8 +66,10 @@ class JobRunner:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._settler.run()), group.create_task(self._leases.run())]
-            await self._claim_until_stopped(group)
-            self._claiming_ended.set()
+            try:
+                await self._claim_until_stopped(group)
+            finally:
+                self._claiming_ended.set()
             await self._drained.wait()
             for helper in helpers:
                 helper.cancel()
