@@ -218,7 +218,9 @@ CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed te
   from private.event_map m
   where m.entity = p_entity and m.operation = p_operation
     and (m.when_field is null
-      or (m.when_field = any (p_changed) and (p_new ->> m.when_field is null) = m.when_null))
+      or (m.when_field = any (p_changed)
+        and case when m.when_value is null then (p_new ->> m.when_field is null) = m.when_null
+                 else p_new ->> m.when_field = m.when_value end))
   order by m.rank
   limit 1
 $$;
@@ -1441,8 +1443,10 @@ CREATE TABLE private.event_map (
     rank integer DEFAULT 9 NOT NULL,
     when_field text,
     when_null boolean,
+    when_value text,
     verb text NOT NULL,
-    webhooks boolean DEFAULT true NOT NULL
+    webhooks boolean DEFAULT true NOT NULL,
+    CONSTRAINT event_map_one_condition CHECK ((num_nonnulls(when_null, when_value) = num_nonnulls(when_field)))
 );
 
 COMMENT ON TABLE private.event_map IS 'Which change becomes which event type: <entity>.<verb>';

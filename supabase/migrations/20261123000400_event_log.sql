@@ -141,16 +141,19 @@ end $$;
 revoke all on function private.log_changes_of(regclass, text, text[]) from public, anon, authenticated, service_role;
 
 -- Which change is which event. An update matches the first row (by rank) whose condition holds: `when_field` became
--- null or not null. A change without a row here makes no event; `webhooks` says whether endpoints may receive it.
+-- `when_value`, or became null or not null. A change without a row here makes no event; `webhooks` says whether
+-- endpoints may receive it.
 create table private.event_map (
   entity text not null,
   operation text not null,
   rank integer not null default 9,
   when_field text,
   when_null boolean,
+  when_value text,
   verb text not null,
   webhooks boolean not null default true,
-  primary key (entity, operation, rank)
+  primary key (entity, operation, rank),
+  constraint event_map_one_condition check (num_nonnulls(when_null, when_value) = num_nonnulls(when_field))
 );
 comment on table private.event_map is 'Which change becomes which event type: <entity>.<verb>';
 alter table private.event_map enable row level security;
@@ -166,7 +169,9 @@ as $$
   from private.event_map m
   where m.entity = p_entity and m.operation = p_operation
     and (m.when_field is null
-      or (m.when_field = any (p_changed) and (p_new ->> m.when_field is null) = m.when_null))
+      or (m.when_field = any (p_changed)
+        and case when m.when_value is null then (p_new ->> m.when_field is null) = m.when_null
+                 else p_new ->> m.when_field = m.when_value end))
   order by m.rank
   limit 1
 $$;
