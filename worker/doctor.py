@@ -16,6 +16,7 @@ from worker.errors import GatewayError
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.probe import exposed_schemas, join_realtime
 from worker.gateway.status import SCHEMA_VERSION, Status, read_status
+from worker.log import redact
 
 Verdict = Literal["ok", "warn", "fail"]
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -40,7 +41,7 @@ async def examine(settings: Settings, console: Console | None = None) -> bool:
     async for finding in findings(settings):
         colour = _COLOURS[finding.verdict]
         out.print(
-            f"[{colour}]{finding.verdict:4}[/] [bold]{finding.what:12}[/] {escape(finding.text)}",
+            f"[{colour}]{finding.verdict:4}[/] [bold]{finding.what:12}[/] {escape(redact(finding.text))}",
             soft_wrap=True,
         )
         healthy = healthy and finding.verdict != "fail"

@@ -60,6 +60,13 @@ async def test_ready_says_why_not(http: httpx.AsyncClient, upstream: Condition) 
     assert answer.json()["reasons"] == ["supabase: KeyRefused: Invalid API key (check the key)"]
 
 
+async def test_ready_tells_no_secret(http: httpx.AsyncClient, upstream: Condition) -> None:
+    upstream.failed(Unreachable("wss://x/websocket?apikey=sb_secret_abcdefgh is not there"))
+    answer = await http.get("/readyz")
+    assert "sb_secret_abcdefgh" not in answer.text
+    assert "is not there" in answer.text
+
+
 async def test_metrics_show_the_stats_of_runners(http: httpx.AsyncClient, metrics: Metrics) -> None:
     stats: Mapping[str, float] = {"in_flight": 3, "sent_total": 12}
     metrics.watch("webhooks", lambda: stats)

@@ -14,7 +14,7 @@ from worker.engine.clock import Clock
 from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
 from worker.errors import SettingsError
-from worker.log import HEALTH_LISTENING, Logger, get_logger
+from worker.log import HEALTH_LISTENING, Logger, get_logger, redact
 
 _PROMETHEUS: Final = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 _LAG_EVERY: Final = timedelta(milliseconds=500)
@@ -87,13 +87,11 @@ class HealthServer:
         reasons = list(found.reasons)
         if self._lag > _LAG_LIMIT:
             reasons.append(f"the event loop was stuck for {self._lag:.0f} s")
-        body = {"ready": not reasons, "reasons": reasons, **found.notes}
+        body = redact({"ready": not reasons, "reasons": reasons, **found.notes})
         return web.json_response(body, status=200 if not reasons else 503)
 
     async def _numbers(self, _request: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        return web.Response(body=self._metrics.render(), headers=_PROMETHEUS)
 
 
 def reasons_of(conditions: Sequence[Condition]) -> list[str]:

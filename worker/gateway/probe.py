@@ -14,6 +14,7 @@ from worker.gateway.channel import Channel, Doubt
 from worker.gateway.realtime import TOPIC
 
 _TIMEOUT = 10.0
+_MAX_CHARS = 64 * 1024
 _NO_SUCH_SCHEMA = "pms_worker_asks_which_schemas_are_exposed"
 
 
@@ -25,13 +26,24 @@ async def exposed_schemas(settings: Settings) -> frozenset[str]:
     key = settings.supabase_secret_key.get_secret_value()
     headers = {"apikey": key, "Authorization": f"Bearer {key}", "Accept-Profile": _NO_SUCH_SCHEMA}
     try:
-        async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
-            answer = await http.get(f"{settings.rest_url}/", headers=headers)
-    except httpx.HTTPError as error:
+        # httpx bounds each wait, not their sum
+        async with asyncio.timeout(_TIMEOUT), httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
+            text = await _head(http, f"{settings.rest_url}/", headers)
+    except (httpx.HTTPError, TimeoutError) as error:
         raise Unreachable(f"Supabase could not be reached: {type(error).__name__}: {error}") from None
     # 12: "The schema must be one of the following: public, worker"; later versions say it in the hint
-    found = re.search(r"(?:following(?: schemas are exposed)?|exposed): ([a-z0-9_, ]+)", answer.text)
+    found = re.search(r"(?:following(?: schemas are exposed)?|exposed): ([a-z0-9_, ]+)", text)
     return frozenset(found.group(1).replace(" ", "").split(",")) if found else frozenset()
+
+
+async def _head(http: httpx.AsyncClient, url: str, headers: dict[str, str]) -> str:
+    text = ""
+    async with http.stream("GET", url, headers=headers) as answer:
+        async for chunk in answer.aiter_text():
+            text += chunk
+            if len(text) > _MAX_CHARS:
+                break
+    return text
 
 
 async def join_realtime(settings: Settings, *, within: timedelta) -> str | None:
