@@ -64,14 +64,14 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
-    conditions = [upstream, _part("dispatch", clock), _part("jobs", clock)]
+    conditions = [upstream, *(_part(name, clock) for name in ("dispatch", "jobs", "jobs.settle"))]
     mark = DeliveryMark()
     async with SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock), metrics)) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, clock, metrics, mark)
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, conditions[1], mark),
-            _job_runner(settings, rpc, queue, clock, metrics, conditions[2]),
+            _job_runner(settings, rpc, queue, clock, metrics, conditions[2:]),
             webhooks,
         ]
         for runner in runners:
@@ -110,14 +110,21 @@ def _dispatcher(
 
 
 def _job_runner(
-    settings: Settings, rpc: Rpc, queue: JobQueue, clock: Clock, metrics: Metrics, condition: Condition
+    settings: Settings,
+    rpc: Rpc,
+    queue: JobQueue,
+    clock: Clock,
+    metrics: Metrics,
+    conditions: Sequence[Condition],
 ) -> JobRunner:
+    claiming, settling = conditions
     return JobRunner(
         queue,
         Executor(handlers(rpc)),
         clock=clock,
         metrics=metrics,
-        condition=condition,
+        condition=claiming,
+        settling=settling,
         slots=settings.worker_concurrency,
         poll=settings.poll,
         lease=settings.lease,

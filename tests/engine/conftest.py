@@ -58,6 +58,7 @@ def make_runner(queue: MemoryQueue, clock: ManualClock, metrics: Metrics, condit
             clock=clock,
             metrics=metrics,
             condition=condition,
+            settling=Condition("part.settle", clock, lost="part.failing", back="part.working"),
             slots=slots,
             poll=timedelta(seconds=poll),
             lease=timedelta(seconds=lease),

@@ -33,6 +33,7 @@ async def main() -> None:
         clock=clock,
         metrics=Metrics(),
         condition=Condition("jobs", clock, lost="part.failing", back="part.working"),
+        settling=Condition("jobs.settle", clock, lost="part.failing", back="part.working"),
         slots=1,
         poll=timedelta(seconds=1),
         lease=timedelta(minutes=5),

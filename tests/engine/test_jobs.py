@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.engine.clock import ManualClock, settle
 from tests.engine.conftest import MakeRunner, running
@@ -14,7 +15,7 @@ from tests.engine.memory import MemoryQueue
 from worker.engine.condition import Condition
 from worker.engine.job import Bury, Done, JobId, NewJob, Outcome, Release, Retry, Snooze
 from worker.engine.metrics import Metrics
-from worker.errors import Busy, Refused, Unreachable
+from worker.errors import BadAnswer, Busy, Refused, Unreachable
 
 FIRST = JobId(1)
 
@@ -210,6 +211,20 @@ async def test_one_result_that_is_refused_does_not_hold_up_the_others(
         gate.opened.set()
         await settle()
     assert len(queue.settled) == 2
+
+
+async def test_results_that_cannot_be_written_are_told_once_though_claims_work(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unreadable(_results: object) -> None:
+        raise BadAnswer("settle_jobs answered in another shape")
+
+    monkeypatch.setattr(queue, "settle", unreadable)
+    await queue.enqueue(job())
+    with capture_logs() as logs:
+        async with running(make_runner(Recorder(), poll=1)):
+            await clock.advance(20)
+    assert [line["what"] for line in logs if line["event"] == "part.failing"] == ["part.settle"]
 
 
 async def test_a_stop_waits_for_what_runs(

@@ -36,10 +36,12 @@ class JobRunner:
         clock: Clock,
         metrics: Metrics,
         condition: Condition,
+        settling: Condition,
         slots: int,
         poll: timedelta,
         lease: timedelta,
     ) -> None:
+        """`condition` tells whether jobs can be claimed, `settling` whether results can be written back."""
         self._queue, self._executor, self._clock = queue, executor, clock
         self._metrics, self._condition = metrics, condition
         self._slots, self._poll, self._lease = slots, poll, lease
@@ -47,7 +49,7 @@ class JobRunner:
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
         self._running: dict[AttemptId, asyncio.Task[None]] = {}
         self._abandoned: set[AttemptId] = set()
-        self._settler = Settler(queue, clock=clock, condition=condition)
+        self._settler = Settler(queue, clock=clock, condition=settling)
         self._leases = Leases(queue, clock=clock, lease=lease, held=self._running.keys, lost=self._abandon)
         self._stopping = False
         self._empty = asyncio.Event()

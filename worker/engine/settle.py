@@ -28,6 +28,7 @@ class Settler:
         self._some = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        condition.ok()  # nothing has to be written back yet
         self._log: Logger = get_logger("worker.jobs")
 
     def settle(self, result: Result) -> asyncio.Future[bool]:
