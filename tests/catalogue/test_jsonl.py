@@ -57,6 +57,7 @@ def test_a_line_is_a_product() -> None:
         ({"sku": "a", "name": "a", "price": 1.1}, "price", "valid string"),
         ({"sku": "a", "name": "a", "price": "1,10"}, "price", "is not a price"),
         ({"sku": "a", "name": "a", "price": "1", "colour": "red"}, "colour", "Extra inputs"),
+        ({"sku": "a", "name": "a", "price": "1", "\x1b[31m": 1}, "\\x1b[31m", "Extra inputs"),
         ({"sku": "a", "name": "", "price": "1"}, "name", "is empty"),
         ({"sku": "a", "name": "a", "price": "1", "quantity": -1}, "quantity", "greater than or equal to 0"),
         ({"sku": "a", "name": "a", "price": "1", "quantity": 1.5}, "quantity", "valid integer"),

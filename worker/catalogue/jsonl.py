@@ -95,7 +95,8 @@ class JsonLinesReader:
             price = checks.price(str(row.price), currency)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or None
+            # a key of the file's own choosing, perhaps
+            where = checks.shown(".".join(map(str, first["loc"])), 80)[1:-1] or None
             return Refusal(number, where, first["msg"].removeprefix("Value error, ")[:300])
         except BadValue as bad:
             return Refusal(number, "price", str(bad))
