@@ -45,6 +45,9 @@ end $$;
 CREATE FUNCTION private.capture_changes() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
     AS $$
 declare
   v_hidden constant text[] := tg_argv[1:];
@@ -232,6 +235,17 @@ CREATE FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text DEFAULT
 begin
   raise exception using errcode = p_sqlstate, message = p_code,
     detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
+end $$;
+
+CREATE FUNCTION private.guard_deletion() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if current_user = 'authenticated' then
+    perform private.require(old.tenant_id, 'products.delete');
+  end if;
+  return new;
 end $$;
 
 CREATE FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) RETURNS jsonb
@@ -658,10 +672,18 @@ end $$;
 CREATE FUNCTION private.stamp_version() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
-    AS $$
+    AS $_$
+declare
+  v_there boolean;
 begin
   if tg_op = 'INSERT' then
-    new.version := 1;
+    -- An upsert that finds its row goes on as an UPDATE with what is left here, so the version sent must survive.
+    if new.version <> 1 then
+      execute format('select true from %I.%I where id = $1', tg_table_schema, tg_table_name) into v_there using new.id;
+    end if;
+    if v_there is null then
+      new.version := 1;
+    end if;
     new.created_at := private.now();
     new.updated_at := new.created_at;
     return new;
@@ -687,7 +709,7 @@ begin
     new.updated_at := private.now();
   end if;
   return new;
-end $$;
+end $_$;
 
 CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -837,6 +859,7 @@ declare
   v_today constant date := private.today();
   v_now constant timestamptz := private.now();
   v_mark xid8;
+  v_seen integer;
   v_taken integer;
   v_events integer;
   v_deliveries integer;
@@ -857,8 +880,21 @@ begin
   end if;
   perform private.make_partition('events', v_today);
 
-  with taken as materialized (
+  -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
+  -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
+  with slice as materialized (
     select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
+  ), fan_out as materialized (
+    select t.tenant_id, (
+      select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
+    ) as lanes
+    from (select distinct s.tenant_id from slice s) t
+  ), taken as materialized (
+    select w.* from (
+      select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
+      from slice s join fan_out f on f.tenant_id = s.tenant_id
+    ) w
+    where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
   ), gone as (
     delete from private.outbox o using taken t where o.ctid = t.place
   ), typed as materialized (
@@ -892,11 +928,11 @@ begin
     order by n.id, l.id
     returning 1
   )
-  select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
+  select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
     (select count(*) from taken t where t.entity = 'webhook_endpoint'),
     exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
     (select array_agg(c.tenant_id) from counted c)
-  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
   if v_endpoint_gone then
@@ -915,21 +951,22 @@ begin
 
   return jsonb_build_object(
     'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
-    'last_delivery_id', v_last, 'drained', v_taken < p_limit,
-    'mark', case when v_taken < p_limit then v_mark else p_mark end::text
+    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit,
+    'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );
 end $$;
 
 CREATE FUNCTION worker.drop_partitions(p_keep_days integer DEFAULT 30) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET lock_timeout TO '500ms'
     AS $$
 declare
   v_keep_from date := private.today() - p_keep_days;
   v_dropped text[] := '{}';
   v_partition record;
 begin
-  if p_keep_days < 1 then
+  if coalesce(p_keep_days, 0) < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
   end if;
   for v_partition in
@@ -1026,8 +1063,8 @@ begin
       v_answer := v_answer || private.import_product(p_tenant_id, v_row);
     exception
       -- Faults of the moment are the caller's to retry, not the row's.
-      when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
-        or operator_intervention then
+      when serialization_failure or deadlock_detected or lock_not_available or query_canceled
+        or insufficient_resources or operator_intervention then
         raise;
       when others then
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;
@@ -1772,6 +1809,7 @@ CREATE TABLE public.webhook_endpoints (
     CONSTRAINT webhook_endpoints_description_clean CHECK (private.is_clean(description)),
     CONSTRAINT webhook_endpoints_description_length CHECK ((length(description) <= 500)),
     CONSTRAINT webhook_endpoints_events_form CHECK ((array_to_string(events, ','::text, '!'::text) ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$'::text)),
+    CONSTRAINT webhook_endpoints_events_single CHECK ((cardinality(string_to_array(array_to_string(events, ','::text, '!'::text), ','::text)) = cardinality(events))),
     CONSTRAINT webhook_endpoints_events_some CHECK (((cardinality(events) >= 1) AND (cardinality(events) <= 50))),
     CONSTRAINT webhook_endpoints_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'disabled'::text]))),
     CONSTRAINT webhook_endpoints_timeout_range CHECK (((timeout_seconds >= 1) AND (timeout_seconds <= 30))),
@@ -2054,6 +2092,8 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCI
 
 CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
 
+CREATE TRIGGER guard_deletion BEFORE UPDATE ON public.products FOR EACH ROW WHEN ((new.deleted_at IS DISTINCT FROM old.deleted_at)) EXECUTE FUNCTION private.guard_deletion();
+
 CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.locations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -2296,6 +2336,8 @@ REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_cha
 REVOKE ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO authenticated;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.guard_deletion() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
 

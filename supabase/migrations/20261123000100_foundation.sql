@@ -66,9 +66,17 @@ grant execute on function worker.schema_version() to service_role;
 create function private.stamp_version() returns trigger
 language plpgsql set search_path = ''
 as $$
+declare
+  v_there boolean;
 begin
   if tg_op = 'INSERT' then
-    new.version := 1;
+    -- An upsert that finds its row goes on as an UPDATE with what is left here, so the version sent must survive.
+    if new.version <> 1 then
+      execute format('select true from %I.%I where id = $1', tg_table_schema, tg_table_name) into v_there using new.id;
+    end if;
+    if v_there is null then
+      new.version := 1;
+    end if;
     new.created_at := private.now();
     new.updated_at := new.created_at;
     return new;

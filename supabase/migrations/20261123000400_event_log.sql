@@ -64,8 +64,12 @@ revoke all on function private.ring(text) from public, anon, authenticated, serv
 
 -- AFTER statement trigger: appends a statement's changes to the outbox. Arguments: the entity's name; then columns
 -- that must not leave the table. Changes of nothing but version and updated_at are none.
+--
+-- The pins: a plan made for one row is kept for the session, and its nested loop over 10,000 rows would take half a
+-- minute; some callers turn hash joins off. The zone: a PostgREST client may set its own (Prefer: timezone).
 create function private.capture_changes() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set timezone = 'UTC'
+  set enable_nestloop = off set enable_hashjoin = on
 as $$
 declare
   v_hidden constant text[] := tg_argv[1:];

@@ -79,6 +79,20 @@ grant select, insert, update, delete on public.products to authenticated, servic
 create trigger stamp_version before insert or update on public.products
   for each row execute function private.stamp_version();
 
+-- Setting or clearing deleted_at is deleting or restoring, which no policy can tell from another update.
+create function private.guard_deletion() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  if current_user = 'authenticated' then
+    perform private.require(old.tenant_id, 'products.delete');
+  end if;
+  return new;
+end $$;
+revoke all on function private.guard_deletion() from public, anon, authenticated, service_role;
+create trigger guard_deletion before update on public.products
+  for each row when (new.deleted_at is distinct from old.deleted_at) execute function private.guard_deletion();
+
 create table public.product_images (
   id uuid primary key default gen_random_uuid(),
   tenant_id uuid not null,

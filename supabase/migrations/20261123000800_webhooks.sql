@@ -20,7 +20,10 @@ create table public.webhook_endpoints (
   events text[] not null default '{*}'
     constraint webhook_endpoints_events_some check (cardinality(events) between 1 and 50)
     constraint webhook_endpoints_events_form
-    check (array_to_string(events, ',', '!') ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$'),
+    check (array_to_string(events, ',', '!') ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$')
+    -- Two types in one text would pass the form above, and match nothing for ever.
+    constraint webhook_endpoints_events_single
+    check (cardinality(string_to_array(array_to_string(events, ',', '!'), ',')) = cardinality(events)),
   status text not null default 'active'
     constraint webhook_endpoints_status_known check (status in ('active', 'paused', 'disabled')),
   disabled_reason text,

@@ -87,6 +87,7 @@ declare
   v_today constant date := private.today();
   v_now constant timestamptz := private.now();
   v_mark xid8;
+  v_seen integer;
   v_taken integer;
   v_events integer;
   v_deliveries integer;
@@ -107,8 +108,21 @@ begin
   end if;
   perform private.make_partition('events', v_today);
 
-  with taken as materialized (
+  -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
+  -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
+  with slice as materialized (
     select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
+  ), fan_out as materialized (
+    select t.tenant_id, (
+      select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
+    ) as lanes
+    from (select distinct s.tenant_id from slice s) t
+  ), taken as materialized (
+    select w.* from (
+      select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
+      from slice s join fan_out f on f.tenant_id = s.tenant_id
+    ) w
+    where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
   ), gone as (
     delete from private.outbox o using taken t where o.ctid = t.place
   ), typed as materialized (
@@ -142,11 +156,11 @@ begin
     order by n.id, l.id
     returning 1
   )
-  select (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
+  select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
     (select count(*) from taken t where t.entity = 'webhook_endpoint'),
     exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
     (select array_agg(c.tenant_id) from counted c)
-  into v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
   if v_endpoint_gone then
@@ -165,8 +179,8 @@ begin
 
   return jsonb_build_object(
     'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
-    'last_delivery_id', v_last, 'drained', v_taken < p_limit,
-    'mark', case when v_taken < p_limit then v_mark else p_mark end::text
+    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit,
+    'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );
 end $$;
 revoke all on function worker.dispatch_outbox(integer, xid8, text) from public, anon, authenticated, service_role;

@@ -13,16 +13,17 @@ $$;
 revoke all on function worker.make_partitions(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.make_partitions(integer) to service_role;
 
--- Drops whole days older than p_keep_days, but no day of the log that a pending delivery still needs.
+-- Drops whole days older than p_keep_days, but no day of the log that a pending delivery still needs. A drop locks the
+-- parent; while it waits for a reader, dispatch and settling would queue up behind it, so it gives up soon (55P03).
 create function worker.drop_partitions(p_keep_days integer default 30) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '500ms'
 as $$
 declare
   v_keep_from date := private.today() - p_keep_days;
   v_dropped text[] := '{}';
   v_partition record;
 begin
-  if p_keep_days < 1 then
+  if coalesce(p_keep_days, 0) < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
   end if;
   for v_partition in

@@ -141,8 +141,8 @@ begin
       v_answer := v_answer || private.import_product(p_tenant_id, v_row);
     exception
       -- Faults of the moment are the caller's to retry, not the row's.
-      when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
-        or operator_intervention then
+      when serialization_failure or deadlock_detected or lock_not_available or query_canceled
+        or insufficient_resources or operator_intervention then
         raise;
       when others then
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;

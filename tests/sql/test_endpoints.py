@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.databases import Connection, acting_as
 from tests.sql.ask import column, in_background, open_transaction, rows, rpc, value, waits_for_a_lock
 from tests.sql.company import Company, add_endpoint, add_member, found_company
@@ -85,3 +88,11 @@ async def test_managers_see_every_delivery_and_others_none(
         async with acting_as(db, nobody):
             assert await rows(db, query) == []
             assert await rows(db, ATTEMPTS) == []
+
+
+async def test_several_types_in_one_text_are_refused_rather_than_never_matched(
+    db: Connection, company: Company
+) -> None:
+    for listed in ("product.created,product.updated", "product.created product.updated", "", "product"):
+        with pytest.raises(psycopg.errors.CheckViolation, match=r"webhook_endpoints_events_(form|single)"):
+            await add_endpoint(db, company, events=("product.*", listed))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.databases import Connection, Database
-from tests.sql.ask import column, rows, rpc, value
+from tests.sql.ask import column, open_transaction, rows, rpc, value
 from tests.sql.company import Company
 
 ON_HAND = "select sum(on_hand) from public.stock_levels"
@@ -157,3 +157,14 @@ async def test_the_whole_batch_is_refused_where_it_is_none(db: Connection, compa
     with pytest.raises(psycopg.Error, match=r"tenant\.not_found"):
         await rpc(db, "import_products", p_tenant_id=uuid.uuid4(), p_rows=[row()])
     assert len(await load(db, company, *[row(f"S-{number}") for number in range(500)])) == 500
+
+
+async def test_a_lock_that_is_not_to_be_had_refuses_no_row(
+    db: Connection, other: Connection, company: Company
+) -> None:
+    await load(db, company, row())
+    await db.execute("set lock_timeout = '100ms'")
+    async with open_transaction(other):
+        await other.execute("select from public.products for update")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await load(db, company, row(name="Waits"))

@@ -235,3 +235,18 @@ async def _changes(db: Connection, person: uuid.UUID, change: LiteralString) -> 
             return (await db.execute(change)).rowcount > 0
     except psycopg.errors.InsufficientPrivilege:
         return False
+
+
+async def test_who_may_not_delete_a_product_may_not_mark_it_deleted(
+    db: Connection, furnished: Company
+) -> None:
+    change: LiteralString = "update public.products set deleted_at = "
+    partner = await add_member(db, furnished, "integration")
+    manager = await add_member(db, furnished, "manager")
+    for moment in ("now()", "null"):
+        with_moment = (change + moment).encode()
+        with pytest.raises(psycopg.Error, match=r"access\.denied"):
+            async with acting_as(db, partner):
+                await db.execute((change + "'epoch'").encode())
+        async with acting_as(db, manager):
+            assert (await db.execute(with_moment)).rowcount > 0

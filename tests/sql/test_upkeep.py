@@ -116,3 +116,23 @@ async def test_what_a_paused_endpoint_is_owed_waits_for_nobody(
     status = await rpc(db, "worker_status")
     assert (status["deliveries"]["pending"], status["deliveries"]["held"]) == (0, 2)
     assert status["retries"] == {"waiting": 0, "next_due_at": None}
+
+
+async def test_nothing_is_dropped_for_want_of_a_number(db: Connection) -> None:
+    before = await column(db, PARTITIONS)
+    with pytest.raises(psycopg.Error, match=r"retention\.too_short"):
+        await rpc(db, "drop_partitions", p_keep_days=None)
+    assert await column(db, PARTITIONS) == before
+
+
+async def test_dropping_gives_up_before_it_holds_up_dispatch_behind_a_reader(
+    db: Connection, other: Connection
+) -> None:
+    await stop_clock(db)
+    await move_clock(db, 40 * DAY)
+    await db.execute("set statement_timeout = '10s'")
+    async with open_transaction(other):
+        await other.execute("select count(*) from public.events")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            await rpc(db, "drop_partitions")
+    assert (await rpc(db, "drop_partitions"))["dropped"], "the next try"

@@ -121,3 +121,25 @@ async def test_one_stale_row_refuses_the_whole_statement(db: Connection, company
             (changes,),
         )
     assert await value(db, "select count(*) from public.products where name = 'Both'") == 0
+
+
+UPSERT = """
+    insert into public.products (id, tenant_id, sku, name, version) values (%s, %s, 'SHIRT', 'Upserted', %s)
+    on conflict (id) do update set tenant_id = excluded.tenant_id, sku = excluded.sku, name = excluded.name,
+      version = excluded.version
+"""
+
+
+async def test_an_upsert_is_held_to_the_version_it_sends(
+    db: Connection, company: Company, product: uuid.UUID
+) -> None:
+    """As PostgREST writes `resolution=merge-duplicates`: the BEFORE INSERT trigger has run by then."""
+    await rename(db, product, "Second")
+    for stale in (1, 3):
+        with pytest.raises(psycopg.Error, match=r"version\.stale") as refused:
+            async with acting_as(db, company.owner):
+                await db.execute(UPSERT, (product, company.tenant_id, stale))
+        assert refused.value.diag.message_detail == f"You sent version {stale}; the stored version is 2."
+    async with acting_as(db, company.owner):
+        await db.execute(UPSERT, (product, company.tenant_id, 2))
+    assert await rows(db, STATE, product) == [(3, "Upserted")]
