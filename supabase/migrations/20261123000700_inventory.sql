@@ -108,15 +108,25 @@ create table public.stock_levels (
   backorder_limit bigint not null default 0
     constraint stock_levels_backorder_limit_not_negative check (backorder_limit >= 0),
   shortfall bigint not null default 0 constraint stock_levels_shortfall_not_negative check (shortfall >= 0),
+  low_since timestamptz,
+  out_since timestamptz,
+  counted_at timestamptz,
+  repaired_at timestamptz,
   version bigint not null default 1,
   created_at timestamptz not null default private.now(),
   updated_at timestamptz not null default private.now(),
   constraint stock_levels_one_per_place unique (product_id, location_id),
+  constraint stock_levels_identity unique (id, tenant_id, product_id, location_id),
   constraint stock_levels_promises_kept check (reserved <= on_hand + backorder_limit + shortfall),
   constraint stock_levels_product foreign key (tenant_id, product_id) references public.products (tenant_id, id),
   constraint stock_levels_location foreign key (tenant_id, location_id) references public.locations (tenant_id, id)
 );
 comment on table public.stock_levels is 'What a location has of a product; changed by commands only';
+comment on column public.stock_levels.reserved is 'Promised: what held and committed reservations still wait for';
+comment on column public.stock_levels.safety is 'Kept back: no reservation reaches into it';
+comment on column public.stock_levels.backorder_limit is 'How much may be promised beyond what is there';
+comment on column public.stock_levels.shortfall is
+  'Promised beyond the limit, because a count found less; above 0 nothing more is promised';
 create index stock_levels_by_tenant on public.stock_levels (tenant_id, product_id);
 create index stock_levels_by_location on public.stock_levels (tenant_id, location_id);
 alter table public.stock_levels set (fillfactor = 80);
@@ -136,23 +146,66 @@ grant update (safety, reorder_point, backorder_limit, version) on public.stock_l
 create trigger stamp_version before insert or update on public.stock_levels
   for each row execute function private.stamp_version();
 
+-- What a new reservation may take from a level; never below 0. A computed field: select=*,available.
+create function public.available(p_level public.stock_levels) returns bigint
+language sql immutable set search_path = ''
+as $$
+  select case when p_level.shortfall > 0 then 0
+    else greatest(0, p_level.on_hand - p_level.reserved - p_level.safety + p_level.backorder_limit) end
+$$;
+revoke all on function public.available(public.stock_levels) from public, anon, authenticated, service_role;
+grant execute on function public.available(public.stock_levels) to authenticated, service_role;
+
+-- BEFORE row trigger; its name sorts before stamp_version. Pays a shortfall back from whatever came in or was given
+-- up, and notes since when a level is out (nothing can be sold) or low (nothing but the reorder point is left). Low ends
+-- only a tenth of the reorder point above it, so that a level that wavers around the point does not ring each time.
+create function private.note_alerts() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_free constant bigint := new.on_hand - new.reserved - new.safety;
+begin
+  new.shortfall := least(new.shortfall, greatest(0, new.reserved - new.on_hand - new.backorder_limit));
+  new.out_since := case when new.shortfall > 0 or v_free + new.backorder_limit <= 0
+    then coalesce(new.out_since, private.now()) end;
+  new.low_since := case
+    when v_free <= new.reorder_point then coalesce(new.low_since, private.now())
+    when v_free <= new.reorder_point + greatest(1, new.reorder_point / 10) then new.low_since
+  end;
+  return new;
+end $$;
+revoke all on function private.note_alerts() from public, anon, authenticated, service_role;
+create trigger note_alerts before insert or update on public.stock_levels
+  for each row execute function private.note_alerts();
+
 create table public.stock_movements (
   id bigint generated always as identity primary key,
   tenant_id uuid not null,
   level_id uuid not null references public.stock_levels (id),
   level_version bigint not null,
-  kind text not null constraint stock_movements_kind_known check (kind in ('receive', 'adjust')),
-  quantity bigint not null constraint stock_movements_not_nothing check (quantity <> 0),
+  kind text not null constraint stock_movements_kind_known check (kind in
+    ('receive', 'adjust', 'transfer', 'count', 'return', 'reserve', 'release', 'expire', 'ship', 'repair')),
+  quantity bigint not null,
+  reserved_quantity bigint not null default 0,
   on_hand_after bigint not null,
   reserved_after bigint not null,
   reason text constraint stock_movements_reason_length check (length(reason) <= 500),
   source text constraint stock_movements_source_length check (length(source) <= 300),
+  order_id uuid,
   actor uuid,
   command_id text,
   created_at timestamptz not null default private.now(),
-  constraint stock_movements_one_per_version unique (level_id, level_version)
+  constraint stock_movements_one_per_version unique (level_id, level_version),
+  -- A count that finds what was known, and a repair of amounts that cancel out, are worth a line.
+  constraint stock_movements_not_nothing
+    check (quantity <> 0 or reserved_quantity <> 0 or kind in ('count', 'repair')),
+  constraint stock_movements_promises_by_kind
+    check (reserved_quantity = 0 or kind in ('reserve', 'release', 'expire', 'ship', 'repair'))
 );
-comment on table public.stock_movements is 'The ledger: every change of a level, with the amounts after it';
+comment on table public.stock_movements is 'The ledger: every change of a level''s amounts, with the amounts after it';
+comment on column public.stock_movements.quantity is 'What was added to on_hand, or taken from it';
+comment on column public.stock_movements.reserved_quantity is 'What was added to reserved, or taken from it';
+create index stock_movements_by_level on public.stock_movements (level_id, id);
 -- What was received from a place that counts only once, such as a line of an imported file.
 create unique index stock_movements_source_once on public.stock_movements (tenant_id, source) where source is not null;
 create index stock_movements_by_time on public.stock_movements (tenant_id, created_at desc);
@@ -176,16 +229,57 @@ revoke all on function private.refuse_ledger_change() from public, anon, authent
 create trigger append_only before update or delete or truncate on public.stock_movements
   for each statement execute function private.refuse_ledger_change();
 
--- Moves stock: lines [{product_id, location_id, quantity, source?}] of one kind, all or nothing. A level that is
--- missing is made. Returns the levels after the move, one entry per level, as a JSON array. Rows are looked up one by
--- one: a plan that a pooled connection made while the tables were empty would scan them for as long as it lives.
-create function private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+-- The one place that changes amounts: adds to on_hand and reserved of the levels, each named once, and writes the
+-- ledger. The caller has locked the levels. With p_may_fall_short a level may end with less than is promised.
+create function private.move_levels(
+  p_kind text, p_level_ids uuid[], p_on_hand bigint[], p_reserved bigint[], p_reason text default null,
+  p_order_id uuid default null, p_sources text[] default null, p_may_fall_short boolean default false
+) returns setof public.stock_levels
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return query
+  with moved as (
+    update public.stock_levels s
+    set on_hand = s.on_hand + c.on_hand,
+        reserved = s.reserved + c.reserved,
+        shortfall = case when p_may_fall_short
+          then greatest(0, s.reserved + c.reserved - s.on_hand - c.on_hand - s.backorder_limit) else s.shortfall end,
+        counted_at = case p_kind when 'count' then private.now() else s.counted_at end,
+        repaired_at = case p_kind when 'repair' then private.now() else s.repaired_at end
+    from unnest(p_level_ids, p_on_hand, p_reserved, p_sources) as c (level_id, on_hand, reserved, source)
+    where s.id = c.level_id
+    returning s as level, c.on_hand, c.reserved, c.source
+  ), recorded as (
+    insert into public.stock_movements (tenant_id, level_id, level_version, kind, quantity, reserved_quantity,
+      on_hand_after, reserved_after, reason, source, order_id, actor, command_id)
+    select (m.level).tenant_id, (m.level).id, (m.level).version, p_kind, m.on_hand, m.reserved,
+      (m.level).on_hand, (m.level).reserved, p_reason, m.source, p_order_id, auth.uid(),
+      nullif(current_setting('pms.command_id', true), '')
+    from moved m order by (m.level).id
+  )
+  select (m.level).* from moved m order by (m.level).id;
+end $$;
+revoke all on function private.move_levels(text, uuid[], bigint[], bigint[], text, uuid, text[], boolean)
+  from public, anon, authenticated, service_role;
+
+-- Turns a broken check of a level into stock.insufficient; lets any other error be.
+create function private.refuse_if_short(p_constraint text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if p_constraint like 'stock\_levels\_%' then
+    perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+  end if;
+end $$;
+revoke all on function private.refuse_if_short(text) from public, anon, authenticated, service_role;
+
+-- Makes the levels that lines [{product_id, location_id}] name and that are missing, and locks all of them.
+create function private.open_levels(p_tenant_id uuid, p_lines jsonb) returns void
+language plpgsql security definer set search_path = ''
 as $$
 declare
   v_missing text;
-  v_levels jsonb;
-  v_constraint text;
 begin
   select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
                                   else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
@@ -210,77 +304,96 @@ begin
   )
   order by s.id
   for update;
-
-  with line as (
-    select l.product_id, l.location_id, sum(l.quantity) as quantity, min(l.source) as source
-    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
-    group by l.product_id, l.location_id
-    having sum(l.quantity) <> 0
-  ), moved as (
-    update public.stock_levels s
-    set on_hand = s.on_hand + l.quantity
-    from line l
-    where s.product_id = l.product_id and s.location_id = l.location_id
-    returning s.*, l.quantity as quantity, l.source as source
-  ), recorded as (
-    insert into public.stock_movements
-      (tenant_id, level_id, level_version, kind, quantity, on_hand_after, reserved_after, reason, source, actor, command_id)
-    select m.tenant_id, m.id, m.version, p_kind, m.quantity, m.on_hand, m.reserved, p_reason, m.source, auth.uid(),
-      nullif(current_setting('pms.command_id', true), '')
-    from moved m order by m.id
-  )
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
-    'version', m.version
-  ) order by m.id), '[]')
-  into v_levels
-  from moved m;
-  return v_levels;
-exception when check_violation then
-  get stacked diagnostics v_constraint = constraint_name;
-  if v_constraint not like 'stock\_levels\_%' then
-    raise;
-  end if;
-  perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
 end $$;
-revoke all on function private.move_stock(uuid, text, jsonb, text) from public, anon, authenticated, service_role;
+revoke all on function private.open_levels(uuid, jsonb) from public, anon, authenticated, service_role;
 
--- The body of receive_stock and adjust_stock: check, remember, move.
-create function private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text)
-returns jsonb
-language plpgsql security definer set search_path = ''
+-- Moves stock: lines [{product_id, location_id, quantity, source?}] of one kind, all or nothing. A level that is
+-- missing is made. Returns the levels after the move, one entry per level, as a JSON array. Rows are looked up one by
+-- one: a plan that a pooled connection made while the tables were empty would scan them for as long as it lives.
+create function private.move_stock(
+  p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
-  v_command constant text := p_kind || '_stock';
-  v_known jsonb;
+  v_ids uuid[];
+  v_quantities bigint[];
+  v_sources text[];
+  v_constraint text;
+begin
+  perform private.open_levels(p_tenant_id, p_lines);
+  select array_agg(s.id order by s.id), array_agg(l.quantity order by s.id), array_agg(l.source order by s.id)
+  into v_ids, v_quantities, v_sources
+  from (
+    select l.product_id, l.location_id, sum(l.quantity)::bigint as quantity, min(l.source) as source
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
+    group by l.product_id, l.location_id
+    having sum(l.quantity) <> 0 or p_kind = 'count'
+  ) l
+  join public.stock_levels s on s.product_id = l.product_id and s.location_id = l.location_id;
+
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
+      'version', m.version
+    )), '[]')
+    from private.move_levels(p_kind, v_ids, v_quantities, array_fill(0::bigint, array[coalesce(cardinality(v_ids), 0)]),
+      p_reason, null, v_sources, p_may_fall_short) m
+  );
+exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_if_short(v_constraint);
+  raise;
+end $$;
+revoke all on function private.move_stock(uuid, text, jsonb, text, boolean)
+  from public, anon, authenticated, service_role;
+
+-- Refuses lines that are no array of 1 to 10,000, or whose p_field is no whole number of at least p_least.
+create function private.check_lines(p_lines jsonb, p_field text, p_least numeric) returns void
+language plpgsql immutable set search_path = ''
+as $$
+declare
   v_bad integer;
 begin
-  perform private.require(p_tenant_id, 'inventory.write');
   if jsonb_typeof(p_lines) is distinct from 'array' or jsonb_array_length(p_lines) not between 1 and 10000 then
     perform private.fail('PT400', 'stock.lines_invalid', 'p_lines must be an array of 1 to 10,000 lines.');
   end if;
   select min(l.n) into v_bad
   from jsonb_array_elements(p_lines) with ordinality as l (line, n)
-  where case when jsonb_typeof(l.line -> 'quantity') = 'number' then
-      (l.line ->> 'quantity')::numeric <> trunc((l.line ->> 'quantity')::numeric)
-      or abs((l.line ->> 'quantity')::numeric) > 1000000000000
-      or (p_kind = 'receive' and (l.line ->> 'quantity')::numeric <= 0)
+  where case when jsonb_typeof(l.line -> p_field) = 'number' then
+      (l.line ->> p_field)::numeric <> trunc((l.line ->> p_field)::numeric)
+      or (l.line ->> p_field)::numeric not between p_least and 1000000000000
     else true end;
   if v_bad is not null then
-    perform private.fail('PT400', 'stock.quantity_invalid',
-      format('Line %s: quantity must be a whole number%s.', v_bad, case p_kind when 'receive' then ' above 0' else '' end));
+    perform private.fail('PT400', 'stock.quantity_invalid', format('Line %s: %s must be a whole number%s.', v_bad, p_field,
+      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else '' end));
   end if;
+end $$;
+revoke all on function private.check_lines(jsonb, text, numeric) from public, anon, authenticated, service_role;
 
+-- The body of the commands that move stock: check, remember, move.
+create function private.stock_command(
+  p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_command constant text := p_kind || '_stock';
+  v_known jsonb;
+begin
+  perform private.require(p_tenant_id, 'inventory.write');
+  perform private.check_lines(p_lines, 'quantity', case p_kind when 'adjust' then -1000000000000 else 1 end);
   v_known := private.begin_command(p_tenant_id, v_command, p_key,
-    jsonb_build_object('lines', p_lines, 'reason', p_reason));
+    jsonb_build_object('lines', p_lines, 'reason', p_reason, 'may_fall_short', p_may_fall_short));
   if v_known is not null then
     return v_known;
   end if;
-  return private.end_command(p_tenant_id, v_command, p_key,
-    jsonb_build_object('levels', private.move_stock(p_tenant_id, p_kind, p_lines, p_reason)));
+  return private.end_command(p_tenant_id, v_command, p_key, jsonb_build_object('levels',
+    private.move_stock(p_tenant_id, p_kind, p_lines, p_reason, p_may_fall_short)));
 end $$;
-revoke all on function private.stock_command(uuid, text, jsonb, text, text) from public, anon, authenticated, service_role;
-grant execute on function private.stock_command(uuid, text, jsonb, text, text) to authenticated, service_role;
+revoke all on function private.stock_command(uuid, text, jsonb, text, text, boolean)
+  from public, anon, authenticated, service_role;
+grant execute on function private.stock_command(uuid, text, jsonb, text, text, boolean) to authenticated, service_role;
 
 -- Books goods in. Lines: [{"product_id", "location_id", "quantity"}], quantities above 0.
 create function public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text default null, p_reason text default null)
@@ -290,21 +403,26 @@ as $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_rea
 revoke all on function public.receive_stock(uuid, jsonb, text, text) from public, anon, authenticated, service_role;
 grant execute on function public.receive_stock(uuid, jsonb, text, text) to authenticated, service_role;
 
--- Corrects levels by signed quantities; refused as stock.insufficient where a level would fall below what is promised.
-create function public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text default null, p_reason text default null)
-returns jsonb
+-- Corrects levels by signed quantities; refused as stock.insufficient where a level would fall below what is promised,
+-- unless p_allow_shortfall says that the goods are gone all the same.
+create function public.adjust_stock(
+  p_tenant_id uuid, p_lines jsonb, p_key text default null, p_reason text default null,
+  p_allow_shortfall boolean default false
+) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason) $$;
-revoke all on function public.adjust_stock(uuid, jsonb, text, text) from public, anon, authenticated, service_role;
-grant execute on function public.adjust_stock(uuid, jsonb, text, text) to authenticated, service_role;
+as $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason, p_allow_shortfall) $$;
+revoke all on function public.adjust_stock(uuid, jsonb, text, text, boolean) from public, anon, authenticated, service_role;
+grant execute on function public.adjust_stock(uuid, jsonb, text, text, boolean) to authenticated, service_role;
 
-insert into private.event_map (entity, operation, verb) values
-  ('location',    'INSERT', 'created'),
-  ('location',    'UPDATE', 'updated'),
-  ('location',    'DELETE', 'deleted'),
-  ('stock_level', 'INSERT', 'created'),
-  ('stock_level', 'UPDATE', 'updated'),
-  ('stock_level', 'DELETE', 'deleted');
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb) values
+  ('location',    'INSERT', 9, null,        null,  'created'),
+  ('location',    'UPDATE', 9, null,        null,  'updated'),
+  ('location',    'DELETE', 9, null,        null,  'deleted'),
+  ('stock_level', 'INSERT', 9, null,        null,  'created'),
+  ('stock_level', 'UPDATE', 1, 'out_since', true,  'back'),
+  ('stock_level', 'UPDATE', 2, 'low_since', false, 'low'),
+  ('stock_level', 'UPDATE', 9, null,        null,  'updated'),
+  ('stock_level', 'DELETE', 9, null,        null,  'deleted');
 
 select private.log_changes_of('public.locations', 'location');
 select private.log_changes_of('public.stock_levels', 'stock_level');
