@@ -90,6 +90,98 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_bad integer;
+begin
+  if jsonb_typeof(p_lines) is distinct from 'array' or jsonb_array_length(p_lines) not between 1 and 10000 then
+    perform private.fail('PT400', 'stock.lines_invalid', 'p_lines must be an array of 1 to 10,000 lines.');
+  end if;
+  select min(l.n) into v_bad
+  from jsonb_array_elements(p_lines) with ordinality as l (line, n)
+  where case when jsonb_typeof(l.line -> p_field) = 'number' then
+      (l.line ->> p_field)::numeric <> trunc((l.line ->> p_field)::numeric)
+      or (l.line ->> p_field)::numeric not between p_least and 1000000000000
+    else true end;
+  if v_bad is not null then
+    perform private.fail('PT400', 'stock.quantity_invalid', format('Line %s: %s must be a whole number%s.', v_bad, p_field,
+      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else '' end));
+  end if;
+end $$;
+
+CREATE FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_wrong record;
+begin
+  select r.id, s.status into v_wrong
+  from public.reservations r
+  cross join lateral (select case when r.expires_at <= v_now then 'expired' else r.status end as status) s
+  where r.id = any (p_ids) and s.status <> all (p_allowed)
+  order by s.status = 'expired' desc, r.id
+  limit 1;
+  if v_wrong.status = 'expired' then
+    perform private.fail('PT409', 'reservation.expired', format('Reservation %s has expired.', v_wrong.id),
+      'Reserve again; the goods may be sold by now.');
+  elsif v_wrong.status is not null then
+    perform private.fail('PT409', 'reservation.wrong_status',
+      format('Reservation %s is %s; this needs %s.', v_wrong.id, v_wrong.status, array_to_string(p_allowed, ' or ')));
+  end if;
+end $$;
+
+CREATE FUNCTION private.now() RETURNS timestamp with time zone
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select clock_timestamp() $$;
+
+CREATE TABLE public.reservations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    location_id uuid NOT NULL,
+    level_id uuid NOT NULL,
+    order_id uuid,
+    quantity bigint NOT NULL,
+    shipped bigint DEFAULT 0 NOT NULL,
+    status text DEFAULT 'held'::text NOT NULL,
+    expires_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT reservations_only_holds_expire CHECK (((status = 'held'::text) = (expires_at IS NOT NULL))),
+    CONSTRAINT reservations_quantity_positive CHECK ((quantity > 0)),
+    CONSTRAINT reservations_shipped_by_status CHECK (
+CASE
+    WHEN (status = ANY (ARRAY['held'::text, 'expired'::text])) THEN (shipped = 0)
+    WHEN (status = 'shipped'::text) THEN (shipped = quantity)
+    ELSE ((shipped >= 0) AND (shipped < quantity))
+END),
+    CONSTRAINT reservations_status_known CHECK ((status = ANY (ARRAY['held'::text, 'committed'::text, 'shipped'::text, 'released'::text, 'expired'::text])))
+);
+
+COMMENT ON TABLE public.reservations IS 'Promises of stock; changed by commands only';
+
+CREATE FUNCTION private.commit_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+begin
+  perform private.lock_reservations(p_tenant_id, p_ids);
+  perform private.check_reservations(p_ids, '{held,committed}');
+  update public.reservations r set status = 'committed', expires_at = null
+  where r.id = any (p_ids) and r.status = 'held';
+  return query select r.* from public.reservations r where r.id = any (p_ids);
+end $$;
+
 CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -111,11 +203,6 @@ CREATE FUNCTION private.minor_units(p_currency text) RETURNS integer
         TJS,TMT,TOP,TRY,TTD,TWD,TZS,UAH,USD,UYU,UZS,VED,VES,WST,XCD,YER,ZAR,ZMW,ZWG}'::text[]) then 2
   end
 $$;
-
-CREATE FUNCTION private.now() RETURNS timestamp with time zone
-    LANGUAGE sql
-    SET search_path TO ''
-    AS $$ select clock_timestamp() $$;
 
 CREATE TABLE public.tenants (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -228,6 +315,77 @@ CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed te
   limit 1
 $$;
 
+CREATE FUNCTION private.expire_holds(p_level_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_ids constant uuid[] := (
+    select array_agg(r.id) from public.reservations r
+    where r.level_id = any (p_level_ids) and r.status = 'held' and r.expires_at <= v_now
+  );
+begin
+  if v_ids is not null then
+    perform private.give_back('expire', 'expired', v_ids);
+  end if;
+end $$;
+
+CREATE FUNCTION private.explain_shortage(p_tenant_id uuid, p_lines jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_missing text;
+  v_short text;
+begin
+  select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
+                                  else 'location ' || l.location_id::text end, ', ')
+  into v_missing
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  left join public.products p on p.tenant_id = p_tenant_id and p.id = l.product_id
+  left join public.locations o on o.tenant_id = p_tenant_id and o.id = l.location_id
+  where p.id is null or (l.location_id is not null and o.id is null);
+  if v_missing is not null then
+    perform private.fail('PT404', 'stock.not_found', format('Not in this tenant: %s.', v_missing));
+  end if;
+  select string_agg(format('%s of product %s%s, available %s', w.quantity, w.product_id,
+    coalesce(' at location ' || w.location_id, ''), w.available), '; ' order by w.product_id, w.location_id)
+  into v_short
+  from (
+    -- All lines of a product together: those without a place draw on what the others leave.
+    select l.product_id, l.location_id, l.quantity, coalesce(sum(public.available(s)), 0) as available,
+      sum(l.quantity) over (partition by l.product_id) as of_product
+    from (
+      select l.product_id, l.location_id, sum(l.quantity) as quantity
+      from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint)
+      group by l.product_id, l.location_id
+    ) l
+    left join public.stock_levels s on s.tenant_id = p_tenant_id and s.product_id = l.product_id
+      and (l.location_id is null or s.location_id = l.location_id)
+    group by l.product_id, l.location_id, l.quantity
+    order by 1, 2
+  ) w
+  where w.quantity > w.available or (w.location_id is null and w.of_product > w.available);
+  perform private.fail('PT409', 'stock.insufficient', format('Wanted: %s.', left(v_short, 1000)),
+    'Read what is available and decide anew.');
+end $$;
+
+CREATE FUNCTION private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in interval) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  v_until constant timestamptz := private.hold_until(p_expires_in);
+begin
+  perform private.lock_reservations(p_tenant_id, p_ids);
+  perform private.check_reservations(p_ids, '{held}');
+  return query update public.reservations r set expires_at = v_until where r.id = any (p_ids) returning r.*;
+end $$;
+
 CREATE FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text DEFAULT NULL::text, p_hint text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -235,6 +393,31 @@ CREATE FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text DEFAULT
 begin
   raise exception using errcode = p_sqlstate, message = p_code,
     detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
+end $$;
+
+CREATE FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_closed public.reservations[];
+begin
+  with closed as (
+    update public.reservations r set status = p_status, expires_at = null
+    where r.id = any (p_ids) and r.status in ('held', 'committed')
+    returning r.*
+  )
+  select array_agg(c) into v_closed from closed c;
+  perform private.move_levels(p_kind, array_agg(b.level_id), array_agg(0::bigint), array_agg(-b.rest), null, b.order_id)
+  from (
+    -- One movement a level; it names the order if there is one only.
+    select c.level_id, sum(c.quantity - c.shipped)::bigint as rest,
+      case when count(distinct c.order_id) = 1 and count(c.order_id) = count(*)
+        then (array_agg(c.order_id))[1] end as order_id
+    from unnest(v_closed) c group by c.level_id
+  ) b
+  group by b.order_id;
+  return query select * from unnest(v_closed);
 end $$;
 
 CREATE FUNCTION private.guard_deletion() RETURNS trigger
@@ -246,6 +429,17 @@ begin
     perform private.require(old.tenant_id, 'products.delete');
   end if;
   return new;
+end $$;
+
+CREATE FUNCTION private.hold_until(p_expires_in interval) RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if p_expires_in is null or p_expires_in < interval '1 second' or p_expires_in > interval '90 days' then
+    perform private.fail('PT400', 'reservation.expiry_invalid', 'A hold lasts from 1 second to 90 days.');
+  end if;
+  return private.now() + p_expires_in;
 end $$;
 
 CREATE FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) RETURNS jsonb
@@ -315,6 +509,27 @@ CREATE FUNCTION private.lock_dispatch() RETURNS void
     SET search_path TO ''
     AS $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
 
+CREATE FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_levels uuid[];
+  v_missing text;
+begin
+  if coalesce(cardinality(p_ids), 0) not between 1 and 10000 then
+    perform private.fail('PT400', 'reservation.ids_invalid', 'Name 1 to 10,000 reservations.');
+  end if;
+  select array_agg(distinct r.level_id), string_agg(coalesce(i.id::text, 'null'), ', ') filter (where r.id is null)
+  into v_levels, v_missing
+  from unnest(p_ids) as i (id)
+  left join public.reservations r on r.id = i.id and r.tenant_id = p_tenant_id;
+  if v_missing is not null then
+    perform private.fail('PT404', 'reservation.not_found', format('Not in this tenant: %s.', left(v_missing, 1000)));
+  end if;
+  perform 1 from public.stock_levels s where s.id = any (v_levels) order by s.id for update;
+end $$;
+
 CREATE FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[] DEFAULT '{}'::text[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -360,7 +575,73 @@ begin
   return v_name;
 end $$;
 
-CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) RETURNS jsonb
+CREATE TABLE public.stock_levels (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    location_id uuid NOT NULL,
+    on_hand bigint DEFAULT 0 NOT NULL,
+    reserved bigint DEFAULT 0 NOT NULL,
+    safety bigint DEFAULT 0 NOT NULL,
+    reorder_point bigint,
+    backorder_limit bigint DEFAULT 0 NOT NULL,
+    shortfall bigint DEFAULT 0 NOT NULL,
+    low_since timestamp with time zone,
+    out_since timestamp with time zone,
+    counted_at timestamp with time zone,
+    repaired_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT stock_levels_backorder_limit_not_negative CHECK ((backorder_limit >= 0)),
+    CONSTRAINT stock_levels_on_hand_not_negative CHECK ((on_hand >= 0)),
+    CONSTRAINT stock_levels_promises_kept CHECK ((reserved <= ((on_hand + backorder_limit) + shortfall))),
+    CONSTRAINT stock_levels_reorder_point_not_negative CHECK ((reorder_point >= 0)),
+    CONSTRAINT stock_levels_reserved_not_negative CHECK ((reserved >= 0)),
+    CONSTRAINT stock_levels_safety_not_negative CHECK ((safety >= 0)),
+    CONSTRAINT stock_levels_shortfall_not_negative CHECK ((shortfall >= 0))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.stock_levels IS 'What a location has of a product; changed by commands only';
+
+COMMENT ON COLUMN public.stock_levels.reserved IS 'Promised: what held and committed reservations still wait for';
+
+COMMENT ON COLUMN public.stock_levels.safety IS 'Kept back: no reservation reaches into it';
+
+COMMENT ON COLUMN public.stock_levels.backorder_limit IS 'How much may be promised beyond what is there';
+
+COMMENT ON COLUMN public.stock_levels.shortfall IS 'Promised beyond the limit, because a count found less; above 0 nothing more is promised';
+
+CREATE FUNCTION private.move_levels(p_kind text, p_level_ids uuid[], p_on_hand bigint[], p_reserved bigint[], p_reason text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid, p_sources text[] DEFAULT NULL::text[], p_may_fall_short boolean DEFAULT false) RETURNS SETOF public.stock_levels
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return query
+  with moved as (
+    update public.stock_levels s
+    set on_hand = s.on_hand + c.on_hand,
+        reserved = s.reserved + c.reserved,
+        shortfall = case when p_may_fall_short
+          then greatest(0, s.reserved + c.reserved - s.on_hand - c.on_hand - s.backorder_limit) else s.shortfall end,
+        counted_at = case p_kind when 'count' then private.now() else s.counted_at end,
+        repaired_at = case p_kind when 'repair' then private.now() else s.repaired_at end
+    from unnest(p_level_ids, p_on_hand, p_reserved, p_sources) as c (level_id, on_hand, reserved, source)
+    where s.id = c.level_id
+    returning s as level, c.on_hand, c.reserved, c.source
+  ), recorded as (
+    insert into public.stock_movements (tenant_id, level_id, level_version, kind, quantity, reserved_quantity,
+      on_hand_after, reserved_after, reason, source, order_id, actor, command_id)
+    select (m.level).tenant_id, (m.level).id, (m.level).version, p_kind, m.on_hand, m.reserved,
+      (m.level).on_hand, (m.level).reserved, p_reason, m.source, p_order_id, auth.uid(),
+      nullif(current_setting('pms.command_id', true), '')
+    from moved m order by (m.level).id
+  )
+  select (m.level).* from moved m order by (m.level).id;
+end $$;
+
+CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -368,9 +649,67 @@ CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb,
     SET enable_mergejoin TO 'off'
     AS $$
 declare
-  v_missing text;
-  v_levels jsonb;
+  v_ids uuid[];
+  v_quantities bigint[];
+  v_sources text[];
   v_constraint text;
+begin
+  perform private.open_levels(p_tenant_id, p_lines);
+  select array_agg(s.id order by s.id), array_agg(l.quantity order by s.id), array_agg(l.source order by s.id)
+  into v_ids, v_quantities, v_sources
+  from (
+    select l.product_id, l.location_id, sum(l.quantity)::bigint as quantity, min(l.source) as source
+    -- numeric, because JSON's 1.0 is a whole number and no bigint
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity numeric, source text)
+    group by l.product_id, l.location_id
+    having sum(l.quantity) <> 0 or p_kind = 'count'
+  ) l
+  join public.stock_levels s on s.product_id = l.product_id and s.location_id = l.location_id;
+
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
+      'version', m.version
+    )), '[]')
+    from private.move_levels(p_kind, v_ids, v_quantities, array_fill(0::bigint, array[coalesce(cardinality(v_ids), 0)]),
+      p_reason, null, v_sources, p_may_fall_short) m
+  );
+exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_if_short(v_constraint);
+  raise;
+end $$;
+
+CREATE FUNCTION private.my_tenants() RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
+$$;
+
+CREATE FUNCTION private.note_alerts() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_free constant bigint := new.on_hand - new.reserved - new.safety;
+begin
+  new.shortfall := least(new.shortfall, greatest(0, new.reserved - new.on_hand - new.backorder_limit));
+  new.out_since := case when new.shortfall > 0 or v_free + new.backorder_limit <= 0
+    then coalesce(new.out_since, private.now()) end;
+  new.low_since := case
+    when v_free <= new.reorder_point then coalesce(new.low_since, private.now())
+    when v_free <= new.reorder_point + greatest(1, new.reorder_point / 10) then new.low_since
+  end;
+  return new;
+end $$;
+
+CREATE FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_missing text;
 begin
   select string_agg(distinct case when p.id is null then 'product ' || coalesce(l.product_id::text, 'null')
                                   else 'location ' || coalesce(l.location_id::text, 'null') end, ', ')
@@ -395,46 +734,7 @@ begin
   )
   order by s.id
   for update;
-
-  with line as (
-    select l.product_id, l.location_id, sum(l.quantity) as quantity, min(l.source) as source
-    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
-    group by l.product_id, l.location_id
-    having sum(l.quantity) <> 0
-  ), moved as (
-    update public.stock_levels s
-    set on_hand = s.on_hand + l.quantity
-    from line l
-    where s.product_id = l.product_id and s.location_id = l.location_id
-    returning s.*, l.quantity as quantity, l.source as source
-  ), recorded as (
-    insert into public.stock_movements
-      (tenant_id, level_id, level_version, kind, quantity, on_hand_after, reserved_after, reason, source, actor, command_id)
-    select m.tenant_id, m.id, m.version, p_kind, m.quantity, m.on_hand, m.reserved, p_reason, m.source, auth.uid(),
-      nullif(current_setting('pms.command_id', true), '')
-    from moved m order by m.id
-  )
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
-    'version', m.version
-  ) order by m.id), '[]')
-  into v_levels
-  from moved m;
-  return v_levels;
-exception when check_violation then
-  get stacked diagnostics v_constraint = constraint_name;
-  if v_constraint not like 'stock\_levels\_%' then
-    raise;
-  end if;
-  perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
 end $$;
-
-CREATE FUNCTION private.my_tenants() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO ''
-    AS $$
-  select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
-$$;
 
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -489,6 +789,7 @@ CREATE TABLE public.products (
     CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
     CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
     CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT products_price_a_number CHECK ((price <> 'NaN'::numeric)),
     CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
     CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
     CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
@@ -530,6 +831,16 @@ begin
   return v_quantity;
 end $$;
 
+CREATE FUNCTION private.refuse_if_short(p_constraint text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if p_constraint like 'stock\_levels\_%' then
+    perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+  end if;
+end $$;
+
 CREATE FUNCTION private.refuse_ledger_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -549,6 +860,20 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+begin
+  perform private.lock_reservations(p_tenant_id, p_ids);
+  perform private.check_reservations(p_ids, '{held,committed,released,expired}');
+  perform private.give_back('release', 'released', p_ids);
+  return query select r.* from public.reservations r where r.id = any (p_ids);
+end $$;
+
 CREATE FUNCTION private.require(p_tenant_id uuid, p_permission text) RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -564,6 +889,119 @@ begin
     perform private.fail('PT403', 'access.denied', format('Your role lacks the permission %s.', p_permission));
   end if;
   perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s for you.', p_tenant_id));
+end $$;
+
+CREATE FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known jsonb;
+  v_ids uuid[];
+  v_done public.reservations[];
+begin
+  perform private.require(p_tenant_id, 'inventory.write');
+  v_known := private.begin_command(p_tenant_id, p_command, p_key, p_request);
+  if v_known is not null then
+    return v_known;
+  end if;
+  select array_agg(i.id::uuid) into v_ids from jsonb_array_elements_text(nullif(p_request -> 'ids', 'null')) i (id);
+  case p_command
+    when 'reserve_stock' then
+      v_done := array(select r from private.reserve_for(p_tenant_id, p_request -> 'lines',
+        (p_request ->> 'expires_in')::interval, (p_request ->> 'order_id')::uuid) r);
+    when 'extend_reservation' then
+      v_done := array(select r from private.extend_for(p_tenant_id, v_ids, (p_request ->> 'expires_in')::interval) r);
+    when 'release_reservation' then
+      v_done := array(select r from private.release_for(p_tenant_id, v_ids) r);
+    when 'commit_reservation' then
+      v_done := array(select r from private.commit_for(p_tenant_id, v_ids) r);
+    when 'ship_reservation' then
+      v_done := array(select r from private.ship_for(p_tenant_id, p_request -> 'lines') r);
+  end case;
+  return private.end_command(p_tenant_id, p_command, p_key, private.reservations_json(v_done));
+end $$;
+
+CREATE FUNCTION private.reservations_json(p_reservations public.reservations[]) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('reservations', coalesce(jsonb_agg(jsonb_build_object(
+    'reservation_id', r.id, 'product_id', r.product_id, 'location_id', r.location_id, 'order_id', r.order_id,
+    'quantity', r.quantity, 'shipped', r.shipped, 'status', r.status, 'expires_at', r.expires_at, 'version', r.version
+  ) order by r.level_id, r.id), '[]'))
+  from unnest(p_reservations) r
+$$;
+
+CREATE FUNCTION private.reserve_for(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_order_id uuid DEFAULT NULL::uuid) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  v_until constant timestamptz := private.hold_until(p_expires_in);
+  v_levels uuid[];
+  v_taken uuid[];
+  v_quantities bigint[];
+  v_wanted numeric;
+begin
+  perform private.check_lines(p_lines, 'quantity', 1);
+  select array_agg(distinct s.id) into v_levels
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  join public.stock_levels s on s.tenant_id = p_tenant_id and s.product_id = l.product_id
+    and (l.location_id is null or s.location_id = l.location_id);
+  perform 1 from public.stock_levels s where s.id = any (v_levels) order by s.id for update;
+  perform private.expire_holds(v_levels);
+
+  with line as (
+    select l.product_id, l.location_id, sum(l.quantity) as quantity
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint)
+    group by l.product_id, l.location_id
+  ), level as (
+    select s.id, s.product_id, coalesce(l.quantity, 0) as named,
+      case when s.shortfall > 0 then 0
+        else greatest(0, s.on_hand - s.reserved - s.safety + s.backorder_limit) end as available
+    from public.stock_levels s
+    left join line l on l.product_id = s.product_id and l.location_id = s.location_id
+    where s.id = any (v_levels)
+  ), queue as (
+    select v.*, greatest(0, v.available - v.named) as spare,
+      coalesce(sum(greatest(0, v.available - v.named)) over (
+        partition by v.product_id order by v.available - v.named desc, v.id
+        rows between unbounded preceding and 1 preceding
+      ), 0) as before
+    from level v
+  ), taken as (
+    select q.id, least(q.named, q.available) + greatest(0, least(q.spare, coalesce(l.quantity, 0) - q.before)) as quantity
+    from queue q
+    left join line l on l.product_id = q.product_id and l.location_id is null
+  )
+  select array_agg(t.id order by t.id), array_agg(t.quantity::bigint order by t.id), (select sum(l.quantity) from line l)
+  into v_taken, v_quantities, v_wanted
+  from taken t where t.quantity > 0;
+
+  if v_wanted is distinct from (select sum(q) from unnest(v_quantities) q) then
+    perform private.explain_shortage(p_tenant_id, p_lines);
+  end if;
+  perform private.move_levels('reserve', v_taken, array_fill(0::bigint, array[cardinality(v_taken)]), v_quantities, null,
+    p_order_id);
+  return query
+  insert into public.reservations (tenant_id, product_id, location_id, level_id, order_id, quantity, expires_at)
+  select s.tenant_id, s.product_id, s.location_id, s.id, p_order_id, t.quantity, v_until
+  from unnest(v_taken, v_quantities) as t (level_id, quantity)
+  join public.stock_levels s on s.id = t.level_id
+  returning *;
+end $$;
+
+CREATE FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.check_lines(p_lines, 'quantity', 1);
+  return private.move_stock(p_tenant_id, 'return', p_lines, p_reason);
 end $$;
 
 CREATE FUNCTION private.ring(p_lane text) RETURNS void
@@ -669,6 +1107,60 @@ begin
   return v_touched + v_rows > 0;
 end $$;
 
+CREATE FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) RETURNS SETOF public.reservations
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  v_ids constant uuid[] := (
+    select array_agg(distinct l.reservation_id) from jsonb_to_recordset(p_lines) as l (reservation_id uuid)
+  );
+  v_constraint text;
+  v_bad uuid;
+begin
+  perform private.lock_reservations(p_tenant_id, v_ids);
+  perform private.check_reservations(v_ids, '{committed}');
+  select r.id into v_bad
+  from jsonb_to_recordset(p_lines) as l (reservation_id uuid, quantity bigint)
+  join public.reservations r on r.id = l.reservation_id
+  group by r.id
+  having sum(coalesce(l.quantity, r.quantity - r.shipped)) > r.quantity - r.shipped
+    or bool_or(coalesce(l.quantity, 1) < 1);
+  if v_bad is not null then
+    perform private.fail('PT409', 'reservation.too_much',
+      format('Reservation %s: ship at least 1, and at most what is left of it.', v_bad));
+  end if;
+
+  perform private.move_levels('ship', array_agg(b.level_id), array_agg(-b.quantity), array_agg(-b.quantity), null, b.order_id)
+  from (
+    select r.level_id, sum(coalesce(l.quantity, r.quantity - r.shipped))::bigint as quantity,
+      case when count(distinct r.order_id) = 1 and count(r.order_id) = count(*)
+        then (array_agg(r.order_id))[1] end as order_id
+    from jsonb_to_recordset(p_lines) as l (reservation_id uuid, quantity bigint)
+    join public.reservations r on r.id = l.reservation_id
+    group by r.level_id
+  ) b
+  group by b.order_id;
+  update public.reservations r
+  set shipped = r.shipped + l.quantity,
+      status = case when r.shipped + l.quantity = r.quantity then 'shipped' else r.status end
+  from (
+    select l.reservation_id, sum(coalesce(l.quantity, o.quantity - o.shipped))::bigint as quantity
+    from jsonb_to_recordset(p_lines) as l (reservation_id uuid, quantity bigint)
+    join public.reservations o on o.id = l.reservation_id
+    group by l.reservation_id
+  ) l
+  where r.id = l.reservation_id;
+  return query select r.* from public.reservations r where r.id = any (v_ids);
+exception when check_violation then
+  get stacked diagnostics v_constraint = constraint_name;
+  perform private.refuse_if_short(v_constraint);
+  raise;
+end $$;
+
 CREATE FUNCTION private.stamp_version() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -711,38 +1203,24 @@ begin
   return new;
 end $_$;
 
-CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) RETURNS jsonb
+CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_command constant text := p_kind || '_stock';
   v_known jsonb;
-  v_bad integer;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
-  if jsonb_typeof(p_lines) is distinct from 'array' or jsonb_array_length(p_lines) not between 1 and 10000 then
-    perform private.fail('PT400', 'stock.lines_invalid', 'p_lines must be an array of 1 to 10,000 lines.');
-  end if;
-  select min(l.n) into v_bad
-  from jsonb_array_elements(p_lines) with ordinality as l (line, n)
-  where case when jsonb_typeof(l.line -> 'quantity') = 'number' then
-      (l.line ->> 'quantity')::numeric <> trunc((l.line ->> 'quantity')::numeric)
-      or abs((l.line ->> 'quantity')::numeric) > 1000000000000
-      or (p_kind = 'receive' and (l.line ->> 'quantity')::numeric <= 0)
-    else true end;
-  if v_bad is not null then
-    perform private.fail('PT400', 'stock.quantity_invalid',
-      format('Line %s: quantity must be a whole number%s.', v_bad, case p_kind when 'receive' then ' above 0' else '' end));
-  end if;
-
+  perform private.check_lines(p_lines, 'quantity', case p_kind when 'adjust' then -1000000000000 else 1 end);
   v_known := private.begin_command(p_tenant_id, v_command, p_key,
-    jsonb_build_object('lines', p_lines, 'reason', p_reason));
+    jsonb_build_object('lines', p_lines, 'reason', p_reason, 'may_fall_short', p_may_fall_short));
   if v_known is not null then
     return v_known;
   end if;
-  return private.end_command(p_tenant_id, v_command, p_key,
-    jsonb_build_object('levels', private.move_stock(p_tenant_id, p_kind, p_lines, p_reason)));
+  -- A source counts once, for ever: it is the import's to give, and no client may take one away from it.
+  return private.end_command(p_tenant_id, v_command, p_key, jsonb_build_object('levels', private.move_stock(p_tenant_id,
+    p_kind, (select jsonb_agg(l.line - 'source') from jsonb_array_elements(p_lines) l (line)), p_reason, p_may_fall_short)));
 end $$;
 
 CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
@@ -760,10 +1238,25 @@ CREATE FUNCTION private.today() RETURNS date
     SET search_path TO ''
     AS $$ select (private.now() at time zone 'UTC')::date $$;
 
-CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
+CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text, p_allow_shortfall boolean DEFAULT false) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason) $$;
+    AS $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason, p_allow_shortfall) $$;
+
+CREATE FUNCTION public.available(p_level public.stock_levels) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when p_level.shortfall > 0 then 0
+    else greatest(0, p_level.on_hand - p_level.reserved - p_level.safety + p_level.backorder_limit) end
+$$;
+
+CREATE FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select private.reservation_command(p_tenant_id, 'commit_reservation', p_key, jsonb_build_object('ids', p_reservation_ids))
+$$;
 
 CREATE FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text DEFAULT 'USD'::text) RETURNS public.tenants
     LANGUAGE sql
@@ -775,10 +1268,41 @@ CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_e
     SET search_path TO ''
     AS $$ select private.create_webhook_endpoint(p_tenant_id, p_url, p_events, p_description) $$;
 
+CREATE FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select private.reservation_command(p_tenant_id, 'extend_reservation', p_key,
+    jsonb_build_object('ids', p_reservation_ids, 'expires_in', p_expires_in))
+$$;
+
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_reason) $$;
+
+CREATE FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select private.reservation_command(p_tenant_id, 'release_reservation', p_key, jsonb_build_object('ids', p_reservation_ids))
+$$;
+
+CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select private.reservation_command(p_tenant_id, 'reserve_stock', p_key,
+    jsonb_build_object('lines', p_lines, 'expires_in', p_expires_in, 'order_id', p_order_id))
+$$;
+
+CREATE FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[] DEFAULT NULL::uuid[], p_key text DEFAULT NULL::text, p_lines jsonb DEFAULT NULL::jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select private.reservation_command(p_tenant_id, 'ship_reservation', p_key, jsonb_build_object('lines',
+    coalesce(p_lines, (select jsonb_agg(jsonb_build_object('reservation_id', i)) from unnest(p_reservation_ids) i), '[]')))
+$$;
 
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1058,6 +1582,19 @@ begin
   if not exists (select from public.tenants t where t.id = p_tenant_id) then
     perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s.', p_tenant_id));
   end if;
+  -- Levels are locked in primary-key order, first, as every command does: row by row, in the file's order, a command
+  -- that moves some of them too would deadlock with the batch.
+  perform 1 from public.stock_levels s
+  where s.id in (
+    select l.id
+    from jsonb_array_elements(p_rows) r (line)
+    join public.products p on p.tenant_id = p_tenant_id and p.sku = r.line ->> 'sku' and p.deleted_at is null
+    join public.locations o on o.tenant_id = p_tenant_id and o.code = r.line ->> 'location_code'
+    join public.stock_levels l on l.product_id = p.id and l.location_id = o.id
+    where r.line ->> 'quantity' is not null
+  )
+  order by s.id
+  for update;
   for v_row in select jsonb_array_elements(p_rows) loop
     begin
       v_answer := v_answer || private.import_product(p_tenant_id, v_row);
@@ -1400,6 +1937,36 @@ CREATE FUNCTION worker.stay_awake(p_seconds numeric) RETURNS jsonb
   returning jsonb_build_object('until', until)
 $$;
 
+CREATE FUNCTION worker.sweep_reservations(p_limit integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_due uuid[];
+  v_levels uuid[];
+  v_expired integer;
+begin
+  select array_agg(d.id), array_agg(distinct d.level_id) into v_due, v_levels
+  from (
+    select r.id, r.level_id from public.reservations r
+    where r.status = 'held' and r.expires_at <= v_now
+    order by r.expires_at
+    limit greatest(1, least(p_limit, 10000))
+  ) d;
+  select array_agg(s.id) into v_levels
+  from (select s.id from public.stock_levels s where s.id = any (v_levels) order by s.id for update skip locked) s;
+  -- Read again under the locks: one that was extended meanwhile goes on.
+  select count(*) into v_expired from private.give_back('expire', 'expired', array(
+    select r.id from public.reservations r
+    where r.id = any (v_due) and r.level_id = any (v_levels) and r.status = 'held' and r.expires_at <= v_now
+  ));
+  return jsonb_build_object('expired', v_expired, 'more', v_expired > 0 and cardinality(v_due) >= p_limit);
+end $$;
+
 CREATE FUNCTION worker.worker_status() RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -1659,32 +2226,6 @@ CREATE TABLE public.product_images (
 
 COMMENT ON TABLE public.product_images IS 'Pictures of products; source_url is where the original is';
 
-CREATE TABLE public.stock_levels (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    product_id uuid NOT NULL,
-    location_id uuid NOT NULL,
-    on_hand bigint DEFAULT 0 NOT NULL,
-    reserved bigint DEFAULT 0 NOT NULL,
-    safety bigint DEFAULT 0 NOT NULL,
-    reorder_point bigint,
-    backorder_limit bigint DEFAULT 0 NOT NULL,
-    shortfall bigint DEFAULT 0 NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT stock_levels_backorder_limit_not_negative CHECK ((backorder_limit >= 0)),
-    CONSTRAINT stock_levels_on_hand_not_negative CHECK ((on_hand >= 0)),
-    CONSTRAINT stock_levels_promises_kept CHECK ((reserved <= ((on_hand + backorder_limit) + shortfall))),
-    CONSTRAINT stock_levels_reorder_point_not_negative CHECK ((reorder_point >= 0)),
-    CONSTRAINT stock_levels_reserved_not_negative CHECK ((reserved >= 0)),
-    CONSTRAINT stock_levels_safety_not_negative CHECK ((safety >= 0)),
-    CONSTRAINT stock_levels_shortfall_not_negative CHECK ((shortfall >= 0))
-)
-WITH (fillfactor='80');
-
-COMMENT ON TABLE public.stock_levels IS 'What a location has of a product; changed by commands only';
-
 CREATE TABLE public.stock_movements (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -1692,20 +2233,27 @@ CREATE TABLE public.stock_movements (
     level_version bigint NOT NULL,
     kind text NOT NULL,
     quantity bigint NOT NULL,
+    reserved_quantity bigint DEFAULT 0 NOT NULL,
     on_hand_after bigint NOT NULL,
     reserved_after bigint NOT NULL,
     reason text,
     source text,
+    order_id uuid,
     actor uuid,
     command_id text,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT stock_movements_kind_known CHECK ((kind = ANY (ARRAY['receive'::text, 'adjust'::text]))),
-    CONSTRAINT stock_movements_not_nothing CHECK ((quantity <> 0)),
+    CONSTRAINT stock_movements_kind_known CHECK ((kind = ANY (ARRAY['receive'::text, 'adjust'::text, 'transfer'::text, 'count'::text, 'return'::text, 'reserve'::text, 'release'::text, 'expire'::text, 'ship'::text, 'repair'::text]))),
+    CONSTRAINT stock_movements_not_nothing CHECK (((quantity <> 0) OR (reserved_quantity <> 0) OR (kind = ANY (ARRAY['count'::text, 'repair'::text])))),
+    CONSTRAINT stock_movements_promises_by_kind CHECK (((reserved_quantity = 0) OR (kind = ANY (ARRAY['reserve'::text, 'release'::text, 'expire'::text, 'ship'::text, 'repair'::text])))),
     CONSTRAINT stock_movements_reason_length CHECK ((length(reason) <= 500)),
     CONSTRAINT stock_movements_source_length CHECK ((length(source) <= 300))
 );
 
-COMMENT ON TABLE public.stock_movements IS 'The ledger: every change of a level, with the amounts after it';
+COMMENT ON TABLE public.stock_movements IS 'The ledger: every change of a level''s amounts, with the amounts after it';
+
+COMMENT ON COLUMN public.stock_movements.quantity IS 'What was added to on_hand, or taken from it';
+
+COMMENT ON COLUMN public.stock_movements.reserved_quantity IS 'What was added to reserved, or taken from it';
 
 ALTER TABLE public.stock_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.stock_movements_id_seq
@@ -1954,6 +2502,12 @@ ALTER TABLE ONLY public.products
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_within_tenant UNIQUE (tenant_id, id);
 
+ALTER TABLE ONLY public.reservations
+    ADD CONSTRAINT reservations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.stock_levels
+    ADD CONSTRAINT stock_levels_identity UNIQUE (id, tenant_id, product_id, location_id);
+
 ALTER TABLE ONLY public.stock_levels
     ADD CONSTRAINT stock_levels_one_per_place UNIQUE (product_id, location_id);
 
@@ -2016,9 +2570,21 @@ CREATE INDEX products_by_parent ON public.products USING btree (tenant_id, paren
 
 CREATE UNIQUE INDEX products_sku_living ON public.products USING btree (tenant_id, sku) WHERE (deleted_at IS NULL);
 
+CREATE INDEX reservations_by_order ON public.reservations USING btree (order_id) WHERE (order_id IS NOT NULL);
+
+CREATE INDEX reservations_by_tenant ON public.reservations USING btree (tenant_id, created_at DESC);
+
+CREATE INDEX reservations_due ON public.reservations USING btree (expires_at) WHERE (status = 'held'::text);
+
+CREATE INDEX reservations_expiring ON public.reservations USING btree (level_id, expires_at) WHERE (status = 'held'::text);
+
+CREATE INDEX reservations_open ON public.reservations USING btree (level_id) WHERE (status = ANY (ARRAY['held'::text, 'committed'::text]));
+
 CREATE INDEX stock_levels_by_location ON public.stock_levels USING btree (tenant_id, location_id);
 
 CREATE INDEX stock_levels_by_tenant ON public.stock_levels USING btree (tenant_id, product_id);
+
+CREATE INDEX stock_movements_by_level ON public.stock_movements USING btree (level_id, id);
 
 CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
 
@@ -2056,6 +2622,8 @@ CREATE TRIGGER capture_delete AFTER DELETE ON public.product_images REFERENCING 
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.products REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
 
+CREATE TRIGGER capture_delete AFTER DELETE ON public.reservations REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('reservation');
+
 CREATE TRIGGER capture_delete AFTER DELETE ON public.stock_levels REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.tenants REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
@@ -2069,6 +2637,8 @@ CREATE TRIGGER capture_insert AFTER INSERT ON public.memberships REFERENCING NEW
 CREATE TRIGGER capture_insert AFTER INSERT ON public.product_images REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product_image');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
+
+CREATE TRIGGER capture_insert AFTER INSERT ON public.reservations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('reservation');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.stock_levels REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
 
@@ -2084,6 +2654,8 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.product_images REFERENCING 
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('product');
 
+CREATE TRIGGER capture_update AFTER UPDATE ON public.reservations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('reservation');
+
 CREATE TRIGGER capture_update AFTER UPDATE ON public.stock_levels REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('stock_level');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
@@ -2096,6 +2668,8 @@ CREATE TRIGGER guard_deletion BEFORE UPDATE ON public.products FOR EACH ROW WHEN
 
 CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
 
+CREATE TRIGGER note_alerts BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.note_alerts();
+
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.locations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.memberships FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -2103,6 +2677,8 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.memberships FOR EACH ST
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.product_images FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.products FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.reservations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.stock_levels FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
@@ -2117,6 +2693,8 @@ CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.memberships FOR E
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.product_images FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.reservations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
@@ -2141,6 +2719,9 @@ ALTER TABLE ONLY public.products
 
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.reservations
+    ADD CONSTRAINT reservations_level FOREIGN KEY (level_id, tenant_id, product_id, location_id) REFERENCES public.stock_levels(id, tenant_id, product_id, location_id);
 
 ALTER TABLE ONLY public.stock_levels
     ADD CONSTRAINT stock_levels_location FOREIGN KEY (tenant_id, location_id) REFERENCES public.locations(tenant_id, id);
@@ -2220,6 +2801,8 @@ CREATE POLICY "members see their tenant's pictures" ON public.product_images FOR
 
 CREATE POLICY "members see their tenant's products" ON public.products FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "members see their tenant's reservations" ON public.reservations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "members see their tenant's stock" ON public.stock_levels FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see themselves, managers see everyone" ON public.memberships FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[]))));
@@ -2236,6 +2819,8 @@ CREATE POLICY "only within one's own tenants" ON public.product_images AS RESTRI
 
 CREATE POLICY "only within one's own tenants" ON public.products AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.reservations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.stock_levels AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -2249,6 +2834,8 @@ CREATE POLICY "owners change their tenant" ON public.tenants FOR UPDATE TO authe
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.products ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.reservations ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 
@@ -2295,6 +2882,19 @@ REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p
 
 REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.now() FROM PUBLIC;
+GRANT ALL ON FUNCTION private.now() TO authenticated;
+GRANT ALL ON FUNCTION private.now() TO service_role;
+
+GRANT SELECT ON TABLE public.reservations TO authenticated;
+GRANT SELECT ON TABLE public.reservations TO service_role;
+
+REVOKE ALL ON FUNCTION private.commit_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
@@ -2302,10 +2902,6 @@ GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
 REVOKE ALL ON FUNCTION private.minor_units(p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO authenticated;
 GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO service_role;
-
-REVOKE ALL ON FUNCTION private.now() FROM PUBLIC;
-GRANT ALL ON FUNCTION private.now() TO authenticated;
-GRANT ALL ON FUNCTION private.now() TO service_role;
 
 GRANT SELECT ON TABLE public.tenants TO authenticated;
 GRANT SELECT ON TABLE public.tenants TO service_role;
@@ -2333,11 +2929,21 @@ REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uu
 
 REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.expire_holds(p_level_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.explain_shortage(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in interval) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO authenticated;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.guard_deletion() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
 
@@ -2345,15 +2951,38 @@ REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text) FROM PUBLIC;
+GRANT SELECT ON TABLE public.stock_levels TO authenticated;
+GRANT SELECT ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(safety) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(safety) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO service_role;
+
+GRANT UPDATE(version) ON TABLE public.stock_levels TO authenticated;
+GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
+
+REVOKE ALL ON FUNCTION private.move_levels(p_kind text, p_level_ids uuid[], p_on_hand bigint[], p_reserved bigint[], p_reason text, p_order_id uuid, p_sources text[], p_may_fall_short boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.my_tenants() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_tenants() TO authenticated;
 GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
+
+REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
@@ -2364,13 +2993,27 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
 
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.reservations_json(p_reservations public.reservations[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.reserve_for(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_order_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ring(p_lane text) FROM PUBLIC;
 
@@ -2380,11 +3023,13 @@ REVOKE ALL ON FUNCTION private.secrets_home() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.stamp_version() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) TO authenticated;
-GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text) TO service_role;
+REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO authenticated;
+GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO service_role;
 
 REVOKE ALL ON FUNCTION private.tenants_with(p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
@@ -2392,9 +3037,17 @@ GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
-GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO authenticated;
+GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.available(p_level public.stock_levels) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO authenticated;
+GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO service_role;
+
+REVOKE ALL ON FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
@@ -2403,9 +3056,25 @@ REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url te
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
@@ -2452,6 +3121,9 @@ GRANT ALL ON FUNCTION worker.settle_jobs(p_results jsonb) TO service_role;
 REVOKE ALL ON FUNCTION worker.stay_awake(p_seconds numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.sweep_reservations(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.sweep_reservations(p_limit integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.worker_status() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
 
@@ -2480,21 +3152,6 @@ GRANT INSERT("position"),UPDATE("position") ON TABLE public.product_images TO au
 GRANT INSERT(alt_text),UPDATE(alt_text) ON TABLE public.product_images TO authenticated;
 
 GRANT UPDATE(version) ON TABLE public.product_images TO authenticated;
-
-GRANT SELECT ON TABLE public.stock_levels TO authenticated;
-GRANT SELECT ON TABLE public.stock_levels TO service_role;
-
-GRANT UPDATE(safety) ON TABLE public.stock_levels TO authenticated;
-GRANT UPDATE(safety) ON TABLE public.stock_levels TO service_role;
-
-GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO authenticated;
-GRANT UPDATE(reorder_point) ON TABLE public.stock_levels TO service_role;
-
-GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO authenticated;
-GRANT UPDATE(backorder_limit) ON TABLE public.stock_levels TO service_role;
-
-GRANT UPDATE(version) ON TABLE public.stock_levels TO authenticated;
-GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
 
 GRANT SELECT ON TABLE public.stock_movements TO authenticated;
 GRANT SELECT ON TABLE public.stock_movements TO service_role;

@@ -41,7 +41,10 @@ create table public.products (
     constraint products_description_clean check (private.is_clean(description)),
   status text not null default 'draft'
     constraint products_status_known check (status in ('draft', 'active', 'archived')),
-  price numeric(18, 4) not null default 0 constraint products_price_not_negative check (price >= 0),
+  price numeric(18, 4) not null default 0
+    constraint products_price_not_negative check (price >= 0)
+    -- NaN counts as larger than any number, and as equal to itself rounded.
+    constraint products_price_a_number check (price <> 'NaN'),
   currency text not null default 'USD'
     constraint products_currency_known check (private.minor_units(currency) is not null),
   attributes jsonb not null default '{}'

@@ -326,7 +326,8 @@ begin
   into v_ids, v_quantities, v_sources
   from (
     select l.product_id, l.location_id, sum(l.quantity)::bigint as quantity, min(l.source) as source
-    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint, source text)
+    -- numeric, because JSON's 1.0 is a whole number and no bigint
+    from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity numeric, source text)
     group by l.product_id, l.location_id
     having sum(l.quantity) <> 0 or p_kind = 'count'
   ) l
@@ -388,8 +389,9 @@ begin
   if v_known is not null then
     return v_known;
   end if;
-  return private.end_command(p_tenant_id, v_command, p_key, jsonb_build_object('levels',
-    private.move_stock(p_tenant_id, p_kind, p_lines, p_reason, p_may_fall_short)));
+  -- A source counts once, for ever: it is the import's to give, and no client may take one away from it.
+  return private.end_command(p_tenant_id, v_command, p_key, jsonb_build_object('levels', private.move_stock(p_tenant_id,
+    p_kind, (select jsonb_agg(l.line - 'source') from jsonb_array_elements(p_lines) l (line)), p_reason, p_may_fall_short)));
 end $$;
 revoke all on function private.stock_command(uuid, text, jsonb, text, text, boolean)
   from public, anon, authenticated, service_role;

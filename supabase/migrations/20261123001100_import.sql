@@ -136,6 +136,19 @@ begin
   if not exists (select from public.tenants t where t.id = p_tenant_id) then
     perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s.', p_tenant_id));
   end if;
+  -- Levels are locked in primary-key order, first, as every command does: row by row, in the file's order, a command
+  -- that moves some of them too would deadlock with the batch.
+  perform 1 from public.stock_levels s
+  where s.id in (
+    select l.id
+    from jsonb_array_elements(p_rows) r (line)
+    join public.products p on p.tenant_id = p_tenant_id and p.sku = r.line ->> 'sku' and p.deleted_at is null
+    join public.locations o on o.tenant_id = p_tenant_id and o.code = r.line ->> 'location_code'
+    join public.stock_levels l on l.product_id = p.id and l.location_id = o.id
+    where r.line ->> 'quantity' is not null
+  )
+  order by s.id
+  for update;
   for v_row in select jsonb_array_elements(p_rows) loop
     begin
       v_answer := v_answer || private.import_product(p_tenant_id, v_row);

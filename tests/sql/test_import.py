@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.databases import Connection, Database
-from tests.sql.ask import column, open_transaction, rows, rpc, value
-from tests.sql.company import Company
+from tests.databases import Connection, Database, acting_as
+from tests.sql.ask import column, in_background, open_transaction, rows, rpc, value, waits_for_a_lock
+from tests.sql.company import Company, receive, stock_line
 
 ON_HAND = "select sum(on_hand) from public.stock_levels"
 IMAGES = "select source_url, position, alt_text from public.product_images order by position, source_url"
@@ -168,3 +168,35 @@ async def test_a_lock_that_is_not_to_be_had_refuses_no_row(
         await other.execute("select from public.products for update")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             await load(db, company, row(name="Waits"))
+
+
+async def test_a_batch_takes_its_levels_in_the_order_of_every_command(
+    db: Connection, other: Connection, third: Connection, company: Company
+) -> None:
+    await load(db, company, row("A", quantity=1, source="1"), row("B", quantity=1, source="2"))
+    levels = await rows(db, "select product_id, location_id from public.stock_levels order by id")
+    first, second = (stock_line(product, location, 1) for product, location in levels)
+    skus = await column(
+        db,
+        "select p.sku from public.products p join public.stock_levels l on l.product_id = p.id"
+        " order by l.id desc",
+    )
+    backwards = [row(sku, quantity=1, source=f"again {sku}") for sku in skus]
+    async with open_transaction(other):
+        await receive(other, company, [first])
+        async with in_background(load(db, company, *backwards)):
+            await waits_for_a_lock(third, db)
+            await receive(other, company, [second])
+            await other.commit()
+    assert await value(third, ON_HAND) == 6
+
+
+async def test_a_price_is_a_number(db: Connection, company: Company) -> None:
+    (refused,) = await load(db, company, row(price="NaN"))
+    assert refused["error"]["code"] == "product.price_a_number"
+    with pytest.raises(psycopg.errors.CheckViolation, match="products_price_a_number"):
+        async with acting_as(db, company.owner):
+            await db.execute(
+                "insert into public.products (tenant_id, sku, name, price) values (%s, 'N', 'N', 'NaN')",
+                (company.tenant_id,),
+            )

@@ -243,3 +243,19 @@ async def test_crossed_lines_do_not_deadlock(
 
     await asyncio.gather(*(work(number, session) for number, session in enumerate(sessions)))
     assert sorted(await column(db, LEVELS)) == [30] * 4 + [31] * 4
+
+
+async def test_a_whole_number_may_be_written_with_a_decimal_point(
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
+) -> None:
+    await receive(db, company, [stock_line(product, location, 2.0)])
+    assert await column(db, "select quantity from public.stock_movements") == [2]
+
+
+async def test_a_client_cannot_take_a_source_away_from_an_import(
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
+) -> None:
+    line = {**stock_line(product, location, 1), "source": "import:abc:2"}
+    for _ in range(2):
+        await receive(db, company, [line])
+    assert await column(db, "select source from public.stock_movements") == [None, None]
