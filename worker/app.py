@@ -27,11 +27,14 @@ from worker.engine.wake import Bell, PaceRules
 from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, Unreachable
 from worker.gateway.channel import Channel
 from worker.gateway.client import SupabaseRpc
+from worker.gateway.inventory import RpcReservations
 from worker.gateway.jobs import RpcJobQueue
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
+from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
+from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
 from worker.webhooks.build import webhook_runner
@@ -56,6 +59,7 @@ def handlers(rpc: Rpc) -> Sequence[Handler]:
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
+        SweepReservations(RpcReservations(rpc)),
     ]
 
 
@@ -80,7 +84,11 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
         state = _State([*conditions, *webhooks.conditions], realtime)
         health = _health(settings, clock, metrics, state)
-        every_side: list[Side] = [realtime, health, Upkeep(queue, ROUTINES, clock=clock)]
+        every_side: list[Side] = [
+            realtime,
+            health,
+            Upkeep(queue, [*ROUTINES, *INVENTORY_ROUTINES], clock=clock),
+        ]
         state.daemon = Daemon(
             runners=runners,
             sides=every_side if sides else [],

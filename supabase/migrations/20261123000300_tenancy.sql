@@ -53,9 +53,13 @@ from (values
   ('products.read',   '{owner,manager,clerk,viewer,integration}'),
   ('products.write',  '{owner,manager,integration}'),
   ('products.delete', '{owner,manager}'),
+  ('rules.write',     '{owner,manager}'),
   ('inventory.read',  '{owner,manager,clerk,viewer,integration}'),
   ('inventory.write', '{owner,manager,clerk,integration}'),
+  ('inventory.repair', '{owner,manager}'),
   ('locations.write', '{owner,manager}'),
+  ('orders.read',     '{owner,manager,clerk,viewer,integration}'),
+  ('orders.write',    '{owner,manager,clerk,integration}'),
   ('webhooks.read',   '{owner,manager}'),
   ('webhooks.write',  '{owner,manager}')
 ) as p (permission, roles)

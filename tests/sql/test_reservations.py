@@ -26,7 +26,8 @@ from tests.sql.inventory import (
 
 MINUTE = dt.timedelta(minutes=1)
 LEDGER = """
-select kind, quantity, reserved_quantity, on_hand_after, reserved_after from public.stock_movements order by id
+select kind, quantity, reserved_quantity, on_hand_after, reserved_after
+from public.stock_movements order by id
 """
 
 

@@ -1,0 +1,6 @@
+"""The engine in memory, and the real client."""
+
+from tests.engine.conftest import clock, condition, make_runner, metrics, queue
+from tests.gateway.conftest import rpc, settings
+
+__all__ = ["clock", "condition", "make_runner", "metrics", "queue", "rpc", "settings"]

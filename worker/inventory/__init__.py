@@ -1,0 +1,1 @@
+"""Stock: holds whose time is over are given back."""
