@@ -9,13 +9,9 @@ allow-list of the settings (loopback, for the demo and the tests). Whoever conne
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
@@ -88,37 +84,6 @@ class Target:
     host: str
     port: int
     address: Address
-
-
-class SystemResolver:
-    """The machine's own resolver, in threads of its own so that hanging look-ups do not stop other work."""
-
-    def __init__(self, *, timeout: timedelta = timedelta(seconds=3), threads: int = 32) -> None:
-        self._timeout = timeout
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        loop = asyncio.get_running_loop()
-        look_up = loop.run_in_executor(self._pool, _look_up, host)
-        try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
-                return await look_up
-        except TimeoutError as error:
-            raise ResolverError(f"{host}: the resolver did not answer in time") from error
-        except socket.gaierror as error:
-            if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
-                raise NoSuchHostError(f"{host}: there is no such host") from error
-            raise ResolverError(f"{host}: the resolver failed: {error.strerror}") from error
-        except (OSError, UnicodeError) as error:
-            raise ResolverError(f"{host}: the resolver failed: {error}") from error
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _look_up(host: str) -> list[str]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Wall:

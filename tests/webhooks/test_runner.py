@@ -19,7 +19,8 @@ from tests.webhooks.receiver import Receiver, receiving
 from worker.engine.clock import SystemClock
 from worker.errors import Refused, Unreachable
 from worker.gateway.lanes import Page, Result
-from worker.wall import SystemResolver, Wall
+from worker.resolver import SystemResolver
+from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.book import Book
 from worker.webhooks.clients import PinnedClients

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyreqwest.http import Url as ClientUrl
 
+from tests.eventually import eventually
 from worker.addresses import is_public
+from worker.resolver import SystemResolver
 from worker.wall import (
     BlockedError,
     NoSuchHostError,
     ResolverError,
-    SystemResolver,
     Wall,
     WallError,
     parse_url,
@@ -228,7 +231,6 @@ async def test_whose_fault_a_failed_look_up_is(
     resolver = SystemResolver(threads=1)
     with pytest.raises(expected):
         await Wall(resolver).check("https://hook.example.com/")
-    resolver.close()
 
 
 async def test_a_resolver_that_hangs_is_our_fault_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,11 +240,58 @@ async def test_a_resolver_that_hangs_is_our_fault_and_ends_in_time(monkeypatch: 
     with pytest.raises(ResolverError, match="in time"):
         await Wall(resolver).check("https://hook.example.com/")
     let_go.set()
-    resolver.close()
+
+
+HANGS = """
+import asyncio, socket, threading
+from datetime import timedelta
+from worker.resolver import SystemResolver
+from worker.wall import ResolverError
+
+socket.getaddrinfo = lambda *_, **__: threading.Event().wait(60)
+
+async def main():
+    try:
+        await SystemResolver(timeout=timedelta(milliseconds=50))("hook.example.com")
+    except ResolverError:
+        print("in time", flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_look_up_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HANGS, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(20):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (out, process.returncode) == (b"in time\n", 0)
+
+
+async def test_hanging_look_ups_take_no_more_threads_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go, asked = threading.Event(), list[str]()
+
+    def hang(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        let_go.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    resolver = SystemResolver(timeout=timedelta(milliseconds=50), threads=2)
+    found = await asyncio.gather(*(resolver(f"{n}.example.com") for n in range(5)), return_exceptions=True)
+    assert [type(each) for each in found] == [ResolverError] * 5
+    assert len(asked) == 2
+    let_go.set()
+    await eventually(lambda: not any(thread.name == "resolver" for thread in threading.enumerate()))
+    assert await resolver("9.example.com") == [], "their places are free again"
 
 
 async def test_the_machines_own_resolver_knows_localhost() -> None:
     resolver = SystemResolver(threads=1)
     target = await Wall(resolver, allow=LOOPBACK).check("http://localhost:8000/")
     assert target.address.is_loopback
-    resolver.close()

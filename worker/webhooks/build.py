@@ -11,7 +11,8 @@ from worker.engine.clock import Clock
 from worker.engine.ports import Rpc
 from worker.gateway.lanes import RpcLanes
 from worker.gateway.mark import DeliveryMark
-from worker.wall import SystemResolver, Wall
+from worker.resolver import SystemResolver
+from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
@@ -31,13 +32,7 @@ def webhook_runner(
     """The runner as it runs in production. `mark` is what dispatch told; `registry` takes the histograms;
     failures in `told_elsewhere` are logged by somebody else already.
     """
-    resolver = SystemResolver()
-    clients = PinnedClients(Wall(resolver, allow=settings.worker_allow_private_hosts), clock=clock)
-
-    async def close() -> None:
-        resolver.close()
-        await clients.close()
-
+    clients = PinnedClients(Wall(SystemResolver(), allow=settings.worker_allow_private_hosts), clock=clock)
     return WebhookRunner(
         RpcLanes(rpc, worker=settings.worker_name, clock=clock, mark=mark),
         Attempter(Sender(clients, clock=clock), clock=clock),
@@ -47,5 +42,5 @@ def webhook_runner(
         slots=settings.worker_send_concurrency,
         registry=registry,
         told_elsewhere=told_elsewhere,
-        close=close,
+        close=clients.close,
     )
