@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +30,15 @@ from worker.errors import GatewayError, Unreachable
 
 @dataclass(slots=True)
 class Faults:
-    """Failures to come: each call takes the next; `down` fails every one."""
+    """Failures to come: each call takes the next; `down` fails every one, `hanging` answers none."""
 
     planned: list[GatewayError] = field(default_factory=list)
     down: bool = False
+    hanging: bool = False
 
-    def strike(self) -> None:
+    async def strike(self) -> None:
+        if self.hanging:
+            await asyncio.Event().wait()
         if self.planned:
             raise self.planned.pop(0)
         if self.down:
@@ -67,7 +71,7 @@ class MemoryQueue:
         self._ids = itertools.count(1)
 
     async def claim(self, kinds: Collection[str], *, limit: int, lease: timedelta) -> Claim:
-        self.faults.strike()
+        await self.faults.strike()
         self.claims.append(limit)
         now = self.clock.now()
         candidates = [row for row in self.rows.values() if row.state != "buried" and row.new.kind in kinds]
@@ -82,14 +86,14 @@ class MemoryQueue:
         return Claim(jobs=jobs, next_due_at=min(later, default=None))
 
     async def extend(self, attempts: Collection[AttemptId], *, lease: timedelta) -> frozenset[AttemptId]:
-        self.faults.strike()
+        await self.faults.strike()
         held = [row for row in self.rows.values() if row.attempt_id in attempts]
         for row in held:
             row.due_at = self.clock.now() + lease
         return frozenset(row.attempt_id for row in held if row.attempt_id)
 
     async def settle(self, results: Sequence[Result]) -> Settlement:
-        self.faults.strike()
+        await self.faults.strike()
         lost = set()
         for result in results:
             row = self.rows.get(result.job_id)
@@ -101,7 +105,7 @@ class MemoryQueue:
         return Settlement(settled=len(results) - len(lost), lost=frozenset(lost))
 
     async def enqueue(self, job: NewJob) -> bool:
-        self.faults.strike()
+        await self.faults.strike()
         waiting = (row for row in self.rows.values() if row.state == "waiting")
         if job.unique_key and any(row.new.unique_key == job.unique_key for row in waiting):
             return False
@@ -170,7 +174,7 @@ class MemoryOutbox:
         self._slice = slice_of
 
     async def dispatch(self, mark: str) -> Dispatched:
-        self.faults.strike()
+        await self.faults.strike()
         events = min(self.waiting, self._slice)
         self.waiting -= events
         self.looks.append((self.clock.monotonic(), mark, events))
@@ -185,5 +189,5 @@ class MemoryOutbox:
         )
 
     async def stay_awake(self, duration: timedelta) -> None:
-        self.faults.strike()
+        await self.faults.strike()
         self.silences.append((self.clock.monotonic(), duration.total_seconds()))

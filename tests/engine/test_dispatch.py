@@ -213,6 +213,18 @@ async def test_a_stop_ends_it_and_lets_writers_ring_again(
     assert outbox.silences[-1][1] == 0.0
 
 
+async def test_a_stop_waits_for_a_look_that_hangs_but_not_for_long(
+    dispatcher: Dispatcher, outbox: MemoryOutbox, clock: ManualClock
+) -> None:
+    outbox.faults.hanging = True
+    async with running(dispatcher):
+        drain = asyncio.create_task(dispatcher.drain(timedelta(seconds=20)))
+        await clock.advance(4)
+        assert not drain.done(), "it may answer yet"
+        await clock.advance(1)
+        assert drain.done()
+
+
 class Loud(MemoryOutbox):
     """Its writers cannot be silenced; to end a silence takes for ever."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,6 +16,7 @@ from tests.engine.memory import MemoryQueue
 from worker.engine.condition import Condition
 from worker.engine.job import Bury, Done, JobId, NewJob, Outcome, Release, Retry, Snooze
 from worker.engine.metrics import Metrics
+from worker.engine.ports import Claim
 from worker.errors import BadAnswer, Busy, Refused, Unreachable
 
 FIRST = JobId(1)
@@ -277,6 +279,40 @@ async def test_a_stop_ends_in_time_even_without_a_database(
     await drain
     await run
     assert queue.rows[FIRST].state == "running"  # its lease will run out
+
+
+async def test_a_stop_waits_for_a_claim_that_hangs_but_not_for_long(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    queue.faults.hanging = True
+    runner = make_runner(Recorder())
+    async with running(runner):
+        drain = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+        await clock.advance(4)
+        assert not drain.done(), "it may answer yet"
+        await clock.advance(1)
+        assert drain.done()
+
+
+async def test_a_claim_that_answers_during_the_stop_is_handed_back(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, claim = asyncio.Event(), queue.claim
+
+    async def slow(*args: Any, **kwargs: Any) -> Claim:
+        await answer.wait()
+        return await claim(*args, **kwargs)
+
+    monkeypatch.setattr(queue, "claim", slow)
+    await queue.enqueue(job())
+    runner = make_runner(Recorder())
+    async with running(runner):
+        drain = asyncio.create_task(runner.drain(timedelta(seconds=20)))
+        await clock.advance(4)
+        answer.set()
+        await settle()
+        assert drain.done()
+    assert [result.outcome for result in queue.settled] == [Release()]
 
 
 async def test_a_runner_that_died_does_not_hold_up_the_stop(

@@ -11,7 +11,7 @@ from worker.engine.clock import Clock
 from worker.engine.condition import Condition
 from worker.engine.job import AttemptId, Job, Outcome, RawPayload, Release, Result
 from worker.engine.metrics import Metrics
-from worker.engine.ports import Claim, JobQueue
+from worker.engine.ports import CALL_IN_HAND, Claim, JobQueue
 from worker.engine.retry import Backoff
 from worker.engine.run import Executor
 from worker.engine.settle import Leases, Settler
@@ -81,7 +81,7 @@ class JobRunner:
         ends = self._clock.monotonic() + deadline.total_seconds()
         self._stopping = True
         self._ear.ring()
-        await self._clock.wait(self._claiming_ended, deadline)
+        await self._clock.wait(self._claiming_ended, min(deadline, CALL_IN_HAND))
         left = timedelta(seconds=max(0.0, ends - self._clock.monotonic()))
         if not await self._clock.wait(self._empty, left):
             self._log.warning(DRAIN_CUT, running=len(self._running))

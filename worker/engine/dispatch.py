@@ -10,7 +10,7 @@ from typing import Final
 from worker.engine.clock import Clock
 from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
-from worker.engine.ports import Dispatched, Outbox
+from worker.engine.ports import CALL_IN_HAND, Dispatched, Outbox
 from worker.engine.retry import Backoff, describe
 from worker.engine.wake import DELIVERIES, ENDPOINTS, JOBS, LANES, OUTBOX, Bell, Ear, Mood, Pace, PaceRules
 from worker.errors import GatewayError
@@ -77,7 +77,7 @@ class Dispatcher:
         """Stops after the look in hand: what is left in the outbox is everybody's."""
         self._stopping = True
         self._ear.ring()
-        await self._clock.wait(self._finished, deadline)
+        await self._clock.wait(self._finished, min(deadline, CALL_IN_HAND))
 
     def stats(self) -> Mapping[str, float]:
         return {"awake": float(self._pace.mood == "awake")}

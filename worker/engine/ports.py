@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel
 
 from worker.engine.job import AttemptId, Job, NewJob, Outcome, RawPayload, Result
+
+# At a stop, how long a look or a claim in hand is waited for. Not the whole deadline: when Supabase hangs,
+# such a call brings nothing, and what it may still have taken comes back when its lease runs out.
+CALL_IN_HAND: Final = timedelta(seconds=5)
 
 
 class Handler(Protocol):
