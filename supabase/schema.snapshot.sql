@@ -224,6 +224,20 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) RETURNS SETOF uuid
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with recursive tree as (
+    select c.id, 1 as depth from public.categories c where c.tenant_id = p_tenant_id and c.id = p_category_id
+    union all
+    select c.id, t.depth + 1 from tree t
+    join public.categories c on c.tenant_id = p_tenant_id and c.parent_id = t.id
+    where t.depth < 12
+  )
+  select t.id from tree t
+$$;
+
 CREATE FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -504,6 +518,76 @@ begin
   return to_jsonb(v_endpoint) || jsonb_build_object('secret', v_secret);
 end $$;
 
+CREATE TABLE public.products (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    parent_id uuid,
+    category_id uuid,
+    sku text NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    status text DEFAULT 'draft'::text NOT NULL,
+    price numeric(18,4) DEFAULT 0 NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    publish_at timestamp with time zone,
+    publish_failures jsonb,
+    version bigint DEFAULT 1 NOT NULL,
+    deleted_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
+    CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
+    CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
+    CONSTRAINT products_description_length CHECK ((octet_length(description) <= 65536)),
+    CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
+    CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT products_price_a_number CHECK ((price <> 'NaN'::numeric)),
+    CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
+    CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
+    CONSTRAINT products_publish_at_finite CHECK (isfinite(publish_at)),
+    CONSTRAINT products_publish_at_of_drafts CHECK (((publish_at IS NULL) OR (status = 'draft'::text))),
+    CONSTRAINT products_publish_failures_array CHECK ((jsonb_typeof(publish_failures) = 'array'::text)),
+    CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
+    CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
+    CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
+);
+
+COMMENT ON TABLE public.products IS 'What a tenant sells; a variant has a parent_id';
+
+COMMENT ON COLUMN public.products.parent_id IS 'The product that this is a variant of; a variant inherits nothing from it';
+
+COMMENT ON COLUMN public.products.publish_at IS 'When the worker is to publish this draft';
+
+COMMENT ON COLUMN public.products.publish_failures IS 'Why it could not be published at publish_at';
+
+CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_product public.products;
+  v_variants uuid[];
+begin
+  perform private.require(p_tenant_id, 'products.delete');
+  v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
+  if v_product.deleted_at is not null then
+    return v_product;
+  end if;
+  v_variants := array(
+    select p.id from public.products p
+    where p.tenant_id = p_tenant_id and p.parent_id = p_product_id and p.deleted_at is null
+    order by p.id for no key update
+  );
+  perform private.refuse_held(p_tenant_id, p_product_id || v_variants);
+  update public.products p set deleted_at = v_now where p.id = any (v_variants);
+  update public.products p set deleted_at = v_now where p.id = p_product_id returning * into v_product;
+  return v_product;
+end $$;
+
 CREATE FUNCTION private.drop_secret(p_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -641,6 +725,16 @@ begin
     detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
 end $$;
 
+CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('code', p_failures -> 0 -> 'code', 'failures', p_failures,
+    'detail', concat(p_failures -> 0 ->> 'detail', ' Also: ' || (
+      select string_agg(format('%s [%s]', f.failure ->> 'detail', f.failure ->> 'code'), ' ' order by f.place)
+      from jsonb_array_elements(p_failures) with ordinality f (failure, place) where f.place > 1)))
+$$;
+
 CREATE FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) RETURNS SETOF public.reservations
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -684,6 +778,41 @@ begin
   return private.sum_order_lines(p_order);
 end $$;
 
+CREATE FUNCTION private.guard_category_tree() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_above integer;
+  v_below integer;
+  v_cycle boolean;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('categories ' || new.tenant_id, 0));
+  with recursive up as (
+    select c.id, c.parent_id, 1 as depth from public.categories c where c.id = new.id
+    union all
+    select c.id, c.parent_id, u.depth + 1 from up u
+    join public.categories c on c.tenant_id = new.tenant_id and c.id = u.parent_id
+    where u.depth < 12 and u.parent_id <> new.id
+  )
+  select max(u.depth), bool_or(u.parent_id = new.id) into v_above, v_cycle from up u;
+  if v_cycle then
+    perform private.fail('PT422', 'category.cycle', format('The category %s would lie below itself.', new.slug));
+  end if;
+  with recursive down as (
+    select new.id as id, 0 as depth
+    union all
+    select c.id, d.depth + 1 from down d
+    join public.categories c on c.tenant_id = new.tenant_id and c.parent_id = d.id
+    where d.depth < 12
+  )
+  select max(d.depth) into v_below from down d;
+  if v_above + v_below > 10 then
+    perform private.fail('PT422', 'category.too_deep', format('%s levels; the most is 10.', v_above + v_below));
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION private.guard_deletion() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -691,6 +820,74 @@ CREATE FUNCTION private.guard_deletion() RETURNS trigger
 begin
   if current_user = 'authenticated' then
     perform private.require(old.tenant_id, 'products.delete');
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.guard_held() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.refuse_held(old.tenant_id, array[old.id]);
+  new.publish_at := null;
+  return new;
+end $$;
+
+CREATE FUNCTION private.guard_publishing() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_was constant text := case tg_op when 'UPDATE' then old.status end;
+  v_failures jsonb;
+begin
+  if tg_op = 'UPDATE' then
+    if new.status <> 'draft' and new.status <> old.status then
+      new.publish_at := null;
+    end if;
+    if new.publish_at is distinct from old.publish_at and new.publish_at is not null or new.status <> old.status then
+      new.publish_failures := null;
+    end if;
+    if (new.status, new.sku, new.name, new.price, new.attributes, new.parent_id, new.deleted_at)
+      is not distinct from (old.status, old.sku, old.name, old.price, old.attributes, old.parent_id, old.deleted_at) then
+      return new;
+    end if;
+  end if;
+  if new.status <> 'active' or (v_was = 'active' and new.deleted_at is not null)
+    or current_setting('pms.importing', true) = 'yes' then
+    return new;
+  end if;
+  -- A parent that is being unpublished at this moment takes this variant along, or is waited for.
+  perform 1 from public.products p where p.tenant_id = new.tenant_id and p.id = new.parent_id for share;
+  v_failures := private.publishing_failures(new, v_was);
+  if v_failures <> '[]' then
+    perform private.fail('PT422', 'product.not_publishable', v_failures::text, 'Mend all that details lists.');
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.guard_variant() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_parent public.products;
+begin
+  select * into v_parent from public.products p where p.tenant_id = new.tenant_id and p.id = new.parent_id for share;
+  if not found then
+    return new;  -- the foreign key answers
+  end if;
+  if v_parent.parent_id is not null then
+    perform private.fail('PT422', 'product.variant_depth',
+      format('%s is itself a variant, and variants are one level deep.', v_parent.sku));
+  end if;
+  if exists (select from public.products v where v.tenant_id = new.tenant_id and v.parent_id = new.id) then
+    perform private.fail('PT422', 'product.variant_depth',
+      format('%s has variants, so it cannot become one.', new.sku));
+  end if;
+  if v_parent.deleted_at is not null and new.deleted_at is null then
+    perform private.fail('PT404', 'product.parent_missing', format('The product %s is deleted.', v_parent.sku));
   end if;
   return new;
 end $$;
@@ -752,6 +949,32 @@ begin
     'product_id', v_product.id, 'received', v_received, 'error', null);
 end $$;
 
+CREATE FUNCTION private.index_words() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    insert into private.product_words (product_id, words)
+    select n.id, private.product_vector(n.tenant_id, n.sku, n.name, n.description)
+    from new_rows n where n.deleted_at is null;
+    return null;
+  end if;
+  insert into private.product_words as w (product_id, words)
+  select n.id, private.product_vector(n.tenant_id, n.sku, n.name, n.description)
+  from new_rows n join old_rows o on o.id = n.id
+  where n.deleted_at is null
+    and (n.sku, n.name, n.description, o.deleted_at) is distinct from (o.sku, o.name, o.description, n.deleted_at)
+  on conflict (product_id) do update set words = excluded.words;
+  if exists (select from new_rows n where n.deleted_at is not null) then
+    delete from private.product_words w
+    where w.product_id = any (array(select n.id from new_rows n where n.deleted_at is not null));
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_currency text, p_lines jsonb, p_customer jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -791,6 +1014,15 @@ CREATE FUNCTION private.is_tax_rate(p_value jsonb) RETURNS boolean
     then p_value::numeric between 0 and 1 and p_value::numeric = round(p_value::numeric, 6) else false end
 $$;
 
+CREATE FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_agg(e.item order by e.n), '[]')
+  from jsonb_array_elements(p_items) with ordinality e (item, n)
+  where (coalesce(e.item -> 'row' ->> 'parent_sku', e.item -> 'row' ->> 'parent_id') is not null) = p_variants
+$$;
+
 CREATE FUNCTION private.keep_lane() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -807,6 +1039,32 @@ begin
   return old;
 end $$;
 
+CREATE FUNCTION private.keep_versions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_command constant text := nullif(current_setting('pms.command_id', true), '');
+begin
+  if tg_op = 'UPDATE' then
+    insert into public.product_versions (tenant_id, product_id, version, state, actor, command_id, replaced_at)
+    select o.tenant_id, o.id, o.version, to_jsonb(o), auth.uid(), v_command, v_now
+    from old_rows o join new_rows n on n.id = o.id
+    where n.version <> o.version;
+  else
+    insert into public.product_versions (tenant_id, product_id, version, state, actor, command_id, replaced_at)
+    select o.tenant_id, o.id, o.version, to_jsonb(o), auth.uid(), v_command, v_now
+    from old_rows o
+    -- A tenant that is deleted takes its history along.
+    where exists (select from public.tenants t where t.id = o.tenant_id);
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION private.legal_order_events(p_status text) RETURNS text[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -819,6 +1077,28 @@ CREATE FUNCTION private.lock_dispatch() RETURNS void
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
+
+CREATE FUNCTION private.lock_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_product public.products;
+begin
+  select * into v_product from public.products p
+  where p.tenant_id = p_tenant_id and p.id = p_product_id
+  -- Weaker than "for update": rows that refer to the product need not wait.
+  for no key update;
+  if not found then
+    perform private.fail('PT404', 'product.not_found', format('There is no product %s in this tenant.', p_product_id));
+  end if;
+  if p_expected_version <> v_product.version then
+    perform private.fail('PT409', 'version.stale',
+      format('You sent version %s; the stored version is %s.', p_expected_version, v_product.version),
+      'Read the row again, apply your change to it, and send the version that you read.');
+  end if;
+  return v_product;
+end $$;
 
 CREATE FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1271,6 +1551,72 @@ begin
   currency := v_currencies[1];
 end $$;
 
+CREATE FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) RETURNS tsvector
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(string_agg(private.word_key(p_tenant_id) || w.word || ':' || w.marks, ' '), '')::tsvector
+  from (
+    select f.word, string_agg(f.mark, ',') as marks
+    from (
+      -- AB-12 is found as ab, as 12 and as ab12
+      select s.word, '1A' as mark
+      from unnest(private.words_of(p_sku) || private.words_of(regexp_replace(p_sku, '[^[:alnum:]]+', '', 'g'))) s (word)
+      union all
+      select n.word, '2B' from unnest(private.words_of(p_name)) n (word)
+      union all
+      select d.word, '3D' from unnest(private.words_of(p_description)) d (word)
+    ) f
+    group by f.word
+  ) w
+$$;
+
+CREATE FUNCTION private.publish_due_product(p_product_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_state text;
+  v_message text;
+  v_detail text;
+  v_failures jsonb;
+begin
+  update public.products p set status = 'active' where p.id = p_product_id;
+  return true;
+exception when others then
+  get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_detail = pg_exception_detail;
+  -- Only a rule that says no is final; anything else is the job's to try again.
+  if v_state not like 'PT4%' and v_state not like '23%' then
+    raise;
+  end if;
+  v_failures := case when v_message in ('product.not_publishable', 'product.invalid') then v_detail::jsonb else
+    jsonb_build_array(jsonb_build_object('code', v_message, 'field', null, 'severity', 'error', 'detail', v_detail)) end;
+  update public.products p set publish_at = null, publish_failures = v_failures where p.id = p_product_id;
+  return false;
+end $$;
+
+CREATE FUNCTION private.publishing_failures(p_product public.products, p_was text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'code', f.code, 'field', f.field, 'severity', 'error', 'detail', f.detail
+  )), '[]')
+  from (values
+    ('publish.deleted', 'deleted_at', p_product.deleted_at is not null, 'A deleted product must be restored first.'),
+    ('publish.archived', 'status', p_was = 'archived', 'An archived product must be unpublished first, which makes it a draft.'),
+    ('publish.sku_missing', 'sku', btrim(p_product.sku) = '', 'An active product needs a SKU.'),
+    ('publish.name_missing', 'name', btrim(p_product.name) = '', 'An active product needs a name.'),
+    ('publish.price_missing', 'price', p_product.price = 0 and p_product.attributes -> 'free' is distinct from 'true',
+      'An active product needs a price above 0, unless its attributes say "free": true.'),
+    ('publish.parent_not_active', 'parent_id', p_product.parent_id is not null and not exists (
+      select from public.products p
+      where p.tenant_id = p_product.tenant_id and p.id = p_product.parent_id and p.status = 'active' and p.deleted_at is null
+    ), 'The product that this is a variant of must be active.')
+  ) as f (code, field, broken, detail)
+  where f.broken
+$$;
+
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1299,40 +1645,6 @@ begin
   end if;
   return v_value;
 end $_$;
-
-CREATE TABLE public.products (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    parent_id uuid,
-    sku text NOT NULL,
-    name text NOT NULL,
-    description text DEFAULT ''::text NOT NULL,
-    status text DEFAULT 'draft'::text NOT NULL,
-    price numeric(18,4) DEFAULT 0 NOT NULL,
-    currency text DEFAULT 'USD'::text NOT NULL,
-    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
-    publish_at timestamp with time zone,
-    version bigint DEFAULT 1 NOT NULL,
-    deleted_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
-    CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
-    CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
-    CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
-    CONSTRAINT products_description_length CHECK ((octet_length(description) <= 65536)),
-    CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
-    CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
-    CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
-    CONSTRAINT products_price_a_number CHECK ((price <> 'NaN'::numeric)),
-    CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
-    CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
-    CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
-    CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
-    CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
-);
-
-COMMENT ON TABLE public.products IS 'What a tenant sells; a variant has a parent_id';
 
 CREATE FUNCTION private.receive_once(p_product public.products, p_row jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1389,6 +1701,35 @@ begin
   return p_order;
 end $$;
 
+CREATE FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, p_constraint text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when p_message = 'product.invalid' then private.first_failure(p_detail::jsonb) else jsonb_build_object(
+    'code', case when p_constraint <> '' then regexp_replace(p_constraint, '^(product|location|product_image)s_', '\1.')
+                 when p_sqlstate like 'PT4%' then p_message else 'row.invalid' end,
+    'detail', case when p_sqlstate like 'PT4%' then p_detail else p_message end) end
+$$;
+
+CREATE FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_finder text;
+  v_found jsonb;
+  v_held jsonb := '[]';
+begin
+  for v_finder in select h.finder from private.product_holders h order by h.holder loop
+    execute format('select coalesce(jsonb_agg(f), ''[]'') from %s($1, $2) f', v_finder)
+      into v_found using p_tenant_id, p_product_ids;
+    v_held := v_held || v_found;
+  end loop;
+  if v_held <> '[]' then
+    perform private.fail('PT409', 'product.held', v_held::text, 'End what is listed in details, then delete again.');
+  end if;
+end $_$;
+
 CREATE FUNCTION private.refuse_if_short(p_constraint text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1417,6 +1758,14 @@ begin
     format('TRUNCATE of %s would bypass the event log.', tg_table_name), 'Delete rows instead.');
   return null;
 end $$;
+
+CREATE FUNCTION private.refused_row(p_item jsonb, p_error jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('line', p_item -> 'line', 'sku', p_item -> 'row' -> 'sku', 'result', 'refused',
+    'product_id', null, 'version', null, 'error', p_error)
+$$;
 
 CREATE FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETOF public.reservations
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1578,6 +1927,39 @@ begin
   returning *;
 end $$;
 
+CREATE FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_product public.products;
+  v_deleted_at timestamptz;
+  v_taken text;
+begin
+  perform private.require(p_tenant_id, 'products.delete');
+  v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
+  v_deleted_at := v_product.deleted_at;
+  if v_deleted_at is null then
+    return v_product;
+  end if;
+  select string_agg(l.sku, ', ' order by l.sku) into v_taken
+  from public.products d
+  join public.products l on l.tenant_id = p_tenant_id and l.sku = d.sku and l.deleted_at is null
+  where d.tenant_id = p_tenant_id and (d.id = p_product_id or (d.parent_id = p_product_id and d.deleted_at = v_deleted_at));
+  if v_taken is not null then
+    perform private.fail('PT409', 'product.sku_taken', format('Living products have these SKUs: %s.', v_taken),
+      'Change the SKU of one of them first.');
+  end if;
+  -- The parent first: a living variant needs a living parent. What may no longer be active comes back as a draft.
+  update public.products p
+  set deleted_at = null, status = private.status_after_restoring(p)
+  where p.id = p_product_id returning * into v_product;
+  update public.products p
+  set deleted_at = null, status = private.status_after_restoring(p)
+  where p.tenant_id = p_tenant_id and p.parent_id = p_product_id and p.deleted_at = v_deleted_at;
+  return v_product;
+end $$;
+
 CREATE FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1647,6 +2029,73 @@ begin
   return cardinality(v_chosen);
 end $$;
 
+CREATE FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) RETURNS public.products
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_product public.products;
+  v_old public.products;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
+  if v_product.deleted_at is not null then
+    perform private.fail('PT409', 'product.deleted', 'The product is deleted.', 'Restore it first.');
+  end if;
+  if p_to_version = v_product.version then
+    return v_product;
+  end if;
+  select (jsonb_populate_record(v_product, h.state)).* into v_old
+  from public.product_versions h
+  where h.tenant_id = p_tenant_id and h.product_id = p_product_id and h.version = p_to_version
+  order by h.replaced_at desc
+  limit 1;
+  if not found then
+    perform private.fail('PT404', 'product.version_unknown', format('The product had no version %s.', p_to_version));
+  end if;
+  update public.products p
+  set parent_id = v_old.parent_id, category_id = v_old.category_id, sku = v_old.sku, name = v_old.name,
+      description = v_old.description, status = v_old.status, price = v_old.price, currency = v_old.currency,
+      attributes = v_old.attributes
+  where p.id = p_product_id
+  returning * into v_product;
+  return v_product;
+end $$;
+
+CREATE FUNCTION private.row_fault(p_row jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('code', f.code, 'detail', f.detail)
+  from (
+    select 1 as place, 'row.invalid' as code, 'A row is an object.' as detail where jsonb_typeof(p_row) <> 'object'
+    union all
+    select 2, 'row.invalid', 'A row has a sku, or the id of a product.'
+    where jsonb_typeof(p_row) = 'object' and coalesce(p_row ->> 'id', p_row ->> 'sku') is null
+    union all
+    select 3, 'row.invalid', format('%s is no id.', p_row ->> k)
+    from unnest('{id,parent_id,category_id}'::text[]) k
+    where jsonb_typeof(p_row) = 'object' and not pg_input_is_valid(p_row ->> k, 'uuid')
+    union all
+    select 4, 'row.invalid', format('%s is no version.', p_row ->> 'version')
+    where jsonb_typeof(p_row) = 'object' and not pg_input_is_valid(p_row ->> 'version', 'bigint')
+    union all
+    select 5, 'row.field_unknown', format('A product has no field %s.', string_agg(k, ', '))
+    from jsonb_object_keys(case when jsonb_typeof(p_row) = 'object' then p_row else '{}' end) k
+    where k <> all ('{id,tenant_id,parent_id,parent_sku,category_id,sku,name,description,status,price,currency,attributes,
+      publish_at,publish_failures,version,deleted_at,created_at,updated_at}'::text[])
+    having count(*) > 0
+    union all
+    -- The column would round it in silence.
+    select 6, 'product.price_scale', format('The price %s has more than 4 decimal places.', p_row ->> 'price')
+    where case when jsonb_typeof(p_row) = 'object' and p_row ->> 'price' is not null
+      and pg_input_is_valid(p_row ->> 'price', 'numeric') then scale((p_row ->> 'price')::numeric) > 4
+      and (p_row ->> 'price')::numeric <> round((p_row ->> 'price')::numeric, 4) end
+  ) f
+  order by f.place
+  limit 1
+$$;
+
 CREATE FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1684,6 +2133,137 @@ begin
   end if;
   return jsonb_build_object('run_id', v_run, 'repaired', p_repair and v_levels is not null, 'findings', v_findings,
     'levels', (select count(*) from public.stock_levels s where s.tenant_id = p_tenant_id));
+end $$;
+
+CREATE FUNCTION private.schedule_publishing() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_nestloop TO 'off'
+    SET enable_hashjoin TO 'on'
+    AS $$
+declare
+  v_moments timestamptz[];
+  v_at timestamptz;
+begin
+  if tg_op = 'INSERT' then
+    select array_agg(distinct n.publish_at order by n.publish_at) into v_moments
+    from new_rows n where n.publish_at is not null;
+  else
+    select array_agg(distinct n.publish_at order by n.publish_at) into v_moments
+    from new_rows n join old_rows o on o.id = n.id
+    where n.publish_at is not null and n.publish_at is distinct from o.publish_at;
+  end if;
+  foreach v_at in array coalesce(v_moments, '{}') loop
+    perform worker.enqueue_job('catalogue.publish_due',
+      p_unique_key => 'catalogue.publish_due:' || to_char(v_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+      p_due_in_seconds => greatest(0, extract(epoch from v_at - private.now())));
+  end loop;
+  return null;
+end $$;
+
+CREATE FUNCTION private.search_cursor(p_after jsonb, OUT rank real, OUT created_at timestamp with time zone, OUT id uuid) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+  rank := coalesce((p_after ->> 'rank')::real, 0);
+  created_at := (p_after ->> 'created_at')::timestamptz;
+  id := (p_after ->> 'id')::uuid;
+  if p_after is not null and (created_at is null or id is null) then
+    perform private.fail('PT400', 'search.cursor_invalid', 'p_after must be the "next" of a former answer, as it was.');
+  end if;
+exception when data_exception then
+  perform private.fail('PT400', 'search.cursor_invalid', 'p_after must be the "next" of a former answer, as it was.');
+end $$;
+
+CREATE FUNCTION private.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_terms constant tsquery := private.search_terms(p_tenant_id, p_query);
+  v_after constant record := private.search_cursor(p_after);
+  v_categories uuid[];
+  v_found jsonb;
+begin
+  perform private.require(p_tenant_id, 'products.read');
+  if p_limit is null or p_limit not between 1 and 500 then
+    perform private.fail('PT400', 'search.limit_invalid', 'p_limit must be 1 to 500.');
+  end if;
+  if p_order is null or p_order not in ('relevance', 'newest') then
+    perform private.fail('PT400', 'search.order_unknown', 'p_order must be relevance or newest.');
+  end if;
+  if p_category_id is not null then
+    v_categories := array(select private.category_subtree(p_tenant_id, p_category_id));
+  end if;
+
+  if v_terms is null then
+    select jsonb_agg(jsonb_build_object('rank', 0, 'row', to_jsonb(f)) order by f.created_at desc, f.id desc) into v_found
+    from (
+      select p.* from public.products p
+      where p.tenant_id = p_tenant_id and p.deleted_at is null
+        and (p_after is null or (p.created_at, p.id) < (v_after.created_at, v_after.id))
+        and (p_status is null or p.status = p_status)
+        and (v_categories is null or p.category_id = any (v_categories))
+      order by p.created_at desc, p.id desc
+      limit p_limit + 1
+    ) f;
+  elsif p_order = 'newest' then
+    select jsonb_agg(jsonb_build_object('rank', 0, 'row', to_jsonb(f)) order by f.created_at desc, f.id desc) into v_found
+    from (
+      select p.* from public.products p join private.product_words w on w.product_id = p.id
+      where p.tenant_id = p_tenant_id and p.deleted_at is null and w.words @@ v_terms
+        and (p_after is null or (p.created_at, p.id) < (v_after.created_at, v_after.id))
+        and (p_status is null or p.status = p_status)
+        and (v_categories is null or p.category_id = any (v_categories))
+      order by p.created_at desc, p.id desc
+      limit p_limit + 1
+    ) f;
+  else
+    select jsonb_agg(jsonb_build_object('rank', f.rank, 'row', to_jsonb(f.p))
+      order by f.rank desc, (f.p).created_at desc, (f.p).id desc) into v_found
+    from (
+      select r.rank, p
+      from public.products p
+      join private.product_words w on w.product_id = p.id
+      cross join lateral (select ts_rank(w.words, v_terms) as rank) r
+      where p.tenant_id = p_tenant_id and p.deleted_at is null and w.words @@ v_terms
+        and (p_after is null or (r.rank, p.created_at, p.id) < (v_after.rank, v_after.created_at, v_after.id))
+        and (p_status is null or p.status = p_status)
+        and (v_categories is null or p.category_id = any (v_categories))
+      order by r.rank desc, p.created_at desc, p.id desc
+      limit p_limit + 1
+    ) f;
+  end if;
+
+  return jsonb_build_object(
+    'rows', (
+      select coalesce(jsonb_agg(f.found -> 'row' order by f.n), '[]')
+      from jsonb_array_elements(v_found) with ordinality f (found, n) where f.n <= p_limit
+    ),
+    'next', case when jsonb_array_length(v_found) > p_limit then jsonb_build_object(
+      'rank', v_found -> (p_limit - 1) -> 'rank',
+      'created_at', v_found -> (p_limit - 1) -> 'row' -> 'created_at',
+      'id', v_found -> (p_limit - 1) -> 'row' -> 'id') end
+  );
+end $$;
+
+CREATE FUNCTION private.search_terms(p_tenant_id uuid, p_query text) RETURNS tsquery
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_words text[];
+begin
+  if btrim(coalesce(p_query, '')) = '' then
+    return null;
+  end if;
+  v_words := case when length(p_query) <= 200 then private.words_of(p_query) else '{}' end;
+  if cardinality(v_words) not between 1 and 10 then
+    perform private.fail('PT400', 'search.query_invalid', 'A query has 1 to 10 words and at most 200 characters.');
+  end if;
+  return (select string_agg(private.word_key(p_tenant_id) || w || ':*', ' & ') from unnest(v_words) w)::tsquery;
 end $$;
 
 CREATE FUNCTION private.secrets_home() RETURNS text
@@ -1758,6 +2338,27 @@ begin
   );
   get diagnostics v_rows = row_count;
   return v_touched + v_rows > 0;
+end $$;
+
+CREATE FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) RETURNS public.products
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_product public.products;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  -- Parents before variants, as everywhere: the trigger locks the parent too.
+  perform 1 from public.products p
+  where p.tenant_id = p_tenant_id and p.id = (select v.parent_id from public.products v where v.id = p_product_id)
+  for share;
+  v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
+  if v_product.deleted_at is not null then
+    perform private.fail('PT409', 'product.deleted', 'The product is deleted.', 'Restore it first.');
+  end if;
+  update public.products p set status = p_status, publish_at = null where p.id = p_product_id
+  returning * into v_product;
+  return v_product;
 end $$;
 
 CREATE FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) RETURNS SETOF public.reservations
@@ -1883,6 +2484,16 @@ begin
   return new;
 end $_$;
 
+CREATE FUNCTION private.status_after_restoring(p_product public.products) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  p_product.deleted_at := null;
+  return case when p_product.status = 'active' and private.publishing_failures(p_product, 'draft') <> '[]'
+    then 'draft' else p_product.status end;
+end $$;
+
 CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1933,6 +2544,23 @@ CREATE FUNCTION private.stock_differences(p_tenant_id uuid, p_level_ids uuid[] D
   where d.on_hand <> d.ledger_on_hand or d.on_hand <> d.on_hand_after or d.reserved <> d.promised
     or d.reserved <> d.ledger_reserved or d.reserved <> d.reserved_after
 $$;
+
+CREATE FUNCTION private.stock_holding(p_tenant_id uuid, p_product_ids uuid[]) RETURNS SETOF jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform 1 from public.stock_levels s
+  where s.tenant_id = p_tenant_id and s.product_id = any (p_product_ids)
+  order by s.id for update;
+  return query
+    select jsonb_build_object('holder', 'stock', 'product_id', s.product_id, 'location_id', s.location_id,
+      'on_hand', s.on_hand, 'reserved', s.reserved)
+    from public.stock_levels s
+    where s.tenant_id = p_tenant_id and s.product_id = any (p_product_ids) and (s.on_hand > 0 or s.reserved > 0)
+    order by s.product_id, s.location_id
+    limit 100;
+end $$;
 
 CREATE FUNCTION private.sum_order_lines(p_order public.orders) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1989,6 +2617,16 @@ begin
   return p_order;
 end $$;
 
+CREATE FUNCTION private.take_variants_along() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.products v set status = new.status
+  where v.tenant_id = new.tenant_id and v.parent_id = new.id and v.status = 'active';
+  return null;
+end $$;
+
 CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2036,6 +2674,215 @@ begin
     jsonb_build_object('levels', private.move_stock(p_tenant_id, 'transfer', v_moves, p_reason)));
 end $$;
 
+CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known jsonb;
+  v_answers jsonb;
+  v_items jsonb;
+  v_refused jsonb;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) not between 1 and 5000 then
+    perform private.fail('PT400', 'product.rows_invalid', 'p_rows must be an array of 1 to 5,000 rows.');
+  end if;
+  v_known := private.begin_command(p_tenant_id, 'upsert_products', p_key,
+    jsonb_build_object('rows', p_rows, 'all_or_nothing', p_all_or_nothing));
+  if v_known is not null then
+    return v_known;
+  end if;
+
+  with item as materialized (
+    select jsonb_build_object('line', r.n, 'row', r.row) as item, r.row, r.n, coalesce(private.row_fault(r.row), case
+      when count(*) over (partition by r.row ->> 'sku') > 1 and r.row ->> 'sku' is not null
+        then jsonb_build_object('code', 'product.sku_repeated', 'detail', 'More than one row of this call has this SKU.')
+      when count(*) over (partition by r.row ->> 'id') > 1 and r.row ->> 'id' is not null
+        then jsonb_build_object('code', 'product.id_repeated', 'detail', 'More than one row of this call has this id.')
+    end) as fault
+    from jsonb_array_elements(p_rows) with ordinality r (row, n)
+  )
+  select coalesce(jsonb_agg(private.refused_row(i.item, i.fault)) filter (where i.fault is not null), '[]'),
+    -- Sorted, so that twins that add the same SKUs wait for each other in one order.
+    coalesce(jsonb_agg(i.item order by i.row ->> 'sku', i.n) filter (where i.fault is null), '[]')
+  into v_answers, v_items
+  from item i;
+
+  perform 1 from public.products p
+  where p.tenant_id = p_tenant_id and p.deleted_at is null and (
+    p.sku = any (array(select e -> 'row' ->> 'sku' from jsonb_array_elements(v_items) e))
+    or p.id = any (array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(v_items) e)))
+  order by p.id
+  for no key update;
+
+  v_answers := v_answers
+    || private.write_slice(p_tenant_id, private.items_of_depth(v_items, p_variants => false))
+    || private.write_slice(p_tenant_id, private.items_of_depth(v_items, p_variants => true));
+
+  select jsonb_agg(a order by (a ->> 'line')::integer) into v_refused
+  from jsonb_array_elements(v_answers) a where a ->> 'result' = 'refused';
+  if p_all_or_nothing and v_refused is not null then
+    perform private.fail('PT422', 'product.rows_refused', v_refused::text, 'Nothing was written. Mend the rows that details lists.');
+  end if;
+  return private.end_command(p_tenant_id, 'upsert_products', p_key, (
+    select jsonb_build_object(
+      'created', count(*) filter (where a ->> 'result' = 'created'),
+      'updated', count(*) filter (where a ->> 'result' = 'updated'),
+      'unchanged', count(*) filter (where a ->> 'result' = 'unchanged'),
+      'refused', count(*) filter (where a ->> 'result' = 'refused'),
+      'rows', jsonb_agg(a order by (a ->> 'line')::integer))
+    from jsonb_array_elements(v_answers) a
+  ));
+end $$;
+
+CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) RETURNS SETOF jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('holder', 'variant', 'product_id', v.parent_id, 'variant_id', v.id, 'sku', v.sku)
+  from public.products v
+  where v.tenant_id = p_tenant_id and v.parent_id = any (p_product_ids) and v.id <> all (p_product_ids)
+    and v.deleted_at is null
+  order by v.sku
+  limit 100
+$$;
+
+CREATE FUNCTION private.word_key(p_tenant_id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select right(replace(p_tenant_id::text, '-', ''), 12) $$;
+
+CREATE FUNCTION private.words_of(p_text text) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select array(
+    select distinct left(w, 64)
+    from string_to_table(regexp_replace(lower(p_text), '[^[:alnum:]]+', ' ', 'g'), ' ') w
+    where w <> ''
+  )
+$$;
+
+CREATE FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_nestloop TO 'on'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_currency constant text := (select t.currency from public.tenants t where t.id = p_tenant_id);
+  v_answer jsonb;
+begin
+  with item as materialized (
+    select i.line, i.row - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[] as fields,
+      i.row as given, (i.row ->> 'version')::bigint as version, (i.row ->> 'id')::uuid as id, i.row ->> 'sku' as sku
+    from jsonb_to_recordset(p_items) as i (line integer, row jsonb)
+  ), stored as materialized (
+    select i.line, p from item i join public.products p on p.id = i.id and p.tenant_id = p_tenant_id and p.deleted_at is null
+    union all
+    select i.line, p from item i
+    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.sku and p.deleted_at is null
+    where i.id is null
+  ), parent as materialized (
+    select i.line, p.id from item i
+    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.given ->> 'parent_sku' and p.deleted_at is null
+  ), merged as materialized (
+    select i.line, i.sku, i.version, (s.p).id as id, (s.p).version as stored_version, i.given ? 'publish_at' as plans,
+      i.given ->> 'parent_sku' is not null and a.id is null as parent_missing,
+      i.id is not null and s.line is null as missing,
+      jsonb_populate_record(s.p, case when s.line is null
+        then jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', v_currency, 'attributes', '{}'::jsonb)
+        else '{}' end || i.fields || case when i.given ? 'parent_sku' then jsonb_build_object('parent_id', a.id) else '{}' end
+      ) as n
+    from item i
+    left join stored s on s.line = i.line
+    left join parent a on a.line = i.line
+  ), fault as materialized (
+    select m.line, case
+      when m.missing or (m.id is null and m.version is not null)
+        then jsonb_build_object('code', 'product.not_found', 'detail', 'There is no such product among the living.')
+      when m.parent_missing then jsonb_build_object('code', 'product.parent_missing', 'detail', 'There is no product of that parent_sku.')
+      when m.version <> m.stored_version then jsonb_build_object('code', 'version.stale',
+        'detail', format('You sent version %s; the stored version is %s.', m.version, m.stored_version))
+    end as error
+    from merged m
+  ), inserted as (
+    insert into public.products
+      (tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
+    select p_tenant_id, (m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status,
+      (m.n).price, (m.n).currency, (m.n).attributes, (m.n).publish_at
+    from merged m join fault f on f.line = m.line
+    where m.id is null and f.error is null
+    order by (m.n).sku
+    returning id, sku, version
+  ), updated as (
+    update public.products p
+    set parent_id = (m.n).parent_id, category_id = (m.n).category_id, sku = (m.n).sku, name = (m.n).name,
+        description = (m.n).description, status = (m.n).status, price = (m.n).price, currency = (m.n).currency,
+        attributes = (m.n).attributes, publish_at = case when m.plans then (m.n).publish_at else p.publish_at end
+    from merged m join fault f on f.line = m.line
+    where p.id = m.id and f.error is null
+      and ((m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status, (m.n).price,
+        (m.n).currency, (m.n).attributes, (m.n).publish_at)
+      is distinct from (p.parent_id, p.category_id, p.sku, p.name, p.description, p.status, p.price,
+        p.currency, p.attributes, p.publish_at)
+    returning p.id, p.version
+  )
+  select jsonb_agg(jsonb_build_object('line', m.line, 'sku', (m.n).sku,
+    'result', case when f.error is not null then 'refused' when i.id is not null then 'created'
+                   when u.version is distinct from m.stored_version and u.id is not null then 'updated' else 'unchanged' end,
+    'product_id', case when f.error is null then coalesce(m.id, i.id) end,
+    'version', case when f.error is null then coalesce(u.version, i.version, m.stored_version) end,
+    'error', f.error))
+  into v_answer
+  from merged m
+  join fault f on f.line = m.line
+  left join inserted i on m.id is null and f.error is null and i.sku = (m.n).sku
+  left join updated u on u.id = m.id;
+  return coalesce(v_answer, '[]');
+end $$;
+
+CREATE FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_size constant integer := jsonb_array_length(p_items);
+  v_step constant integer := greatest(1, ceil(v_size / 8.0));
+  v_answer jsonb := '[]';
+  v_state text;
+  v_message text;
+  v_detail text;
+  v_constraint text;
+begin
+  if v_size = 0 then
+    return '[]';
+  end if;
+  begin
+    return private.write_products(p_tenant_id, p_items);
+  exception
+    -- Faults of the moment are the caller's to repeat, not the rows'.
+    when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
+      or operator_intervention then
+      raise;
+    when others then
+      get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_detail = pg_exception_detail,
+        v_constraint = constraint_name;
+  end;
+  if v_size = 1 then
+    return jsonb_build_array(private.refused_row(p_items -> 0, private.refusal(v_state, v_message, v_detail, v_constraint)));
+  end if;
+  for v_first in 0 .. v_size - 1 by v_step loop
+    v_answer := v_answer || private.write_slice(p_tenant_id, (
+      select jsonb_agg(e.item order by e.n) from jsonb_array_elements(p_items) with ordinality e (item, n)
+      where e.n between v_first + 1 and v_first + v_step
+    ));
+  end loop;
+  return v_answer;
+end $$;
+
 CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text, p_allow_shortfall boolean DEFAULT false) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -2071,6 +2918,11 @@ CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_e
     SET search_path TO ''
     AS $$ select private.create_webhook_endpoint(p_tenant_id, p_url, p_events, p_description) $$;
 
+CREATE FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version) $$;
+
 CREATE FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -2094,6 +2946,11 @@ CREATE FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer j
     SET search_path TO ''
     AS $$ select private.place_order(p_tenant_id, p_lines, p_customer, p_key, p_reserve_for) $$;
 
+CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
+
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -2114,10 +2971,25 @@ CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_
     jsonb_build_object('lines', p_lines, 'expires_in', p_expires_in, 'order_id', p_order_id))
 $$;
 
+CREATE FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.restore_product(p_tenant_id, p_product_id, p_expected_version) $$;
+
+CREATE FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.rollback_product(p_tenant_id, p_product_id, p_to_version, p_expected_version) $$;
+
 CREATE FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean DEFAULT false) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.run_stock_proof(p_tenant_id, p_repair) $$;
+
+CREATE FUNCTION public.search_products(p_tenant_id uuid, p_query text DEFAULT NULL::text, p_after jsonb DEFAULT NULL::jsonb, p_limit integer DEFAULT 50, p_status text DEFAULT NULL::text, p_category_id uuid DEFAULT NULL::uuid, p_order text DEFAULT 'relevance'::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.search_products(p_tenant_id, p_query, p_after, p_limit, p_status, p_category_id, p_order) $$;
 
 CREATE FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[] DEFAULT NULL::uuid[], p_key text DEFAULT NULL::text, p_lines jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE sql
@@ -2150,6 +3022,16 @@ CREATE FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key tex
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.transfer_stock(p_tenant_id, p_lines, p_key, p_reason) $$;
+
+CREATE FUNCTION public.unpublish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'draft') $$;
+
+CREATE FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean DEFAULT false, p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.upsert_products(p_tenant_id, p_rows, p_all_or_nothing, p_key) $$;
 
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2423,6 +3305,8 @@ declare
   v_detail text;
   v_constraint text;
 begin
+  -- A catalogue that comes in is taken as it is: see guard_publishing.
+  perform set_config('pms.importing', 'yes', true);
   if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) > 500 then
     perform private.fail('PT400', 'import.rows_invalid', 'p_rows must be an array of at most 500 rows.');
   end if;
@@ -2453,11 +3337,7 @@ begin
       when others then
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;
         v_answer := v_answer || jsonb_build_object('line', v_row -> 'line', 'sku', v_row -> 'sku', 'result', 'refused',
-          'product_id', null, 'received', 0, 'error', jsonb_build_object(
-            -- products_price_scale reads product.price_scale, like the codes that are raised by name
-            'code', case when v_constraint <> '' then regexp_replace(v_constraint, '^(product|location|product_image)s_', '\1.')
-                         when sqlstate like 'PT4%' then v_message else 'row.invalid' end,
-            'detail', case when sqlstate like 'PT4%' then v_detail else v_message end));
+          'product_id', null, 'received', 0, 'error', private.refusal(sqlstate, v_message, v_detail, v_constraint));
     end;
   end loop;
   return v_answer;
@@ -2525,6 +3405,31 @@ CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS j
     cross join generate_series(0, least(p_days_ahead, 60)) d (days)
   ) m
 $$;
+
+CREATE FUNCTION worker.publish_due_products(p_limit integer DEFAULT 500) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_product record;
+  v_published integer := 0;
+  v_failed integer := 0;
+begin
+  for v_product in
+    select p.id from public.products p
+    where p.publish_at <= v_now and p.deleted_at is null
+    order by p.publish_at, p.parent_id nulls first, p.id
+    limit p_limit for no key update skip locked
+  loop
+    if private.publish_due_product(v_product.id) then
+      v_published := v_published + 1;
+    else
+      v_failed := v_failed + 1;
+    end if;
+  end loop;
+  return jsonb_build_object('published', v_published, 'failed', v_failed, 'more', v_published + v_failed >= p_limit);
+end $$;
 
 CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2965,6 +3870,21 @@ ALTER TABLE private.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE private.product_holders (
+    holder text NOT NULL,
+    finder text NOT NULL,
+    CONSTRAINT product_holders_finder_form CHECK ((finder ~ '^private\.[a-z_]+$'::text))
+);
+
+COMMENT ON TABLE private.product_holders IS 'Who may hold products back from deletion, and the function that finds it';
+
+CREATE TABLE private.product_words (
+    product_id uuid NOT NULL,
+    words tsvector NOT NULL
+);
+
+COMMENT ON TABLE private.product_words IS 'What living products are found by; kept by triggers';
+
 CREATE TABLE private.ring_budget (
     one boolean DEFAULT true NOT NULL,
     per_second numeric DEFAULT 20 NOT NULL,
@@ -3030,6 +3950,30 @@ CREATE TABLE private.webhook_secrets (
 );
 
 COMMENT ON TABLE private.webhook_secrets IS 'Which secrets sign for an endpoint';
+
+CREATE TABLE public.categories (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    parent_id uuid,
+    name text NOT NULL,
+    slug text NOT NULL,
+    "position" integer DEFAULT 1 NOT NULL,
+    attribute_schema jsonb,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT categories_attribute_schema_object CHECK ((jsonb_typeof(attribute_schema) = 'object'::text)),
+    CONSTRAINT categories_attribute_schema_size CHECK ((octet_length((attribute_schema)::text) <= 65536)),
+    CONSTRAINT categories_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT categories_name_length CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT categories_not_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT categories_position_positive CHECK (("position" > 0)),
+    CONSTRAINT categories_slug_form CHECK ((slug ~ '^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$'::text))
+);
+
+COMMENT ON TABLE public.categories IS 'A tenant''s tree of categories';
+
+COMMENT ON COLUMN public.categories.attribute_schema IS 'JSON schema of the attributes of its products; null: any';
 
 CREATE TABLE public.locations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -3136,6 +4080,20 @@ CREATE TABLE public.product_images (
 );
 
 COMMENT ON TABLE public.product_images IS 'Pictures of products; source_url is where the original is';
+
+CREATE TABLE public.product_versions (
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    version bigint NOT NULL,
+    state jsonb NOT NULL,
+    actor uuid,
+    command_id text,
+    replaced_at timestamp with time zone DEFAULT private.now() NOT NULL
+);
+
+COMMENT ON TABLE public.product_versions IS 'Every former state of a product; written by triggers only';
+
+COMMENT ON COLUMN public.product_versions.actor IS 'Who replaced this state; null: the worker or the project itself';
 
 CREATE TABLE public.reconciliation_findings (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -3393,6 +4351,12 @@ ALTER TABLE ONLY private.order_transitions
 ALTER TABLE ONLY private.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (xid, id);
 
+ALTER TABLE ONLY private.product_holders
+    ADD CONSTRAINT product_holders_pkey PRIMARY KEY (holder);
+
+ALTER TABLE ONLY private.product_words
+    ADD CONSTRAINT product_words_pkey PRIMARY KEY (product_id);
+
 ALTER TABLE ONLY private.ring_budget
     ADD CONSTRAINT ring_budget_pkey PRIMARY KEY (one);
 
@@ -3410,6 +4374,15 @@ ALTER TABLE ONLY private.tenant_log
 
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_slug_unique UNIQUE NULLS NOT DISTINCT (tenant_id, parent_id, slug);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_within_tenant UNIQUE (tenant_id, id);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
@@ -3452,6 +4425,9 @@ ALTER TABLE ONLY public.orders
 
 ALTER TABLE ONLY public.product_images
     ADD CONSTRAINT product_images_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.product_versions
+    ADD CONSTRAINT product_versions_pkey PRIMARY KEY (product_id, version, replaced_at);
 
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_pkey PRIMARY KEY (id);
@@ -3518,6 +4494,8 @@ ALTER TABLE ONLY queue.worker_awake
 
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
+CREATE INDEX product_words_by_word ON private.product_words USING gin (words);
+
 CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
 
 CREATE INDEX webhook_secrets_by_endpoint ON private.webhook_secrets USING btree (endpoint_id, created_at DESC);
@@ -3536,9 +4514,17 @@ CREATE INDEX orders_by_time ON public.orders USING btree (tenant_id, placed_at D
 
 CREATE INDEX product_images_by_product ON public.product_images USING btree (tenant_id, product_id, "position");
 
+CREATE INDEX product_versions_by_tenant ON public.product_versions USING btree (tenant_id, replaced_at);
+
+CREATE INDEX products_by_category ON public.products USING btree (tenant_id, category_id) WHERE (category_id IS NOT NULL);
+
 CREATE INDEX products_by_parent ON public.products USING btree (tenant_id, parent_id) WHERE (parent_id IS NOT NULL);
 
+CREATE INDEX products_living_by_age ON public.products USING btree (tenant_id, created_at, id) WHERE (deleted_at IS NULL);
+
 CREATE UNIQUE INDEX products_sku_living ON public.products USING btree (tenant_id, sku) WHERE (deleted_at IS NULL);
+
+CREATE INDEX products_to_publish ON public.products USING btree (publish_at, id) WHERE ((publish_at IS NOT NULL) AND (deleted_at IS NULL));
 
 CREATE INDEX reconciliation_findings_by_tenant ON public.reconciliation_findings USING btree (tenant_id, found_at DESC);
 
@@ -3588,6 +4574,8 @@ CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW 
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.stock_movements FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_ledger_change();
 
+CREATE TRIGGER capture_delete AFTER DELETE ON public.categories REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
+
 CREATE TRIGGER capture_delete AFTER DELETE ON public.locations REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
@@ -3608,6 +4596,8 @@ CREATE TRIGGER capture_delete AFTER DELETE ON public.tenants REFERENCING OLD TAB
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
 
+CREATE TRIGGER capture_insert AFTER INSERT ON public.categories REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
+
 CREATE TRIGGER capture_insert AFTER INSERT ON public.locations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
@@ -3627,6 +4617,8 @@ CREATE TRIGGER capture_insert AFTER INSERT ON public.stock_levels REFERENCING NE
 CREATE TRIGGER capture_insert AFTER INSERT ON public.tenants REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.categories REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.locations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
@@ -3652,9 +4644,33 @@ CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW
 
 CREATE TRIGGER guard_deletion BEFORE UPDATE ON public.products FOR EACH ROW WHEN ((new.deleted_at IS DISTINCT FROM old.deleted_at)) EXECUTE FUNCTION private.guard_deletion();
 
+CREATE TRIGGER guard_held BEFORE UPDATE ON public.products FOR EACH ROW WHEN (((old.deleted_at IS NULL) AND (new.deleted_at IS NOT NULL))) EXECUTE FUNCTION private.guard_held();
+
+CREATE TRIGGER guard_publishing BEFORE UPDATE ON public.products FOR EACH ROW WHEN (((new.status = 'active'::text) OR (old.status <> new.status) OR (new.publish_at IS DISTINCT FROM old.publish_at))) EXECUTE FUNCTION private.guard_publishing();
+
+CREATE TRIGGER guard_publishing_of_new BEFORE INSERT ON public.products FOR EACH ROW WHEN ((new.status = 'active'::text)) EXECUTE FUNCTION private.guard_publishing();
+
+CREATE TRIGGER guard_tree_of_moved AFTER UPDATE ON public.categories FOR EACH ROW WHEN ((new.parent_id IS DISTINCT FROM old.parent_id)) EXECUTE FUNCTION private.guard_category_tree();
+
+CREATE TRIGGER guard_tree_of_new AFTER INSERT ON public.categories FOR EACH ROW WHEN ((new.parent_id IS NOT NULL)) EXECUTE FUNCTION private.guard_category_tree();
+
+CREATE TRIGGER guard_variant BEFORE UPDATE ON public.products FOR EACH ROW WHEN (((new.parent_id IS NOT NULL) AND ((new.parent_id IS DISTINCT FROM old.parent_id) OR (new.deleted_at IS DISTINCT FROM old.deleted_at)))) EXECUTE FUNCTION private.guard_variant();
+
+CREATE TRIGGER guard_variant_of_new BEFORE INSERT ON public.products FOR EACH ROW WHEN ((new.parent_id IS NOT NULL)) EXECUTE FUNCTION private.guard_variant();
+
+CREATE TRIGGER index_words AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.index_words();
+
+CREATE TRIGGER index_words_of_new AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.index_words();
+
+CREATE TRIGGER keep_versions_of_deleted AFTER DELETE ON public.products REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.keep_versions();
+
+CREATE TRIGGER keep_versions_of_updated AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.keep_versions();
+
 CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
 
 CREATE TRIGGER note_alerts BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.note_alerts();
+
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.locations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
@@ -3676,6 +4692,12 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.tenants FOR EACH STATEM
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.webhook_endpoints FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
+CREATE TRIGGER schedule_publishing AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.schedule_publishing();
+
+CREATE TRIGGER schedule_publishing_of_new AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.schedule_publishing();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.locations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
@@ -3696,11 +4718,22 @@ CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.tenants FOR EACH 
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
+CREATE TRIGGER take_variants_along AFTER UPDATE ON public.products FOR EACH ROW WHEN (((old.status = 'active'::text) AND (new.status <> 'active'::text) AND (new.parent_id IS NULL))) EXECUTE FUNCTION private.take_variants_along();
+
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY private.product_words
+    ADD CONSTRAINT product_words_product_id_fkey FOREIGN KEY (product_id) REFERENCES public.products(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_parent FOREIGN KEY (tenant_id, parent_id) REFERENCES public.categories(tenant_id, id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.locations
     ADD CONSTRAINT locations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -3722,6 +4755,12 @@ ALTER TABLE ONLY public.orders
 
 ALTER TABLE ONLY public.product_images
     ADD CONSTRAINT product_images_product FOREIGN KEY (tenant_id, product_id) REFERENCES public.products(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.product_versions
+    ADD CONSTRAINT product_versions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.products
+    ADD CONSTRAINT products_category FOREIGN KEY (tenant_id, category_id) REFERENCES public.categories(tenant_id, id);
 
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_parent FOREIGN KEY (tenant_id, parent_id) REFERENCES public.products(tenant_id, id);
@@ -3768,6 +4807,10 @@ ALTER TABLE private.order_transitions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.outbox ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.product_holders ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.product_words ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.ring_budget ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.role_permissions ENABLE ROW LEVEL SECURITY;
@@ -3778,6 +4821,8 @@ ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY "clerks correct the customer of their tenant's orders" ON public.orders FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[])));
@@ -3786,11 +4831,15 @@ ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.locations ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY "managers add categories to their tenant" ON public.categories FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers add locations to their tenant" ON public.locations FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers add pictures to their tenant" ON public.product_images FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers add products to their tenant" ON public.products FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers change their tenant's categories" ON public.categories FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers change their tenant's endpoints" ON public.webhook_endpoints FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
 
@@ -3799,6 +4848,8 @@ CREATE POLICY "managers change their tenant's locations" ON public.locations FOR
 CREATE POLICY "managers change their tenant's pictures" ON public.product_images FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers change their tenant's products" ON public.products FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's categories" ON public.categories FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's endpoints" ON public.webhook_endpoints FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
 
@@ -3814,7 +4865,11 @@ CREATE POLICY "managers see what was sent to their endpoints" ON public.webhook_
 
 CREATE POLICY "members see their tenant" ON public.tenants FOR SELECT TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.read'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "members see their tenant's categories" ON public.categories FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "members see their tenant's findings" ON public.reconciliation_findings FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's history" ON public.product_versions FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see their tenant's locations" ON public.locations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
 
@@ -3840,6 +4895,8 @@ ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.memberships AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -3851,6 +4908,8 @@ CREATE POLICY "only within one's own tenants" ON public.order_lines AS RESTRICTI
 CREATE POLICY "only within one's own tenants" ON public.orders AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.product_images AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.product_versions AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.products AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -3875,6 +4934,8 @@ ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;
 CREATE POLICY "owners change their tenant" ON public.tenants FOR UPDATE TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[])));
 
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.product_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.products ENABLE ROW LEVEL SECURITY;
 
@@ -3946,6 +5007,8 @@ REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p
 
 REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_order_lines(p_lines jsonb) FROM PUBLIC;
@@ -3989,6 +5052,13 @@ REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url t
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
+
+REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
@@ -4009,15 +5079,27 @@ REVOKE ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text,
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO authenticated;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.give_up_order_rest(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.guard_category_tree() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.guard_deletion() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.guard_held() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.guard_publishing() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_currency text, p_lines jsonb, p_customer jsonb) FROM PUBLIC;
 
@@ -4025,13 +5107,19 @@ REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.keep_versions() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.lock_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 
@@ -4090,12 +5178,15 @@ GRANT ALL ON FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_cus
 
 REVOKE ALL ON FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb, OUT lines jsonb, OUT currency text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.publish_due_product(p_product_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_was text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO authenticated;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
 
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
 
@@ -4103,11 +5194,17 @@ REVOKE ALL ON FUNCTION private.record_order_event(p_order public.orders, p_event
 
 REVOKE ALL ON FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, p_constraint text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refused_row(p_item jsonb, p_error jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 
@@ -4125,15 +5222,35 @@ REVOKE ALL ON FUNCTION private.reservations_json(p_reservations public.reservati
 
 REVOKE ALL ON FUNCTION private.reserve_for(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_order_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ring(p_lane text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ring_tenants(p_news uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION private.row_fault(p_row jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION private.schedule_publishing() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.search_cursor(p_after jsonb, OUT rank real, OUT created_at timestamp with time zone, OUT id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO authenticated;
+GRANT ALL ON FUNCTION private.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.search_terms(p_tenant_id uuid, p_query text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.secrets_home() FROM PUBLIC;
 
@@ -4141,11 +5258,17 @@ REVOKE ALL ON FUNCTION private.secure_order_stock(p_order public.orders) FROM PU
 
 REVOKE ALL ON FUNCTION private.set_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO authenticated;
+GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ship_order_lines(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.stamp_version() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.status_after_restoring(p_product public.products) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO authenticated;
@@ -4153,11 +5276,15 @@ GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lin
 
 REVOKE ALL ON FUNCTION private.stock_differences(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.stock_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_payment(p_order public.orders, p_payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.take_variants_along() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.tenants_with(p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
@@ -4168,6 +5295,20 @@ REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.word_key(p_tenant_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.words_of(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO authenticated;
@@ -4192,6 +5333,10 @@ REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url te
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO service_role;
@@ -4208,6 +5353,10 @@ REVOKE ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_cus
 GRANT ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) TO authenticated;
 GRANT ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) TO service_role;
 
+REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
@@ -4220,9 +5369,21 @@ REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_e
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO authenticated;
+GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO authenticated;
@@ -4235,6 +5396,14 @@ GRANT ALL ON FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, 
 REVOKE ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.unpublish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.unpublish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.unpublish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
@@ -4263,6 +5432,9 @@ GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_second
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.publish_due_products(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;
 
@@ -4289,6 +5461,9 @@ GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
 
 GRANT SELECT ON TABLE public.webhook_attempts TO authenticated;
 GRANT SELECT ON TABLE public.webhook_attempts TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO service_role;
@@ -4322,6 +5497,9 @@ GRANT INSERT("position"),UPDATE("position") ON TABLE public.product_images TO au
 GRANT INSERT(alt_text),UPDATE(alt_text) ON TABLE public.product_images TO authenticated;
 
 GRANT UPDATE(version) ON TABLE public.product_images TO authenticated;
+
+GRANT SELECT ON TABLE public.product_versions TO authenticated;
+GRANT SELECT ON TABLE public.product_versions TO service_role;
 
 GRANT SELECT ON TABLE public.reconciliation_findings TO authenticated;
 GRANT SELECT ON TABLE public.reconciliation_findings TO service_role;

@@ -1,7 +1,7 @@
 -- Catalogue.
 --
 -- A product belongs to a tenant; a variant is a product with a parent. The living of a tenant have distinct SKUs; a
--- product with deleted_at set is gone for the PMS but keeps its history. Money is numeric and may have no more decimal
+-- product with deleted_at set is gone for the PMS but keeps its history (…_product_history.sql). Money is numeric and may have no more decimal
 -- places than its currency has. Images are rows of their own; a later capability fetches and hosts them.
 
 -- Decimal places of a currency (ISO 4217, list one); null for a code that is none.
@@ -30,6 +30,7 @@ create table public.products (
   id uuid primary key default gen_random_uuid(),
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   parent_id uuid,
+  category_id uuid,
   sku text not null
     constraint products_sku_length check (length(sku) between 1 and 100)
     constraint products_sku_clean check (sku !~ '[\x01-\x1f\x7f-\x9f]' and sku = btrim(sku)),
@@ -50,7 +51,9 @@ create table public.products (
   attributes jsonb not null default '{}'
     constraint products_attributes_object check (jsonb_typeof(attributes) = 'object')
     constraint products_attributes_size check (octet_length(attributes::text) <= 65536),
-  publish_at timestamptz,
+  publish_at timestamptz constraint products_publish_at_finite check (isfinite(publish_at)),
+  publish_failures jsonb
+    constraint products_publish_failures_array check (jsonb_typeof(publish_failures) = 'array'),
   version bigint not null default 1,
   deleted_at timestamptz,
   created_at timestamptz not null default private.now(),
@@ -58,11 +61,20 @@ create table public.products (
   constraint products_price_scale check (price = round(price, private.minor_units(currency))),
   constraint products_within_tenant unique (tenant_id, id),
   constraint products_parent foreign key (tenant_id, parent_id) references public.products (tenant_id, id),
-  constraint products_not_own_parent check (parent_id <> id)
+  constraint products_category foreign key (tenant_id, category_id) references public.categories (tenant_id, id),
+  constraint products_not_own_parent check (parent_id <> id),
+  constraint products_publish_at_of_drafts check (publish_at is null or status = 'draft')
 );
 comment on table public.products is 'What a tenant sells; a variant has a parent_id';
+comment on column public.products.parent_id is 'The product that this is a variant of; a variant inherits nothing from it';
+comment on column public.products.publish_at is 'When the worker is to publish this draft';
+comment on column public.products.publish_failures is 'Why it could not be published at publish_at';
 create unique index products_sku_living on public.products (tenant_id, sku) where deleted_at is null;
 create index products_by_parent on public.products (tenant_id, parent_id) where parent_id is not null;
+create index products_by_category on public.products (tenant_id, category_id) where category_id is not null;
+-- Pages of the living, oldest or newest first.
+create index products_living_by_age on public.products (tenant_id, created_at, id) where deleted_at is null;
+create index products_to_publish on public.products (publish_at, id) where publish_at is not null and deleted_at is null;
 
 alter table public.products enable row level security;
 create policy "only within one's own tenants" on public.products
@@ -95,6 +107,39 @@ end $$;
 revoke all on function private.guard_deletion() from public, anon, authenticated, service_role;
 create trigger guard_deletion before update on public.products
   for each row when (new.deleted_at is distinct from old.deleted_at) execute function private.guard_deletion();
+
+-- Variants are one level deep, and a living one has a living parent. BEFORE row trigger. The parent is locked, so that
+-- it cannot become a variant, or be deleted, at the same moment.
+create function private.guard_variant() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_parent public.products;
+begin
+  select * into v_parent from public.products p where p.tenant_id = new.tenant_id and p.id = new.parent_id for share;
+  if not found then
+    return new;  -- the foreign key answers
+  end if;
+  if v_parent.parent_id is not null then
+    perform private.fail('PT422', 'product.variant_depth',
+      format('%s is itself a variant, and variants are one level deep.', v_parent.sku));
+  end if;
+  if exists (select from public.products v where v.tenant_id = new.tenant_id and v.parent_id = new.id) then
+    perform private.fail('PT422', 'product.variant_depth',
+      format('%s has variants, so it cannot become one.', new.sku));
+  end if;
+  if v_parent.deleted_at is not null and new.deleted_at is null then
+    perform private.fail('PT404', 'product.parent_missing', format('The product %s is deleted.', v_parent.sku));
+  end if;
+  return new;
+end $$;
+revoke all on function private.guard_variant() from public, anon, authenticated, service_role;
+create trigger guard_variant_of_new before insert on public.products
+  for each row when (new.parent_id is not null) execute function private.guard_variant();
+create trigger guard_variant before update on public.products
+  for each row
+  when (new.parent_id is not null and (new.parent_id is distinct from old.parent_id or new.deleted_at is distinct from old.deleted_at))
+  execute function private.guard_variant();
 
 create table public.product_images (
   id uuid primary key default gen_random_uuid(),

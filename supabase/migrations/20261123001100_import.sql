@@ -130,6 +130,8 @@ declare
   v_detail text;
   v_constraint text;
 begin
+  -- A catalogue that comes in is taken as it is: see guard_publishing.
+  perform set_config('pms.importing', 'yes', true);
   if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) > 500 then
     perform private.fail('PT400', 'import.rows_invalid', 'p_rows must be an array of at most 500 rows.');
   end if;
@@ -160,11 +162,7 @@ begin
       when others then
         get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail, v_constraint = constraint_name;
         v_answer := v_answer || jsonb_build_object('line', v_row -> 'line', 'sku', v_row -> 'sku', 'result', 'refused',
-          'product_id', null, 'received', 0, 'error', jsonb_build_object(
-            -- products_price_scale reads product.price_scale, like the codes that are raised by name
-            'code', case when v_constraint <> '' then regexp_replace(v_constraint, '^(product|location|product_image)s_', '\1.')
-                         when sqlstate like 'PT4%' then v_message else 'row.invalid' end,
-            'detail', case when sqlstate like 'PT4%' then v_detail else v_message end));
+          'product_id', null, 'received', 0, 'error', private.refusal(sqlstate, v_message, v_detail, v_constraint));
     end;
   end loop;
   return v_answer;

@@ -244,7 +244,7 @@ async def test_who_may_not_delete_a_product_may_not_mark_it_deleted(
     partner = await add_member(db, furnished, "integration")
     manager = await add_member(db, furnished, "manager")
     for moment in ("now()", "null"):
-        with_moment = (change + moment).encode()
+        with_moment = (change + moment + " where sku = 'SPARE'").encode()
         with pytest.raises(psycopg.Error, match=r"access\.denied"):
             async with acting_as(db, partner):
                 await db.execute((change + "'epoch'").encode())
