@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,7 +17,8 @@ from worker.log import WORKER_DRAINED, get_logger
 
 _POLL_SECONDS: Final = 0.1
 LOOK_EVERY: Final = timedelta(milliseconds=200)
-# longer than any time-out of a webhook, so that standing still means that nobody can do it
+# longer than any time-out of a webhook, so that standing still means that nobody can do it; as long an outage
+# is none that whoever waits for the drain should wait out
 STUCK_AFTER: Final = timedelta(seconds=90)
 OUTAGE_PAUSE: Final = timedelta(seconds=1)
 
@@ -52,10 +54,10 @@ async def until_done(
     stuck_after: timedelta = STUCK_AFTER,
 ) -> None:
     """Returns when nothing is left that is due now or within `wait`; two looks must agree, because work
-    moves from one place to the next. Raises `DrainStuck` when what is left stands still, and the
-    `GatewayError` of a fault that does not pass by itself.
+    moves from one place to the next. Raises `DrainStuck` when what is left stands still, or Supabase is
+    away, for `stuck_after`, and the `GatewayError` of a fault that does not pass by itself.
     """
-    status = await _read(rpc)
+    status = await _read(rpc, stuck_after)
     until, before = status.now + wait, status.fingerprint
     moved_at, calm = status.now, 0
     while True:
@@ -69,7 +71,7 @@ async def until_done(
         elif status.now - moved_at > stuck_after:
             raise DrainStuck(f"nothing moved for {stuck_after.total_seconds():.0f} s; left: {left}")
         await asyncio.sleep(look_every.total_seconds())
-        status = await _read(rpc)
+        status = await _read(rpc, stuck_after)
 
 
 def _left(status: Status, *, until: datetime) -> str:
@@ -83,13 +85,20 @@ def _left(status: Status, *, until: datetime) -> str:
     return ", ".join(f"{count} {name}" for name, count in parts.items() if count)
 
 
-async def _read(rpc: Rpc) -> Status:
+async def _read(rpc: Rpc, stuck_after: timedelta) -> Status:
+    gives_up_at: float | None = None
     while True:
         try:
             return await read_status(rpc)
         except GatewayError as error:
             if not error.transient:
                 raise
+            now = time.monotonic()
+            gives_up_at = gives_up_at or now + stuck_after.total_seconds()
+            if now > gives_up_at:
+                raise DrainStuck(
+                    f"Supabase did not answer for {stuck_after.total_seconds():.0f} s: {describe(error)}"
+                ) from error
             # the worker's own condition says it once; here it is only waited for
             get_logger("worker").debug("drain.waiting", error=describe(error))
             await asyncio.sleep(OUTAGE_PAUSE.total_seconds())

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.clock import START
 from worker.drain import until_done
-from worker.errors import DrainStuck, KeyRefused, Unreachable
+from worker.errors import DrainStuck, KeyRefused, Unavailable, Unreachable
 
 NOTHING = timedelta(0)
 
@@ -63,8 +63,10 @@ class Script:
         return answer
 
 
-async def drain(script: Script, *, wait: timedelta = NOTHING) -> None:
-    await until_done(script, wait=wait, look_every=NOTHING, stuck_after=timedelta(seconds=90))
+async def drain(
+    script: Script, *, wait: timedelta = NOTHING, stuck_after: timedelta = timedelta(seconds=90)
+) -> None:
+    await until_done(script, wait=wait, look_every=NOTHING, stuck_after=stuck_after)
 
 
 async def test_two_looks_must_agree_because_work_moves_from_place_to_place() -> None:
@@ -126,3 +128,13 @@ async def test_an_outage_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(Unreachable("away"), Unreachable("away"), status(), status())
     await drain(script)
     assert script.asked == 4
+
+
+@pytest.mark.timeout(10)
+async def test_an_outage_that_does_not_end_ends_it_with_the_last_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.drain.OUTAGE_PAUSE", NOTHING)
+    script = Script(status(outbox=1), Unavailable("starting"), Unreachable("connection refused"))
+    with pytest.raises(DrainStuck, match="did not answer for 0 s: Unreachable: connection refused"):
+        await drain(script, stuck_after=timedelta(milliseconds=50))
