@@ -14,6 +14,7 @@ create table public.tenants (
     constraint tenants_name_length check (length(name) between 1 and 200)
     constraint tenants_name_clean check (private.is_clean(name)),
   currency text not null default 'USD' constraint tenants_currency_form check (currency ~ '^[A-Z]{3}$'),
+  orphaned_at timestamptz,
   version bigint not null default 1,
   created_at timestamptz not null default private.now(),
   updated_at timestamptz not null default private.now()
@@ -49,7 +50,12 @@ from (values
   ('tenant.read',     '{owner,manager,clerk,viewer,integration}'::text[]),
   ('tenant.write',    '{owner}'),
   ('members.read',    '{owner,manager}'),
-  ('members.write',   '{owner}'),
+  ('members.write',   '{owner,manager}'),
+  ('owners.write',    '{owner}'),
+  ('audit.read',      '{owner,manager}'),
+  ('customers.redact', '{owner,manager}'),
+  ('tenant.export',   '{owner}'),
+  ('tenant.delete',   '{owner}'),
   ('products.read',   '{owner,manager,clerk,viewer,integration}'),
   ('products.write',  '{owner,manager,integration}'),
   ('products.delete', '{owner,manager}'),
