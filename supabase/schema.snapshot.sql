@@ -14,6 +14,39 @@ CREATE SCHEMA worker;
 
 COMMENT ON SCHEMA worker IS 'RPCs of the worker daemon (service_role only); see docs/worker-rpc.md';
 
+CREATE FUNCTION private.accept_invitation(p_token text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_hash constant bytea := sha256(convert_to(coalesce(p_token, ''), 'UTF8'));
+  v_tenant_id constant uuid := (select i.tenant_id from public.invitations i where i.token_hash = v_hash);
+  v_invitation public.invitations;
+  v_member public.memberships;
+begin
+  if auth.uid() is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in with the invited address to accept.');
+  end if;
+  perform private.lock_roles(v_tenant_id);
+  select * into v_invitation from public.invitations i where i.token_hash = v_hash for update;
+  select * into v_member from public.memberships m
+  where m.tenant_id = v_tenant_id and m.principal_id = auth.uid();
+  if v_member.id is not null and v_invitation.accepted_by = auth.uid() then
+    return to_jsonb(v_member);  -- the answer to the first call may have been lost
+  end if;
+  perform private.check_invitation(v_invitation);
+  if v_member.id is not null then
+    perform private.fail('PT409', 'member.exists', 'You belong to the tenant already.');
+  end if;
+  insert into public.memberships (tenant_id, principal_id, role) values (v_tenant_id, auth.uid(), v_invitation.role)
+  returning * into v_member;
+  update public.invitations i set status = 'accepted', accepted_by = auth.uid() where i.id = v_invitation.id;
+  if v_member.role = 'owner' then
+    update public.tenants t set orphaned_at = null where t.id = v_tenant_id and t.orphaned_at is not null;
+  end if;
+  return to_jsonb(v_member);
+end $$;
+
 CREATE FUNCTION private.now() RETURNS timestamp with time zone
     LANGUAGE sql
     SET search_path TO ''
@@ -237,6 +270,65 @@ CREATE FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) R
   )
   select t.id from tree t
 $$;
+
+CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_member public.memberships;
+begin
+  perform private.require(p_tenant_id, 'members.write');
+  perform private.require_known_role(p_role);
+  v_member := private.open_membership(p_tenant_id, p_principal_id, p_role);
+  if v_member.role <> p_role then
+    perform private.revoke_invitations_of(p_tenant_id, p_principal_id);
+  end if;
+  update public.memberships m set role = p_role where m.id = v_member.id returning * into v_member;
+  if p_role = 'owner' then
+    update public.tenants t set orphaned_at = null where t.id = p_tenant_id and t.orphaned_at is not null;
+  end if;
+  return to_jsonb(v_member);
+end $$;
+
+CREATE TABLE public.invitations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    token_hash bytea NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    invited_by uuid,
+    accepted_by uuid,
+    expires_at timestamp with time zone NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT invitations_accepted_by_somebody CHECK (((status = 'accepted'::text) = (accepted_by IS NOT NULL))),
+    CONSTRAINT invitations_email_form CHECK (((length(email) <= 254) AND (email ~ '^[^@[:space:][:cntrl:]]+@[^@[:space:][:cntrl:]]+$'::text))),
+    CONSTRAINT invitations_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text]))),
+    CONSTRAINT invitations_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'accepted'::text, 'revoked'::text])))
+);
+
+COMMENT ON TABLE public.invitations IS 'Who was asked to join a tenant; the token itself is never stored';
+
+CREATE FUNCTION private.check_invitation(p_invitation public.invitations) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_invitation.id is null then
+    perform private.fail('PT404', 'invitation.not_found', 'No invitation has this token.');
+  end if;
+  if not exists (
+    select from auth.users u where u.id = auth.uid() and lower(u.email) = lower(p_invitation.email)
+  ) then
+    perform private.fail('PT403', 'invitation.not_yours', 'The invitation is for another address than the one you signed in with.');
+  end if;
+  if p_invitation.status <> 'pending' or p_invitation.expires_at <= private.now() then
+    perform private.fail('PT410', 'invitation.ended', 'The invitation was used or revoked, or is too old.', 'Ask for another one.');
+  end if;
+end $$;
 
 CREATE FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -469,6 +561,7 @@ CREATE TABLE public.tenants (
     slug text NOT NULL,
     name text NOT NULL,
     currency text DEFAULT 'USD'::text NOT NULL,
+    orphaned_at timestamp with time zone,
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
@@ -480,6 +573,8 @@ CREATE TABLE public.tenants (
 );
 
 COMMENT ON TABLE public.tenants IS 'Companies; made by create_tenant';
+
+COMMENT ON COLUMN public.tenants.orphaned_at IS 'Since when nobody owns it: its last owner''s account was deleted';
 
 CREATE FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) RETURNS public.tenants
     LANGUAGE plpgsql SECURITY DEFINER
@@ -998,6 +1093,38 @@ exception when numeric_value_out_of_range then
   perform private.fail('PT422', 'order.total_too_large', 'A total must be below 100,000,000,000,000.');
 end $$;
 
+CREATE FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_token constant text := 'inv_' || encode(extensions.gen_random_bytes(32), 'hex');
+  v_invitation public.invitations;
+begin
+  perform private.require(p_tenant_id, 'members.write');
+  perform private.lock_roles(p_tenant_id);
+  perform private.require(p_tenant_id, case p_role when 'owner' then 'owners.write' else 'members.write' end);
+  perform private.require_known_role(p_role);
+  if p_expires_in is null or p_expires_in < interval '1 minute' or p_expires_in > interval '30 days' then
+    perform private.fail('PT422', 'invitation.expiry_invalid', 'An invitation is good for 1 minute to 30 days.');
+  end if;
+  if exists (
+    select from auth.users u join public.memberships m on m.principal_id = u.id
+    where m.tenant_id = p_tenant_id and lower(u.email) = lower(btrim(p_email))
+  ) then
+    perform private.fail('PT409', 'member.exists', format('%s belongs to the tenant already.', btrim(p_email)),
+      'Change the role of the member.');
+  end if;
+  update public.invitations i set status = 'revoked'
+  where i.tenant_id = p_tenant_id and lower(i.email) = lower(btrim(p_email)) and i.status = 'pending';
+  insert into public.invitations (tenant_id, email, role, token_hash, invited_by, expires_at)
+  values (p_tenant_id, btrim(p_email), p_role, sha256(convert_to(v_token, 'UTF8')), auth.uid(),
+    private.now() + p_expires_in)
+  returning * into v_invitation;
+  return jsonb_build_object('invitation_id', v_invitation.id, 'tenant_id', p_tenant_id, 'email', v_invitation.email,
+    'role', p_role, 'expires_at', v_invitation.expires_at, 'token', v_token);
+end $$;
+
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -1022,6 +1149,20 @@ CREATE FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) RETURN
   from jsonb_array_elements(p_items) with ordinality e (item, n)
   where (coalesce(e.item -> 'row' ->> 'parent_sku', e.item -> 'row' ->> 'parent_id') is not null) = p_variants
 $$;
+
+CREATE FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (
+    select from public.memberships m
+    where m.tenant_id = p_tenant_id and m.role = 'owner' and m.principal_id <> p_principal_id
+  ) then
+    perform private.fail('PT409', 'member.last_owner', 'A tenant keeps an owner, and this is the last one.',
+      'Make somebody else an owner first.');
+  end if;
+end $$;
 
 CREATE FUNCTION private.keep_lane() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1062,6 +1203,35 @@ begin
     -- A tenant that is deleted takes its history along.
     where exists (select from public.tenants t where t.id = o.tenant_id);
   end if;
+  return null;
+end $$;
+
+CREATE FUNCTION private.leave_tenants() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_membership public.memberships;
+begin
+  for v_membership in
+    select m.* from public.memberships m where m.principal_id = old.id order by m.tenant_id
+  loop
+    perform private.lock_roles(v_membership.tenant_id);
+    perform private.revoke_invitations_of(v_membership.tenant_id, old.id);
+    delete from public.memberships m where m.id = v_membership.id;
+    continue when exists (
+      select from public.memberships m where m.tenant_id = v_membership.tenant_id and m.role = 'owner'
+    );
+    update public.memberships m set role = 'owner'
+    where m.id = (
+      select c.id from public.memberships c where c.tenant_id = v_membership.tenant_id and c.role = 'manager'
+      order by c.created_at, c.id limit 1
+    );
+    if not found then
+      update public.tenants t set orphaned_at = private.now()
+      where t.id = v_membership.tenant_id and t.orphaned_at is null;
+    end if;
+  end loop;
   return null;
 end $$;
 
@@ -1120,6 +1290,11 @@ begin
   end if;
   perform 1 from public.stock_levels s where s.id = any (v_levels) order by s.id for update;
 end $$;
+
+CREATE FUNCTION private.lock_roles(p_tenant_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$ select from public.tenants t where t.id = p_tenant_id for no key update $$;
 
 CREATE FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[] DEFAULT '{}'::text[]) RETURNS void
     LANGUAGE plpgsql
@@ -1329,6 +1504,18 @@ exception when check_violation then
   raise;
 end $$;
 
+CREATE FUNCTION private.my_permissions(p_tenant_id uuid) RETURNS TABLE(tenant_id uuid, role text, permissions text[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select m.tenant_id, m.role, array(
+    select rp.permission from private.role_permissions rp where rp.role = m.role order by rp.permission
+  )
+  from public.memberships m
+  where m.principal_id = auth.uid() and (p_tenant_id is null or m.tenant_id = p_tenant_id)
+  order by m.tenant_id
+$$;
+
 CREATE FUNCTION private.my_tenants() RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -1392,6 +1579,44 @@ begin
   )
   order by s.id
   for update;
+end $$;
+
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    role text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text])))
+);
+
+COMMENT ON TABLE public.memberships IS 'Who belongs to which tenant, in which role';
+
+CREATE FUNCTION private.open_membership(p_tenant_id uuid, p_principal_id uuid, p_new_role text) RETURNS public.memberships
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_leaves constant boolean := p_new_role is null and p_principal_id = auth.uid();
+  v_member public.memberships;
+begin
+  perform private.require(p_tenant_id, case when v_leaves then 'tenant.read' else 'members.write' end);
+  perform private.lock_roles(p_tenant_id);
+  select * into v_member from public.memberships m
+  where m.tenant_id = p_tenant_id and m.principal_id = p_principal_id for update;
+  if not v_leaves then
+    perform private.require(p_tenant_id,
+      case when 'owner' in (v_member.role, p_new_role) then 'owners.write' else 'members.write' end);
+  end if;
+  if v_member.id is null then
+    perform private.fail('PT404', 'member.not_found', 'Nobody of this id belongs to the tenant.');
+  end if;
+  if v_member.role = 'owner' and p_new_role is distinct from 'owner' then
+    perform private.keep_an_owner(p_tenant_id, p_principal_id);
+  end if;
+  return v_member;
 end $$;
 
 CREATE FUNCTION private.open_order(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, OUT locked public.orders, OUT rule private.order_transitions) RETURNS record
@@ -1781,6 +2006,19 @@ begin
   return query select r.* from public.reservations r where r.id = any (p_ids);
 end $$;
 
+CREATE FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_member public.memberships;
+begin
+  v_member := private.open_membership(p_tenant_id, p_principal_id, null);
+  perform private.revoke_invitations_of(p_tenant_id, p_principal_id);
+  delete from public.memberships m where m.id = v_member.id;
+  return to_jsonb(v_member);
+end $$;
+
 CREATE FUNCTION private.repair_stock(p_tenant_id uuid, p_level_ids uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1821,6 +2059,17 @@ begin
     perform private.fail('PT403', 'access.denied', format('Your role lacks the permission %s.', p_permission));
   end if;
   perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s for you.', p_tenant_id));
+end $$;
+
+CREATE FUNCTION private.require_known_role(p_role text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if p_role is null or p_role not in ('owner', 'manager', 'clerk', 'viewer', 'integration') then
+    perform private.fail('PT422', 'role.unknown', format('There is no role %s.', coalesce(p_role, 'null')),
+      'Roles are owner, manager, clerk, viewer and integration.');
+  end if;
 end $$;
 
 CREATE FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
@@ -1968,6 +2217,31 @@ begin
   perform private.check_lines(p_lines, 'quantity', 1);
   return private.move_stock(p_tenant_id, 'return', p_lines, p_reason);
 end $$;
+
+CREATE FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_invitation public.invitations;
+begin
+  perform private.require(p_tenant_id, 'members.write');
+  update public.invitations i set status = 'revoked'
+  where i.tenant_id = p_tenant_id and i.id = p_invitation_id and i.status = 'pending';
+  select * into v_invitation from public.invitations i where i.tenant_id = p_tenant_id and i.id = p_invitation_id;
+  if not found then
+    perform private.fail('PT404', 'invitation.not_found', 'There is no such invitation.');
+  end if;
+  return to_jsonb(v_invitation) - 'token_hash';
+end $$;
+
+CREATE FUNCTION private.revoke_invitations_of(p_tenant_id uuid, p_principal_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.invitations set status = 'revoked'
+  where tenant_id = p_tenant_id and invited_by = p_principal_id and status = 'pending'
+$$;
 
 CREATE FUNCTION private.ring(p_lane text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2883,6 +3157,11 @@ begin
   return v_answer;
 end $$;
 
+CREATE FUNCTION public.accept_invitation(p_token text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.accept_invitation(p_token) $$;
+
 CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text, p_allow_shortfall boolean DEFAULT false) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -2895,6 +3174,11 @@ CREATE FUNCTION public.available(p_level public.stock_levels) RETURNS bigint
   select case when p_level.shortfall > 0 then 0
     else greatest(0, p_level.on_hand - p_level.reserved - p_level.safety + p_level.backorder_limit) end
 $$;
+
+CREATE FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.change_role(p_tenant_id, p_principal_id, p_role) $$;
 
 CREATE FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -2931,10 +3215,20 @@ CREATE FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uu
     jsonb_build_object('ids', p_reservation_ids, 'expires_in', p_expires_in))
 $$;
 
+CREATE FUNCTION public.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval DEFAULT '7 days'::interval) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.invite_member(p_tenant_id, p_email, p_role, p_expires_in) $$;
+
 CREATE FUNCTION public.legal_events(p_order public.orders) RETURNS text[]
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$ select private.legal_order_events(p_order.status) $$;
+
+CREATE FUNCTION public.my_permissions(p_tenant_id uuid DEFAULT NULL::uuid) RETURNS TABLE(tenant_id uuid, role text, permissions text[])
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select * from private.my_permissions(p_tenant_id) $$;
 
 CREATE FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text DEFAULT NULL::text, p_payload jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql
@@ -2963,6 +3257,11 @@ CREATE FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids u
   select private.reservation_command(p_tenant_id, 'release_reservation', p_key, jsonb_build_object('ids', p_reservation_ids))
 $$;
 
+CREATE FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.remove_member(p_tenant_id, p_principal_id) $$;
+
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -2975,6 +3274,11 @@ CREATE FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_ex
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.restore_product(p_tenant_id, p_product_id, p_expected_version) $$;
+
+CREATE FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.revoke_invitation(p_tenant_id, p_invitation_id) $$;
 
 CREATE FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
     LANGUAGE sql
@@ -3990,19 +4294,6 @@ CREATE TABLE public.locations (
 
 COMMENT ON TABLE public.locations IS 'Where a tenant keeps stock';
 
-CREATE TABLE public.memberships (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    principal_id uuid NOT NULL,
-    role text NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text])))
-);
-
-COMMENT ON TABLE public.memberships IS 'Who belongs to which tenant, in which role';
-
 CREATE TABLE public.order_history (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -4387,6 +4678,12 @@ ALTER TABLE ONLY public.categories
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
 
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_token_unique UNIQUE (token_hash);
+
 ALTER TABLE ONLY public.locations
     ADD CONSTRAINT locations_code_unique UNIQUE (tenant_id, code);
 
@@ -4500,6 +4797,8 @@ CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) 
 
 CREATE INDEX webhook_secrets_by_endpoint ON private.webhook_secrets USING btree (endpoint_id, created_at DESC);
 
+CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
+
 CREATE INDEX memberships_by_principal ON public.memberships USING btree (principal_id, role, tenant_id);
 
 CREATE INDEX order_history_by_order ON public.order_history USING btree (tenant_id, order_id, id);
@@ -4576,6 +4875,8 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.stock_m
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.categories REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
+CREATE TRIGGER capture_delete AFTER DELETE ON public.invitations REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('invitation', 'token_hash', 'email');
+
 CREATE TRIGGER capture_delete AFTER DELETE ON public.locations REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
@@ -4598,6 +4899,8 @@ CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCI
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.categories REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
+CREATE TRIGGER capture_insert AFTER INSERT ON public.invitations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('invitation', 'token_hash', 'email');
+
 CREATE TRIGGER capture_insert AFTER INSERT ON public.locations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('membership');
@@ -4619,6 +4922,8 @@ CREATE TRIGGER capture_insert AFTER INSERT ON public.tenants REFERENCING NEW TAB
 CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.categories REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.invitations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('invitation', 'token_hash', 'email');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.locations REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('location');
 
@@ -4672,6 +4977,8 @@ CREATE TRIGGER note_alerts BEFORE INSERT OR UPDATE ON public.stock_levels FOR EA
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.invitations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.locations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.memberships FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -4697,6 +5004,8 @@ CREATE TRIGGER schedule_publishing AFTER UPDATE ON public.products REFERENCING O
 CREATE TRIGGER schedule_publishing_of_new AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.schedule_publishing();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.invitations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.locations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
@@ -4734,6 +5043,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.locations
     ADD CONSTRAINT locations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -4829,6 +5141,8 @@ CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.locations ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "managers add categories to their tenant" ON public.categories FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
@@ -4860,6 +5174,8 @@ CREATE POLICY "managers delete their tenant's pictures" ON public.product_images
 CREATE POLICY "managers delete their tenant's products" ON public.products FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers see their tenant's endpoints" ON public.webhook_endpoints FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see their tenant's invitations" ON public.invitations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers see what was sent to their endpoints" ON public.webhook_attempts FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
 
@@ -4896,6 +5212,8 @@ ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.invitations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -4984,6 +5302,9 @@ GRANT USAGE ON SCHEMA queue TO service_role;
 
 GRANT USAGE ON SCHEMA worker TO service_role;
 
+REVOKE ALL ON FUNCTION private.accept_invitation(p_token text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.accept_invitation(p_token text) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.now() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.now() TO authenticated;
 GRANT ALL ON FUNCTION private.now() TO service_role;
@@ -5008,6 +5329,45 @@ REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p
 REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
+GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
+
+GRANT SELECT(id) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(id) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(tenant_id) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(tenant_id) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(email) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(email) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(role) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(role) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(status) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(status) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(invited_by) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(invited_by) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(accepted_by) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(accepted_by) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(expires_at) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(version) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(version) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(created_at) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.invitations TO service_role;
+
+GRANT SELECT(updated_at) ON TABLE public.invitations TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.invitations TO service_role;
+
+REVOKE ALL ON FUNCTION private.check_invitation(p_invitation public.invitations) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least numeric) FROM PUBLIC;
 
@@ -5103,15 +5463,23 @@ REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_currency text, p_lines jsonb, p_customer jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO authenticated;
+GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO service_role;
+
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_versions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.leave_tenants() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO authenticated;
@@ -5122,6 +5490,8 @@ REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.lock_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.lock_roles(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
 
@@ -5150,6 +5520,9 @@ REVOKE ALL ON FUNCTION private.move_order(p_order public.orders, p_rule private.
 
 REVOKE ALL ON FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.my_permissions(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.my_permissions(p_tenant_id uuid) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.my_tenants() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_tenants() TO authenticated;
 GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
@@ -5159,6 +5532,11 @@ REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.memberships TO authenticated;
+GRANT SELECT ON TABLE public.memberships TO service_role;
+
+REVOKE ALL ON FUNCTION private.open_membership(p_tenant_id uuid, p_principal_id uuid, p_new_role text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.open_order(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, OUT locked public.orders, OUT rule private.order_transitions) FROM PUBLIC;
 
@@ -5208,11 +5586,17 @@ REVOKE ALL ON FUNCTION private.refused_row(p_item jsonb, p_error jsonb) FROM PUB
 
 REVOKE ALL ON FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.repair_stock(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.require_known_role(p_role text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) TO authenticated;
@@ -5227,6 +5611,12 @@ GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uui
 GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
 
 REVOKE ALL ON FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION private.revoke_invitations_of(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ring(p_lane text) FROM PUBLIC;
 
@@ -5310,6 +5700,9 @@ REVOKE ALL ON FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) F
 
 REVOKE ALL ON FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.accept_invitation(p_token text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.accept_invitation(p_token text) TO authenticated;
+
 REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO service_role;
@@ -5317,6 +5710,10 @@ GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key
 REVOKE ALL ON FUNCTION public.available(p_level public.stock_levels) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO authenticated;
 GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO service_role;
+
+REVOKE ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
+GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.commit_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO authenticated;
@@ -5341,9 +5738,16 @@ REVOKE ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation
 GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO authenticated;
+GRANT ALL ON FUNCTION public.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO service_role;
+
 REVOKE ALL ON FUNCTION public.legal_events(p_order public.orders) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.legal_events(p_order public.orders) TO authenticated;
 GRANT ALL ON FUNCTION public.legal_events(p_order public.orders) TO service_role;
+
+REVOKE ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) TO authenticated;
 
 REVOKE ALL ON FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) TO authenticated;
@@ -5365,6 +5769,10 @@ REVOKE ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservatio
 GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO authenticated;
 GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO service_role;
@@ -5372,6 +5780,10 @@ GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_ex
 REVOKE ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
@@ -5467,9 +5879,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO service_role;
-
-GRANT SELECT ON TABLE public.memberships TO authenticated;
-GRANT SELECT ON TABLE public.memberships TO service_role;
 
 GRANT SELECT ON TABLE public.order_history TO authenticated;
 GRANT SELECT ON TABLE public.order_history TO service_role;
