@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +14,7 @@ from worker.engine.clock import Clock, SystemClock
 from worker.engine.condition import Condition
 from worker.engine.daemon import Daemon
 from worker.engine.dispatch import Dispatcher
+from worker.engine.ending import stop_on_signals
 from worker.engine.health import HealthServer, Readiness, reasons_of
 from worker.engine.metrics import Metrics
 from worker.engine.ports import Handler, JobQueue, Rpc, Runner, Side
@@ -164,7 +162,9 @@ def _health(settings: Settings, clock: Clock, metrics: Metrics, state: _State) -
 
 
 async def run_worker(settings: Settings) -> None:
-    """Runs until a signal, then drains. Raises `SettingsError` (port taken) and `WorkerDied`."""
+    """Runs until a signal, then drains. Raises `SettingsError` (port taken), `WorkerDied`
+    and `StopOverdue`.
+    """
     async with wired(settings) as worker:
         await worker.health.open()
         try:
@@ -172,29 +172,6 @@ async def run_worker(settings: Settings) -> None:
                 await worker.daemon.run()
         finally:
             await worker.health.close()
-
-
-@contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first SIGTERM or SIGINT calls `stop`; a second one ends the process at once."""
-    loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
-    received = 0
-
-    def on_signal() -> None:
-        nonlocal received
-        received += 1
-        if received > 1:
-            # no clean-up at all: whoever asks twice means it, and the leases run out by themselves
-            os._exit(1)
-        stop()
-
-    for each in signals:
-        loop.add_signal_handler(each, on_signal)
-    try:
-        yield
-    finally:
-        for each in signals:
-            loop.remove_signal_handler(each)
 
 
 class _State:

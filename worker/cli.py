@@ -95,15 +95,17 @@ def _add_catalogue(importer: argparse.ArgumentParser, exporter: argparse.Argumen
 
 def _run(settings: Settings, _args: argparse.Namespace) -> int:
     from worker.app import run_worker
+    from worker.engine.ending import ending_in_time
 
-    asyncio.run(run_worker(settings))
+    asyncio.run(ending_in_time(run_worker(settings)))
     return FINE
 
 
 def _drain(settings: Settings, args: argparse.Namespace) -> int:
     from worker.drain import drain_worker
+    from worker.engine.ending import ending_in_time
 
-    asyncio.run(drain_worker(settings, wait=args.wait))
+    asyncio.run(ending_in_time(drain_worker(settings, wait=args.wait)))
     return FINE
 
 

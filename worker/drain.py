@@ -7,8 +7,9 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
-from worker.app import stop_on_signals, wired
+from worker.app import wired
 from worker.config import Settings
+from worker.engine.ending import stop_on_signals
 from worker.engine.ports import Rpc
 from worker.engine.retry import describe
 from worker.errors import DrainStuck, GatewayError

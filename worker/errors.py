@@ -14,6 +14,7 @@
     ├── TimeLimitExceeded         a handler took longer than it may
     ├── Interrupted               a handler was cancelled by somebody else than us
     ├── WorkerDied                a part of the daemon ended that must not
+    ├── StopOverdue               a part of the daemon did not end when it was told to
     └── DrainStuck                a drain cannot finish
 
 "Until fixed" means that a person has to act; the worker keeps trying, loses nothing and says so.
@@ -122,6 +123,10 @@ class Interrupted(WorkerError):
 
 class WorkerDied(WorkerError):
     """A part of the daemon ended that has to live as long as the worker."""
+
+
+class StopOverdue(WorkerError):
+    """A part of the daemon did not end when it was told to; what it held comes back with its leases."""
 
 
 class DrainStuck(WorkerError):

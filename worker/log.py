@@ -22,6 +22,8 @@ WORKER_STOPPED: Final = "worker.stopped"
 WORKER_DIED: Final = "worker.died"
 WORKER_DRAINED: Final = "worker.drained"
 DRAIN_CUT: Final = "worker.drain_cut"
+STOP_OVERDUE: Final = "worker.stop_overdue"
+END_OVERDUE: Final = "worker.end_overdue"
 # Supabase
 UPSTREAM_LOST: Final = "upstream.lost"
 UPSTREAM_BACK: Final = "upstream.back"

@@ -1,31 +1,64 @@
 """A worker over a queue in memory whose only job never ends by itself; for the tests of signals.
 
-Prints `working` when the job runs, `draining` at the first signal and the job's outcome at the end.
-SIGUSR1 lets the job end.
+    python -m tests.engine.stubborn [swallows | blocks]
+
+Prints `working` when the job runs, `draining` at the first signal, and how it ended. SIGUSR1 lets the job
+end; one that `swallows` its cancellation, or `blocks` in a thread, ends neither by that nor by the stop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from tests.engine.clock import ManualClock
 from tests.engine.handlers import Gate
 from tests.engine.memory import MemoryQueue
 from tests.eventually import eventually
-from worker.app import stop_on_signals
 from worker.engine.claim import JobRunner
 from worker.engine.clock import SystemClock
 from worker.engine.condition import Condition
 from worker.engine.daemon import Daemon
-from worker.engine.job import NewJob
+from worker.engine.ending import ending_in_time, stop_on_signals
+from worker.engine.job import Job, NewJob, Outcome
 from worker.engine.metrics import Metrics
 from worker.engine.run import Executor
+from worker.errors import StopOverdue
 
 
-async def main() -> None:
-    clock, queue, gate = SystemClock(), MemoryQueue(ManualClock()), Gate()
+@dataclass(frozen=True)
+class Swallower(Gate):
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        self.inside.append(job)
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+@dataclass(frozen=True)
+class Blocker(Gate):
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        self.inside.append(job)
+        await asyncio.to_thread(threading.Event().wait)
+        raise AssertionError("nobody sets it")
+
+
+MANNERS: dict[str, tuple[type[Gate], timedelta]] = {
+    "waits": (Gate, timedelta(minutes=1)),
+    "swallows": (Swallower, timedelta(milliseconds=100)),
+    "blocks": (Blocker, timedelta(milliseconds=100)),
+}
+
+
+async def main(manner: str) -> None:
+    kind, deadline = MANNERS[manner]
+    clock, queue, gate = SystemClock(), MemoryQueue(ManualClock()), kind()
     await queue.enqueue(NewJob(gate.kind, {}))
     runner = JobRunner(
         queue,
@@ -38,7 +71,7 @@ async def main() -> None:
         poll=timedelta(seconds=1),
         lease=timedelta(minutes=5),
     )
-    daemon = Daemon(runners=[runner], sides=[], clock=clock, drain_deadline=timedelta(minutes=1))
+    daemon = Daemon(runners=[runner], sides=[], clock=clock, drain_deadline=deadline)
 
     def stop() -> None:
         daemon.stop()
@@ -49,12 +82,18 @@ async def main() -> None:
         running = asyncio.create_task(daemon.run())
         await eventually(lambda: gate.inside)
         print("working", flush=True)
-        await running
-    print(*(type(result.outcome).__name__ for result in queue.settled), flush=True)
+        try:
+            await running
+        except StopOverdue as overdue:
+            print(overdue, flush=True)
+            raise
+    outcomes = [type(result.outcome).__name__ for result in queue.settled]
+    print("stopped" if outcomes == ["Release"] else " ".join(outcomes), flush=True)
 
 
 if __name__ == "__main__":
     import structlog
 
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    asyncio.run(main())
+    # as `pms-worker run` does it
+    asyncio.run(ending_in_time(main((sys.argv[1:] or ["waits"])[0]), within=timedelta(milliseconds=200)))

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -15,10 +15,10 @@ import pytest
 import structlog
 
 from tests.engine.clock import ManualClock, settle
-from worker.engine.daemon import HAND_BACK_GRACE, Daemon
+from worker.engine.daemon import END_GRACE, HAND_BACK_GRACE, Daemon
 from worker.engine.ports import Runner, Side
-from worker.errors import WorkerDied
-from worker.log import WORKER_DIED
+from worker.errors import StopOverdue, WorkerDied
+from worker.log import STOP_OVERDUE, WORKER_DIED
 
 DEADLINE = timedelta(seconds=20)
 
@@ -32,8 +32,12 @@ class Part:
     end: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
     hangs: bool = False
+    swallows: bool = False
 
     async def run(self) -> None:
+        while self.swallows:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         await self.end.wait()
         if self.error:
             raise self.error
@@ -116,16 +120,30 @@ async def test_a_drain_that_hangs_is_cut_off(clock: ManualClock) -> None:
     await run
 
 
+async def test_a_part_that_swallows_its_cancellation_is_named_and_not_waited_for(clock: ManualClock) -> None:
+    stubborn, other, side = Part("stubborn", swallows=True), Part("other"), Background("side")
+    whole = daemon(clock, [stubborn, other], [side])
+    with structlog.testing.capture_logs() as logs:
+        run = asyncio.create_task(whole.run())
+        await settle()
+        whole.stop()
+        await clock.advance(END_GRACE.total_seconds())
+        with pytest.raises(StopOverdue, match="stubborn did not end"):
+            await run
+    assert [line["part"] for line in logs if line["event"] == STOP_OVERDUE] == ["stubborn"]
+    assert side.cancelled
+    stubborn.swallows = False
+    await settle()
+
+
 # -- signals, in a process of its own ------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def stubborn_worker() -> AsyncIterator[asyncio.subprocess.Process]:
-    """tests/engine/stubborn.py: one job that never ends, a drain deadline of a minute."""
+async def stubborn_worker(*manner: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """tests/engine/stubborn.py: one job that never ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.engine.stubborn",
+        *(sys.executable, "-m", "tests.engine.stubborn", *manner),
         stdout=asyncio.subprocess.PIPE,
         env={"PATH": os.environ["PATH"]},
     )
@@ -162,3 +180,18 @@ async def test_the_second_signal_ends_it_at_once(second: signal.Signals) -> None
         process.send_signal(second)
         async with asyncio.timeout(5):
             assert await process.wait() == 1
+
+
+@pytest.mark.parametrize(
+    ("manner", "code", "last"), [("swallows", 1, "jobs did not end"), ("blocks", 0, "stopped")]
+)
+async def test_one_signal_is_enough_for_a_job_that_cannot_be_cancelled(
+    manner: str, code: int, last: str
+) -> None:
+    """It swallows its cancellation, or hangs in a thread, for which Python waits at its end."""
+    async with stubborn_worker(manner) as process:
+        process.send_signal(signal.SIGTERM)
+        assert await next_line(process) == "draining"
+        assert await next_line(process) == last
+        async with asyncio.timeout(20):
+            assert await process.wait() == code

@@ -6,4 +6,5 @@ claim.py      a free slot, then a job
 run.py        one job, one outcome
 settle.py     the fenced write-back
 daemon.py     everything together, and the two-step stop
+ending.py     signals, and an end in time whatever hangs
 """

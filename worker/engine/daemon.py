@@ -1,4 +1,4 @@
-"""Everything together: one TaskGroup, and the stop in two steps.
+"""Everything together, and the stop in two steps.
 
 A part that ends by itself takes the worker down: loudly, and after the others were drained, because a
 worker that is half alive is worse than one that its supervisor starts again.
@@ -14,11 +14,21 @@ from typing import Final
 from worker.engine.clock import Clock
 from worker.engine.ports import Runner, Side
 from worker.engine.retry import describe
-from worker.errors import WorkerDied
-from worker.log import WORKER_DIED, WORKER_STARTED, WORKER_STOPPED, WORKER_STOPPING, Logger, get_logger
+from worker.errors import StopOverdue, WorkerDied
+from worker.log import (
+    STOP_OVERDUE,
+    WORKER_DIED,
+    WORKER_STARTED,
+    WORKER_STOPPED,
+    WORKER_STOPPING,
+    Logger,
+    get_logger,
+)
 
 # what a runner may take beyond the deadline, to write back and release what it holds
 HAND_BACK_GRACE: Final = timedelta(seconds=8)
+# what a part may take to end once it is cancelled; one that swallows its cancellation never does
+END_GRACE: Final = timedelta(seconds=3)
 
 
 class Daemon:
@@ -46,20 +56,38 @@ class Daemon:
         self._stop.set()
 
     async def run(self) -> None:
-        """Works until stopped and drained. Raises `WorkerDied` when a part ended by itself."""
-        async with asyncio.TaskGroup() as group:
-            sides = [group.create_task(self._watch(side), name=side.name) for side in self._sides]
-            works = [group.create_task(self._watch(runner), name=runner.name) for runner in self._runners]
-            self._log.info(WORKER_STARTED, parts=[part.name for part in (*self._runners, *self._sides)])
+        """Works until stopped and drained. Raises `WorkerDied` when a part ended by itself, and `StopOverdue`
+        when one would not end: its tasks are left to whoever ends the process.
+        """
+        # no TaskGroup: that would wait without bound for a part that swallows its cancellation
+        parts = [
+            asyncio.create_task(self._watch(part), name=part.name) for part in (*self._sides, *self._runners)
+        ]
+        self._log.info(WORKER_STARTED, parts=[part.name for part in (*self._runners, *self._sides)])
+        try:
             await self._stop.wait()
             self._log.info(WORKER_STOPPING, deadline_seconds=self._drain_deadline.total_seconds())
             await asyncio.gather(*(self._drain(runner) for runner in self._runners))
-            for task in (*works, *sides):
-                task.cancel()
+        finally:
+            overdue = await self._end(parts)
         if self._dead:
             name, cause = next(iter(self._dead.items()))
             raise WorkerDied(f"{name} ended by itself") from cause
+        if overdue:
+            raise StopOverdue(f"{', '.join(overdue)} did not end")
         self._log.info(WORKER_STOPPED)
+
+    async def _end(self, parts: Sequence[asyncio.Task[None]]) -> list[str]:
+        """Cancels `parts`; answers the names of those that do not end."""
+        ended = asyncio.Event()
+        for part in parts:
+            part.cancel()
+        asyncio.gather(*parts, return_exceptions=True).add_done_callback(lambda _: ended.set())
+        await self._clock.wait(ended, END_GRACE)
+        overdue = [part.get_name() for part in parts if not part.done()]
+        for name in overdue:
+            self._log.error(STOP_OVERDUE, part=name)
+        return overdue
 
     async def _watch(self, part: Runner | Side) -> None:
         error: Exception | None = None
