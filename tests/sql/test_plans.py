@@ -113,6 +113,8 @@ async def test_every_policy_asks_in_a_sub_select(db: Connection) -> None:
 async def test_dispatch_does_not_walk_what_was_deleted(
     db: Connection, other: Connection, company: Company
 ) -> None:
+    # the first look that finds something plans its statement, which reads many pages of the catalogue
+    await rpc(db, "dispatch_outbox")
     await db.execute(FILL_OUTBOX)
     async with open_transaction(other, "repeatable read"):
         await db.execute("delete from private.outbox")
@@ -122,7 +124,7 @@ async def test_dispatch_does_not_walk_what_was_deleted(
         assert await pages(db, "select * from private.outbox order by id limit 2000") > 1000
         await add_products(db, company, 5)
         assert await pages(db, DISPATCH, mark) < 1000, "a look that finds something"
-    assert await value(db, "select count(*) from public.events") == 5
+    assert await value(db, "select count(*) from public.events where type = 'product.created'") == 5
 
 
 async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(
