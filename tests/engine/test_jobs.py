@@ -229,6 +229,28 @@ async def test_results_that_cannot_be_written_are_told_once_though_claims_work(
     assert [line["what"] for line in logs if line["event"] == "part.failing"] == ["part.settle"]
 
 
+async def test_what_cannot_be_written_back_is_not_run_again_and_again(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle_jobs, handler = queue.settle, Recorder()
+
+    async def unreadable(_results: object) -> None:
+        raise BadAnswer("settle_jobs answered in another shape")
+
+    monkeypatch.setattr(queue, "settle", unreadable)
+    await queue.enqueue(job())
+    async with running(make_runner(handler, poll=1, lease=30)):
+        await clock.advance(10)
+        await queue.enqueue(job())
+        await clock.advance(600)
+        assert [seen.job_id for seen in handler.seen] == [1, 2], "the second came before it was known"
+        claims = len(queue.claims)
+        monkeypatch.setattr(queue, "settle", settle_jobs)
+        await clock.advance(20)
+        assert len(queue.claims) > claims
+    assert queue.rows == {}
+
+
 async def test_a_stop_waits_for_what_runs(
     make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
 ) -> None:

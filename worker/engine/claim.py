@@ -94,7 +94,7 @@ class JobRunner:
     async def _claim_until_stopped(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping:
             free = self._slots - len(self._running)
-            if free <= 0:
+            if free <= 0 or self._cannot_write_back():
                 await self._ear.wait(self._poll)
                 continue
             try:
@@ -109,6 +109,13 @@ class JobRunner:
                 self._start(job, group)
             if len(claim.jobs) < free and not self._stopping:
                 await self._ear.wait(self._until_next(claim))
+
+    def _cannot_write_back(self) -> bool:
+        """Whether results wait to be written so long that the leases of their jobs may soon run out: we would
+        only claim and run the same jobs again, each lease anew.
+        """
+        # when a job ends, two thirds of its lease are left at least
+        return self._settler.waited >= self._lease / 2
 
     def _until_next(self, claim: Claim) -> timedelta:
         if claim.next_due_at is None:

@@ -28,6 +28,7 @@ class Settler:
         self._some = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._writing_since: float | None = None
         condition.ok()  # nothing has to be written back yet
         self._log: Logger = get_logger("worker.jobs")
 
@@ -52,6 +53,12 @@ class Settler:
         """Waits until everything handed over is written, at most `deadline`."""
         return await self._clock.wait(self._idle, deadline)
 
+    @property
+    def waited(self) -> timedelta:
+        """How long the results in hand have been tried to be written; nought when there are none."""
+        since = self._writing_since
+        return timedelta(seconds=0 if since is None else self._clock.monotonic() - since)
+
     async def _write(self, batch: Sequence[tuple[Result, asyncio.Future[bool]]]) -> None:
         settlement = await self._insist([result for result, _ in batch])
         if settlement is None:
@@ -67,18 +74,22 @@ class Settler:
     async def _insist(self, results: Sequence[Result]) -> Settlement | None:
         """Settles, through outages of any length. None: the database refuses this batch for good."""
         backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
-        while True:
-            try:
-                settlement = await self._queue.settle(results)
-            except Refused as error:
-                self._log.error("job.settle_refused", error=describe(error), results=len(results))
-                return None
-            except GatewayError as error:
-                self._condition.failed(error)
-                await self._clock.sleep(backoff.next())
-            else:
-                self._condition.ok()
-                return settlement
+        self._writing_since = self._clock.monotonic()
+        try:
+            while True:
+                try:
+                    settlement = await self._queue.settle(results)
+                except Refused as error:
+                    self._log.error("job.settle_refused", error=describe(error), results=len(results))
+                    return None
+                except GatewayError as error:
+                    self._condition.failed(error)
+                    await self._clock.sleep(backoff.next())
+                else:
+                    self._condition.ok()
+                    return settlement
+        finally:
+            self._writing_since = None
 
 
 class Leases:
