@@ -41,6 +41,8 @@ from worker.webhooks.runner import WebhookRunner
 # what makes Supabase as a whole unusable; the rest is one call's own trouble
 _AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
 
+_PARTS = ("dispatch", "upkeep", "jobs", "jobs.settle", "jobs.extend")
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -66,26 +68,26 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     """Wires a worker. Without `sides` it has no Realtime, no upkeep and no health: just the work."""
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
-    conditions = [upstream, *(_part(name, clock) for name in ("dispatch", "jobs", "jobs.settle"))]
+    dispatching, keeping_up, *working = [_part(name, clock) for name in _PARTS]
     mark = DeliveryMark()
     async with SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock), metrics)) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, clock, metrics, mark)
         runners: list[Runner] = [
-            _dispatcher(settings, rpc, bell, clock, metrics, conditions[1], mark),
-            _job_runner(settings, rpc, queue, clock, metrics, conditions[2:]),
+            _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
+            _job_runner(settings, rpc, queue, clock, metrics, working),
             webhooks,
         ]
         for runner in runners:
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
         realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
-        state = _State([*conditions, *webhooks.conditions], realtime)
+        state = _State([upstream, dispatching, keeping_up, *working, *webhooks.conditions], realtime)
         health = _health(settings, clock, metrics, state)
         every_side: list[Side] = [
             realtime,
             health,
-            Upkeep(queue, [*ROUTINES, *INVENTORY_ROUTINES], clock=clock),
+            Upkeep(queue, [*ROUTINES, *INVENTORY_ROUTINES], clock=clock, condition=keeping_up),
         ]
         state.daemon = Daemon(
             runners=runners,
@@ -123,7 +125,7 @@ def _job_runner(
     metrics: Metrics,
     conditions: Sequence[Condition],
 ) -> JobRunner:
-    claiming, settling = conditions
+    claiming, settling, extending = conditions
     return JobRunner(
         queue,
         Executor(handlers(rpc)),
@@ -131,6 +133,7 @@ def _job_runner(
         metrics=metrics,
         condition=claiming,
         settling=settling,
+        extending=extending,
         slots=settings.worker_concurrency,
         poll=settings.poll,
         lease=settings.lease,

@@ -59,6 +59,7 @@ def make_runner(queue: MemoryQueue, clock: ManualClock, metrics: Metrics, condit
             metrics=metrics,
             condition=condition,
             settling=Condition("part.settle", clock, lost="part.failing", back="part.working"),
+            extending=Condition("part.extend", clock, lost="part.failing", back="part.working"),
             slots=slots,
             poll=timedelta(seconds=poll),
             lease=timedelta(seconds=lease),

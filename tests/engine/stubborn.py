@@ -67,6 +67,7 @@ async def main(manner: str) -> None:
         metrics=Metrics(),
         condition=Condition("jobs", clock, lost="part.failing", back="part.working"),
         settling=Condition("jobs.settle", clock, lost="part.failing", back="part.working"),
+        extending=Condition("jobs.extend", clock, lost="part.failing", back="part.working"),
         slots=1,
         poll=timedelta(seconds=1),
         lease=timedelta(minutes=5),

@@ -154,6 +154,29 @@ async def test_leases_of_long_jobs_are_extended(
     assert queue.rows == {}
 
 
+async def test_leases_that_cannot_be_extended_are_told_once(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extend, gate = queue.extend, Gate()
+
+    async def refuse(*_args: object, **_kwargs: object) -> None:
+        raise Refused("lease.too_long", code="PT422")
+
+    monkeypatch.setattr(queue, "extend", refuse)
+    await queue.enqueue(job("test.gate"))
+    with capture_logs() as logs:
+        async with running(make_runner(gate, lease=3_600)):
+            await clock.advance(3_000)
+            monkeypatch.setattr(queue, "extend", extend)
+            await clock.advance(1_200)
+    told = [(line["what"], line["event"]) for line in logs if line.get("what") == "part.extend"]
+    assert told == [
+        ("part.extend", "part.working"),
+        ("part.extend", "part.failing"),
+        ("part.extend", "part.working"),
+    ]
+
+
 async def test_a_job_that_was_taken_over_is_abandoned_and_not_settled(
     make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
 ) -> None:

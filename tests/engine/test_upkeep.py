@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.engine.clock import ManualClock
 from tests.engine.conftest import MakeRunner, running
 from tests.engine.memory import MemoryQueue
+from worker.engine.condition import Condition
 from worker.engine.job import NewJob
 from worker.engine.ports import Handler
 from worker.engine.upkeep import Routine, Upkeep
-from worker.errors import Unreachable
+from worker.errors import Refused, Unreachable
 from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
 
 
@@ -44,10 +46,10 @@ class Housekeeping:
 
 
 async def test_routines_are_queued_at_once_and_at_their_interval(
-    queue: MemoryQueue, clock: ManualClock
+    queue: MemoryQueue, clock: ManualClock, condition: Condition
 ) -> None:
     routine = Routine(NewJob("test.note", {}, unique_key="note"), every=timedelta(hours=1))
-    task = asyncio.create_task(Upkeep(queue, [routine], clock=clock).run())
+    task = asyncio.create_task(Upkeep(queue, [routine], clock=clock, condition=condition).run())
     await clock.advance(1)
     assert len(queue.rows) == 1
     queue.rows.clear()
@@ -58,9 +60,11 @@ async def test_routines_are_queued_at_once_and_at_their_interval(
     task.cancel()
 
 
-async def test_an_outage_at_the_start_is_waited_out(queue: MemoryQueue, clock: ManualClock) -> None:
+async def test_an_outage_at_the_start_is_waited_out(
+    queue: MemoryQueue, clock: ManualClock, condition: Condition
+) -> None:
     queue.faults.down = True
-    task = asyncio.create_task(Upkeep(queue, ROUTINES, clock=clock).run())
+    task = asyncio.create_task(Upkeep(queue, ROUTINES, clock=clock, condition=condition).run())
     await clock.advance(300)
     queue.faults.down = False
     await clock.advance(61)
@@ -68,9 +72,38 @@ async def test_an_outage_at_the_start_is_waited_out(queue: MemoryQueue, clock: M
     task.cancel()
 
 
-def test_a_routine_without_a_unique_key_is_refused(queue: MemoryQueue, clock: ManualClock) -> None:
+async def test_a_routine_that_is_refused_is_told_once_though_the_others_are_queued(
+    queue: MemoryQueue, clock: ManualClock, condition: Condition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue, refusing = queue.enqueue, True
+
+    async def refuse(job: NewJob) -> bool:
+        if refusing and job.kind == "test.bad":
+            raise Refused("job.kind_unknown", code="PT422")
+        return await enqueue(job)
+
+    monkeypatch.setattr(queue, "enqueue", refuse)
+    routines = [
+        Routine(NewJob(kind, {}, unique_key=kind), every=timedelta(seconds=5))
+        for kind in ("test.bad", "test.good")
+    ]
+    with capture_logs() as logs:
+        task = asyncio.create_task(Upkeep(queue, routines, clock=clock, condition=condition).run())
+        await clock.advance(600)
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["part.failing"]
+        assert "job.kind_unknown" in (condition.reason or "")
+        refusing = False
+        await clock.advance(61)
+        assert condition.holds
+    task.cancel()
+
+
+def test_a_routine_without_a_unique_key_is_refused(
+    queue: MemoryQueue, clock: ManualClock, condition: Condition
+) -> None:
+    nameless = Routine(NewJob("test.note", {}), every=timedelta(hours=1))
     with pytest.raises(ValueError, match=r"test\.note"):
-        Upkeep(queue, [Routine(NewJob("test.note", {}), every=timedelta(hours=1))], clock=clock)
+        Upkeep(queue, [nameless], clock=clock, condition=condition)
 
 
 CASES = [

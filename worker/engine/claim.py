@@ -37,11 +37,14 @@ class JobRunner:
         metrics: Metrics,
         condition: Condition,
         settling: Condition,
+        extending: Condition,
         slots: int,
         poll: timedelta,
         lease: timedelta,
     ) -> None:
-        """`condition` tells whether jobs can be claimed, `settling` whether results can be written back."""
+        """`condition` tells whether jobs can be claimed, `settling` whether results can be written back,
+        `extending` whether the leases of what runs can be extended.
+        """
         self._queue, self._executor, self._clock = queue, executor, clock
         self._metrics, self._condition = metrics, condition
         self._slots, self._poll, self._lease = slots, poll, lease
@@ -50,7 +53,14 @@ class JobRunner:
         self._running: dict[AttemptId, asyncio.Task[None]] = {}
         self._abandoned: set[AttemptId] = set()
         self._settler = Settler(queue, clock=clock, condition=settling)
-        self._leases = Leases(queue, clock=clock, lease=lease, held=self._running.keys, lost=self._abandon)
+        self._leases = Leases(
+            queue,
+            clock=clock,
+            condition=extending,
+            lease=lease,
+            held=self._running.keys,
+            lost=self._abandon,
+        )
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()

@@ -100,12 +100,14 @@ class Leases:
         queue: JobQueue,
         *,
         clock: Clock,
+        condition: Condition,
         lease: timedelta,
         held: Callable[[], Collection[AttemptId]],
         lost: Callable[[AttemptId], None],
     ) -> None:
         self._queue, self._clock, self._lease = queue, clock, lease
-        self._held, self._lost = held, lost
+        self._held, self._lost, self._condition = held, lost, condition
+        condition.ok()  # nothing has to be extended yet
         self._log: Logger = get_logger("worker.jobs")
 
     async def run(self) -> None:
@@ -113,13 +115,15 @@ class Leases:
             await self._clock.sleep(self._lease / 3)
             asked = frozenset(self._held())
             if not asked:
+                self._condition.ok()
                 continue
             try:
                 kept = await self._queue.extend(asked, lease=self._lease)
             except GatewayError as error:
                 # the next round tries again; if the lease runs out meanwhile, the fence holds
-                self._log.debug("job.extend_failed", error=describe(error))
+                self._condition.failed(error)
                 continue
+            self._condition.ok()
             for attempt_id in asked - kept:
                 if attempt_id in self._held():
                     self._log.warning(JOB_LOST, attempt_id=attempt_id)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from worker.engine.clock import Clock
+from worker.engine.condition import Condition
 from worker.engine.job import NewJob
 from worker.engine.ports import JobQueue
-from worker.engine.retry import Backoff, describe
+from worker.engine.retry import Backoff
 from worker.errors import GatewayError
-from worker.log import Logger, get_logger
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,13 @@ class Upkeep:
 
     name = "upkeep"
 
-    def __init__(self, queue: JobQueue, routines: Sequence[Routine], *, clock: Clock) -> None:
+    def __init__(
+        self, queue: JobQueue, routines: Sequence[Routine], *, clock: Clock, condition: Condition
+    ) -> None:
         if nameless := [routine.job.kind for routine in routines if routine.job.unique_key is None]:
             raise ValueError(f"routines without a unique key: {nameless}")
-        self._queue, self._routines, self._clock = queue, routines, clock
-        self._log: Logger = get_logger("worker.upkeep")
+        self._queue, self._routines, self._clock, self._condition = queue, routines, clock, condition
+        self._failing: set[str] = set()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -46,8 +48,12 @@ class Upkeep:
             try:
                 await self._queue.enqueue(routine.job)
             except GatewayError as error:
-                self._log.debug("upkeep.not_queued", kind=routine.job.kind, error=describe(error))
+                self._failing.add(routine.job.kind)
+                self._condition.failed(error)
                 await self._clock.sleep(backoff.next())
             else:
                 backoff.reset()
+                self._failing.discard(routine.job.kind)
+                if not self._failing:
+                    self._condition.ok()
                 await self._clock.sleep(routine.every)
