@@ -1648,12 +1648,8 @@ CREATE FUNCTION private.order_as_json(p_order public.orders) RETURNS jsonb
     'lines', (
       select jsonb_agg(to_jsonb(l) order by l.position) from public.order_lines l
       where l.tenant_id = p_order.tenant_id and l.order_id = p_order.id),
-    'reservations', (
-      select coalesce(jsonb_agg(jsonb_build_object('reservation_id', r.id, 'product_id', r.product_id,
-        'location_id', r.location_id, 'quantity', r.quantity, 'status', r.status, 'expires_at', r.expires_at)
-        order by r.created_at, r.id), '[]')
-      from public.reservations r where r.order_id = p_order.id),
-    'legal_events', private.legal_order_events(p_order.status))
+    'legal_events', private.legal_order_events(p_order.status)
+  ) || private.reservations_json(array(select r from public.reservations r where r.order_id = p_order.id))
 $$;
 
 CREATE FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) RETURNS jsonb
@@ -3416,12 +3412,12 @@ declare
   v_today constant date := private.today();
   v_now constant timestamptz := private.now();
   v_mark xid8;
-  v_seen integer;
-  v_taken integer;
-  v_events integer;
-  v_deliveries integer;
-  v_endpoints integer;
-  v_endpoint_gone boolean;
+  v_seen integer := 0;
+  v_taken integer := 0;
+  v_events integer := 0;
+  v_deliveries integer := 0;
+  v_endpoints integer := 0;
+  v_endpoint_gone boolean := false;
   v_last bigint;
   v_news uuid[];
 begin
@@ -3437,63 +3433,78 @@ begin
   end if;
   perform private.make_partition('events', v_today);
 
-  -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
-  -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
-  with slice as materialized (
-    select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
-  ), fan_out as materialized (
-    select t.tenant_id, (
-      select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
-    ) as lanes
-    from (select distinct s.tenant_id from slice s) t
-  ), taken as materialized (
-    select w.* from (
-      select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
-      from slice s join fan_out f on f.tenant_id = s.tenant_id
-    ) w
-    where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
-  ), gone as (
-    delete from private.outbox o using taken t where o.ctid = t.place
-  ), typed as materialized (
-    select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
-      row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
-    from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
-    where e.type is not null
-  ), counted as (
-    insert into private.tenant_log as l (tenant_id, seq)
-    select t.tenant_id, count(*) from typed t group by t.tenant_id order by t.tenant_id
-    on conflict (tenant_id) do update set seq = l.seq + excluded.seq
-    returning l.tenant_id, l.seq
-  ), numbered as materialized (
-    select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
-    from typed t join counted c on c.tenant_id = t.tenant_id
-  ), logged as (
-    insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
-      occurred_at, dispatched_at, body)
-    select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
-      n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
-        n.operation, n.changed, n.new_row, n.old_row)
-    from numbered n order by n.id
-  ), owed as (
-    insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
-    select l.id, n.tenant_id, n.seq, v_today
-    from numbered n
-    join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
-      and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
-    join queue.lanes l on l.endpoint_id = e.id
-    where n.webhooks
-    order by n.id, l.id
-    returning 1
-  )
-  select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
-    (select count(*) from taken t where t.entity = 'webhook_endpoint'),
-    exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
-    (select array_agg(c.tenant_id) from counted c)
-  into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  -- Most looks find nothing, and need not even start the statement below.
+  perform from private.outbox where xid >= p_mark limit 1;
+  if found then
+    -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
+    -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
+    with slice as materialized (
+      select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
+    ), fan_out as materialized (
+      select t.tenant_id, (
+        select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
+      ) as lanes
+      from (select distinct s.tenant_id from slice s) t
+    ), taken as materialized (
+      select w.* from (
+        select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
+        from slice s join fan_out f on f.tenant_id = s.tenant_id
+      ) w
+      where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
+    ), gone as (
+      delete from private.outbox o using taken t where o.ctid = t.place
+    ), typed as materialized (
+      select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
+        row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
+      from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+      where e.type is not null
+    ), counted as (
+      insert into private.tenant_log as l (tenant_id, seq)
+      select t.tenant_id, count(*) from typed t group by t.tenant_id order by t.tenant_id
+      on conflict (tenant_id) do update set seq = l.seq + excluded.seq
+      returning l.tenant_id, l.seq
+    ), numbered as materialized (
+      select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
+      from typed t join counted c on c.tenant_id = t.tenant_id
+    ), logged as (
+      insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
+        occurred_at, dispatched_at, body)
+      select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
+        n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
+          n.operation, n.changed, n.new_row, n.old_row)
+      from numbered n order by n.id
+    ), owed as (
+      insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
+      select l.id, n.tenant_id, n.seq, v_today
+      from numbered n
+      join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
+        and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
+      join queue.lanes l on l.endpoint_id = e.id
+      where n.webhooks
+      order by n.id, l.id
+      returning 1
+    )
+    select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
+      (select count(*) from taken t where t.entity = 'webhook_endpoint'),
+      exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
+      (select array_agg(c.tenant_id) from counted c)
+    into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  end if;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
   if v_endpoint_gone then
     delete from queue.deliveries d where not exists (select from queue.lanes l where l.id = d.lane_id);
+  end if;
+
+  -- After a crash Postgres gives out again the ids that left no trace on disk. So a mark must lie below an id whose
+  -- commit is on disk: this call's own, if it wrote anything. One that found nothing keeps the mark it was given, or
+  -- writes a word to the WAL when that is worth it.
+  if v_taken = 0 and v_mark > p_mark then
+    if p_mark > '0' and v_mark::text::bigint - p_mark::text::bigint < 256 then
+      v_mark := p_mark;
+    else
+      perform pg_logical_emit_message(true, 'pms.mark', '');
+    end if;
   end if;
 
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.

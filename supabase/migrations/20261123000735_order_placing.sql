@@ -107,12 +107,8 @@ as $$
     'lines', (
       select jsonb_agg(to_jsonb(l) order by l.position) from public.order_lines l
       where l.tenant_id = p_order.tenant_id and l.order_id = p_order.id),
-    'reservations', (
-      select coalesce(jsonb_agg(jsonb_build_object('reservation_id', r.id, 'product_id', r.product_id,
-        'location_id', r.location_id, 'quantity', r.quantity, 'status', r.status, 'expires_at', r.expires_at)
-        order by r.created_at, r.id), '[]')
-      from public.reservations r where r.order_id = p_order.id),
-    'legal_events', private.legal_order_events(p_order.status))
+    'legal_events', private.legal_order_events(p_order.status)
+  ) || private.reservations_json(array(select r from public.reservations r where r.order_id = p_order.id))
 $$;
 revoke all on function private.order_as_json(public.orders) from public, anon, authenticated, service_role;
 
