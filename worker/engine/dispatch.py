@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +12,19 @@ from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
 from worker.engine.ports import CALL_IN_HAND, Dispatched, Outbox
 from worker.engine.retry import Backoff, describe
-from worker.engine.wake import DELIVERIES, ENDPOINTS, JOBS, LANES, OUTBOX, Bell, Ear, Mood, Pace, PaceRules
+from worker.engine.wake import (
+    DELIVERIES,
+    ENDPOINTS,
+    JOBS,
+    LANES,
+    OUTBOX,
+    Bell,
+    Ear,
+    Mood,
+    Pace,
+    PaceRules,
+    SecondLook,
+)
 from worker.errors import GatewayError
 from worker.log import ASLEEP, AWAKE, DISPATCHED, Logger, get_logger
 
@@ -23,9 +35,6 @@ START: Final = "0"
 # After a crash Postgres gives out again the transaction ids that had left no trace on disk, and a mark from
 # before may lie beyond them: what commits under them would stay unseen. So no mark is trusted for long.
 TRUST_MARK_FOR: Final = timedelta(seconds=10)
-# Realtime reads the WAL, and a commit stands there some ms before other sessions see it: of 300 rings 15 came
-# too early. So a ring that brought nothing is believed a little longer.
-LOOK_AGAIN_AFTER: Final = (timedelta(milliseconds=5), timedelta(milliseconds=25))
 
 
 class Dispatcher:
@@ -50,7 +59,7 @@ class Dispatcher:
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
         self._mark, self._marked_at = START, float("-inf")
         self._round_at = float("-inf")
-        self._again: Iterator[timedelta] = iter(())
+        self._again = SecondLook()
         self._stopping = False
         self._finished = asyncio.Event()
         self._log: Logger = get_logger("worker.dispatch")
@@ -62,13 +71,13 @@ class Dispatcher:
     def wake(self, lane: str) -> None:
         if lane == OUTBOX:
             self._pace.rang(self._clock.monotonic())
+            self._again.rang()
             self._ear.ring()
 
     async def run(self) -> None:
         try:
             while not self._stopping:
-                if await self._ear.wait(await self._look()):
-                    self._again = iter(LOOK_AGAIN_AFTER)
+                await self._ear.wait(await self._look())
         finally:
             await self._let_ring()
             self._finished.set()
@@ -84,6 +93,7 @@ class Dispatcher:
 
     async def _look(self) -> timedelta:
         """Moves what is there; answers how long to wait for a ring before the next look."""
+        self._again.begins()
         try:
             await self._ask_for_silence()
             started = self._clock.monotonic()
@@ -103,8 +113,8 @@ class Dispatcher:
         if not moved.drained:
             return timedelta(0)
         if moved.events:
-            self._again = iter(())
-        return min(self._pace.pause(), next(self._again, self._pace.rules.poll))
+            self._again.found()
+        return self._again.pause(self._pace.pause())
 
     def _pass_on(self, moved: Dispatched) -> None:
         if moved.events:

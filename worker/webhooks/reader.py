@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final
 
 from worker.engine.clock import Clock
 from worker.engine.condition import Condition
 from worker.engine.retry import Backoff
-from worker.engine.wake import Ear
+from worker.engine.wake import Ear, SecondLook
 from worker.errors import GatewayError
 from worker.gateway.lanes import LaneStore
 from worker.webhooks.book import Book
@@ -44,9 +44,15 @@ class Reader:
         self._ear = Ear(clock)
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
         self._retries_at = self._reread_at = float("-inf")
+        self._again = SecondLook()
 
     def wake(self) -> None:
-        """There may be something new, or room for more."""
+        """There is room for more, or another lease."""
+        self._ear.ring()
+
+    def rang(self) -> None:
+        """There may be something new."""
+        self._again.rang()
         self._ear.ring()
 
     async def run(self) -> None:
@@ -57,6 +63,7 @@ class Reader:
         """One round; answers how long to wait for a ring before the next."""
         if self._book.token is None:
             return self._poll
+        self._again.begins()
         try:
             self._reread_now_and_then()
             # at the start everything is behind, and the end of the backlog tells where the tail begins
@@ -68,7 +75,7 @@ class Reader:
             return self._backoff.next()
         self._backoff.reset()
         self._condition.ok()
-        return min(pauses)
+        return self._again.pause(min(pauses))
 
     def _reread_now_and_then(self) -> None:
         # The marks live in memory alone, so none is trusted for long: a database that was set back to an
@@ -99,7 +106,7 @@ class Reader:
             if page.stale:
                 self._lost_if(token)
             elif book.token == token:
-                self._got(book.take_tail(page, firsts=live))
+                self._take(book.take_tail(page, firsts=live))
         finally:
             book.end_read()
         if page.more:
@@ -126,12 +133,17 @@ class Reader:
             if page.stale:
                 self._lost_if(token)
             elif book.token == token:
-                self._got(book.take_backlog(read, page))
+                self._take(book.take_backlog(read, page))
         finally:
             book.end_read()
         # without progress there is no room: sending makes some, and rings
         moved = any(held.live or held.cursor != read.after for held in read.marks)
         return AT_ONCE if moved and book.backlog() is not None else self._poll
+
+    def _take(self, lanes: Collection[HeldLane]) -> None:
+        if lanes:
+            self._again.found()
+            self._got(lanes)
 
     def _lost_if(self, token: int) -> None:
         if self._book.token == token:

@@ -91,7 +91,7 @@ class WebhookRunner:
 
     def wake(self, lane: str) -> None:
         if lane == DELIVERIES:
-            self._reader.wake()
+            self._reader.rang()
         elif lane == ENDPOINTS:
             self._keeper.wake()
 

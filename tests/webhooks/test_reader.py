@@ -1,0 +1,79 @@
+"""The reader: when it looks, and when it looks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from tests.engine.clock import ManualClock, settle
+from tests.webhooks.memory_lanes import Database, MemoryLanes
+from worker.engine.condition import Condition
+from worker.webhooks.book import Book
+from worker.webhooks.reader import Reader
+from worker.webhooks.stock import Stock
+
+POLL = timedelta(seconds=10)
+LEASE = timedelta(seconds=600)
+
+
+class World:
+    """A reader over lanes in memory, with nobody who sends; the time of every tail read is on record."""
+
+    def __init__(self) -> None:
+        self.clock, self.book = ManualClock(), Book(Stock())
+        self.database = Database(now=self.clock.monotonic)
+        self.store = MemoryLanes(self.database)
+        self.reader = Reader(
+            self.store,
+            self.book,
+            clock=self.clock,
+            condition=Condition("read", self.clock, lost="part.failing", back="part.working"),
+            poll=POLL,
+            got=lambda _: None,
+            lost=lambda: None,
+        )
+
+    @property
+    def tail_reads(self) -> int:
+        return self.store.calls.count("read_tail")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.book.adopt(await self.store.lease(None, duration=LEASE))
+        task = asyncio.create_task(self.reader.run())
+        await settle()
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_ring_that_comes_before_its_commit_is_visible_is_not_wasted(world: World) -> None:
+    lane = world.database.endpoint("https://example.com/hook")
+    async with world.running():
+        await world.clock.advance(1)
+        world.reader.rang()
+        await world.clock.advance(0.02)
+        world.database.dispatch(lane)  # the ring was faster than the commit
+        await world.clock.advance(0.01)
+        assert world.book.stock.queued == 1
+
+
+async def test_room_is_no_reason_to_look_again(world: World) -> None:
+    world.database.endpoint("https://example.com/hook")
+    async with world.running():
+        await world.clock.advance(1)
+        before = world.tail_reads
+        world.reader.wake()
+        await world.clock.advance(1)
+        assert world.tail_reads == before + 1
