@@ -76,6 +76,13 @@ class Database:
             ids.append(self.last_id)
         return ids
 
+    def fail_pending(self) -> None:
+        """Every delivery failed once, and is due again."""
+        for delivery_id, delivery in self.pending.items():
+            again = replace(delivery, retry=True, attempt=delivery.attempt + 1)
+            self.retries[delivery_id] = _Retry(again, self.now())
+        self.pending.clear()
+
     def expire(self, token: int) -> None:
         worker, _ = self.leases[token]
         self.leases[token] = (worker, float("-inf"))

@@ -13,8 +13,8 @@ from tests.engine.clock import ManualClock, settle
 from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.engine.condition import Condition
 from worker.webhooks.book import Book
-from worker.webhooks.reader import Reader
-from worker.webhooks.stock import Stock
+from worker.webhooks.reader import TAIL_LIMIT, Reader
+from worker.webhooks.stock import LANE_RETRIES, Stock
 
 POLL = timedelta(seconds=10)
 LEASE = timedelta(seconds=600)
@@ -77,3 +77,26 @@ async def test_room_is_no_reason_to_look_again(world: World) -> None:
         world.reader.wake()
         await world.clock.advance(1)
         assert world.tail_reads == before + 1
+
+
+def fail_all(database: Database, lanes: int, each: int) -> None:
+    """So many deliveries of so many lanes that have failed once and are due again."""
+    for _ in range(lanes):
+        database.dispatch(*[database.endpoint("https://example.com/hook")] * each)
+    database.fail_pending()
+
+
+async def test_more_retries_than_a_read_brings_are_all_read_at_once(world: World) -> None:
+    fail_all(world.database, lanes=14, each=100)
+    async with world.running():
+        assert world.book.stock.queued == 1_400
+
+
+async def test_retries_for_which_there_is_no_room_are_not_asked_for_in_a_spin(world: World) -> None:
+    fail_all(world.database, lanes=1, each=LANE_RETRIES + TAIL_LIMIT)
+    async with world.running():
+        assert world.book.stock.queued == LANE_RETRIES
+        before = world.tail_reads
+        assert before <= 3
+        await world.clock.advance(9)
+        assert world.tail_reads == before

@@ -93,6 +93,7 @@ class Reader:
         if not live and now < self._retries_at:
             return self._poll
         self._retries_at = now + self._poll.total_seconds()
+        full = False
         book.begin_read()
         try:
             page = await self._store.read_tail(
@@ -106,10 +107,15 @@ class Reader:
             if page.stale:
                 self._lost_if(token)
             elif book.token == token:
+                had = len(book.stock.busy)
                 self._take(book.take_tail(page, firsts=live))
+                # as many retries as a read brings: there may be more, and there was room for some
+                more = (
+                    sum(each.retry for each in page.deliveries) >= TAIL_LIMIT and len(book.stock.busy) > had
+                )
         finally:
             book.end_read()
-        if page.more:
+        if page.more or full:
             return AT_ONCE
         if page.next_retry_at is None:
             return self._poll
