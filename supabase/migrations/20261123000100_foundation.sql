@@ -27,8 +27,9 @@ create extension if not exists pgcrypto with schema extensions;
 -- The one clock of the schema, so that tests can replace it. It moves during a transaction: leases and due times
 -- are about now, not about when the transaction began.
 create function private.now() returns timestamptz
-language sql volatile set search_path = ''
-as $$ select clock_timestamp() $$;
+-- plpgsql keeps its plan; a function in SQL with a setting of its own is planned at every call
+language plpgsql volatile set search_path = ''
+as $$ begin return clock_timestamp(); end $$;
 revoke all on function private.now() from public, anon, authenticated, service_role;
 grant execute on function private.now() to authenticated, service_role;
 

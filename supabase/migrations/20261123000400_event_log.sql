@@ -82,7 +82,7 @@ begin
       (tenant_id, entity, entity_id, operation, version, new_row, actor, command_id, occurred_at)
     select coalesce(r.row ->> 'tenant_id', r.row ->> 'id')::uuid, tg_argv[0], (r.row ->> 'id')::uuid, tg_op,
       (r.row ->> 'version')::bigint, r.row - v_hidden, v_actor, v_command, private.now()
-    from (select to_jsonb(n) as row from new_rows n) r;
+    from (select to_jsonb(n) as row from new_rows n offset 0) r;
   elsif tg_op = 'UPDATE' then
     insert into private.outbox
       (tenant_id, entity, entity_id, operation, version, changed, new_row, old_row, actor, command_id, occurred_at)
@@ -91,6 +91,8 @@ begin
     from (
       select to_jsonb(n) - v_hidden as row, to_jsonb(o) - v_hidden as old_row
       from new_rows n join old_rows o on o.id = n.id
+      -- a fence: pulled up, the rows would become JSON again for every field that is compared
+      offset 0
     ) r
     cross join lateral (
       select array_agg(e.key order by e.key) as changed
@@ -103,7 +105,7 @@ begin
       (tenant_id, entity, entity_id, operation, version, old_row, actor, command_id, occurred_at)
     select coalesce(r.row ->> 'tenant_id', r.row ->> 'id')::uuid, tg_argv[0], (r.row ->> 'id')::uuid, tg_op,
       (r.row ->> 'version')::bigint + 1, r.row - v_hidden, v_actor, v_command, private.now()
-    from (select to_jsonb(o) as row from old_rows o) r;
+    from (select to_jsonb(o) as row from old_rows o offset 0) r;
   end if;
   get diagnostics v_found = row_count;
   if v_found > 0 then

@@ -54,13 +54,16 @@ revoke all on function private.begin_command(uuid, text, text, jsonb) from publi
 
 -- Stores the result of a command that began with this key, and returns it.
 create function private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) returns jsonb
-language sql security definer set search_path = ''
+language plpgsql security definer set search_path = ''
 as $$
-  update private.command_results set result = p_result
-  where tenant_id = p_tenant_id and command = p_command and key = p_key
-    and principal_id = coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
-  select p_result
-$$;
+begin
+  if p_key is not null then
+    update private.command_results set result = p_result
+    where tenant_id = p_tenant_id and command = p_command and key = p_key
+      and principal_id = coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
+  end if;
+  return p_result;
+end $$;
 revoke all on function private.end_command(uuid, text, text, jsonb) from public, anon, authenticated, service_role;
 
 create table public.locations (
@@ -295,6 +298,9 @@ begin
   insert into public.stock_levels (tenant_id, product_id, location_id)
   select distinct p_tenant_id, l.product_id, l.location_id
   from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  where not exists (
+    select from public.stock_levels s where s.product_id = l.product_id and s.location_id = l.location_id
+  )
   order by 2, 3
   on conflict (product_id, location_id) do nothing;
 
@@ -309,11 +315,13 @@ revoke all on function private.open_levels(uuid, jsonb) from public, anon, authe
 
 -- Moves stock: lines [{product_id, location_id, quantity, source?}] of one kind, all or nothing. A level that is
 -- missing is made. Returns the levels after the move, one entry per level, as a JSON array. Rows are looked up one by
--- one: a plan that a pooled connection made while the tables were empty would scan them for as long as it lives.
+-- one: a plan that a pooled connection made while the tables were empty would scan them for as long as it lives; and
+-- plans are generic, because planning each call anew took longer than the call.
 create function private.move_stock(
   p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_ids uuid[];

@@ -7,13 +7,15 @@
 
 -- Sets levels to what was counted; lines [{product_id, location_id, counted, as_of_version?}], each level once.
 create function private.count_levels(p_tenant_id uuid, p_lines jsonb, p_reason text) returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_twice text;
   v_ids uuid[];
   v_differences bigint[];
   v_ahead uuid;
+  v_counted public.stock_levels[];
   v_constraint text;
 begin
   select min(d.product_id::text) into v_twice from (
@@ -39,14 +41,17 @@ begin
       format('as_of_version of product %s is no version that its level has had.', v_ahead));
   end if;
 
+  v_counted := array(
+    select m from private.move_levels('count', v_ids, v_differences, array_fill(0::bigint, array[cardinality(v_ids)]),
+      p_reason, p_may_fall_short => true) m
+  );
   return (
     select jsonb_agg(jsonb_build_object(
-      'product_id', m.product_id, 'location_id', m.location_id, 'on_hand', m.on_hand, 'reserved', m.reserved,
-      'shortfall', m.shortfall, 'difference', d.difference, 'version', m.version
-    ) order by m.id)
-    from private.move_levels('count', v_ids, v_differences, array_fill(0::bigint, array[cardinality(v_ids)]), p_reason,
-      p_may_fall_short => true) m
-    join unnest(v_ids, v_differences) as d (id, difference) on d.id = m.id
+      'product_id', s.product_id, 'location_id', s.location_id, 'on_hand', s.on_hand, 'reserved', s.reserved,
+      'shortfall', s.shortfall, 'difference', m.quantity, 'version', s.version
+    ) order by s.id)
+    from unnest(v_counted) s
+    join public.stock_movements m on m.level_id = s.id and m.level_version = s.version
   );
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;

@@ -112,29 +112,14 @@ begin
 end $$;
 revoke all on function private.expire_holds(uuid[]) from public, anon, authenticated, service_role;
 
--- Reserves lines [{product_id, location_id, quantity}], all or nothing, one reservation a level. Without a location_id
--- a line takes from where most is available, after the lines that name their place, and from several places if it
--- must. Pinned as private.move_stock is.
-create function private.reserve_for(
-  p_tenant_id uuid, p_lines jsonb, p_expires_in interval default '15 minutes', p_order_id uuid default null
-) returns setof public.reservations
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+-- How lines are shared out over levels, as far as these reach. Lines that name their place come first; a line without
+-- one takes from where most is available. It reads no table, so it may join in any way.
+create function private.allocate(p_levels public.stock_levels[], p_lines jsonb)
+returns table (level_id uuid, quantity bigint)
+language plpgsql immutable set search_path = '' set enable_hashjoin = on
 as $$
-declare
-  v_until constant timestamptz := private.hold_until(p_expires_in);
-  v_levels uuid[];
-  v_taken uuid[];
-  v_quantities bigint[];
-  v_wanted numeric;
 begin
-  perform private.check_lines(p_lines, 'quantity', 1);
-  select array_agg(distinct s.id) into v_levels
-  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
-  join public.stock_levels s on s.tenant_id = p_tenant_id and s.product_id = l.product_id
-    and (l.location_id is null or s.location_id = l.location_id);
-  perform 1 from public.stock_levels s where s.id = any (v_levels) order by s.id for update;
-  perform private.expire_holds(v_levels);
-
+  return query
   with line as (
     select l.product_id, l.location_id, sum(l.quantity) as quantity
     from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid, quantity bigint)
@@ -143,9 +128,8 @@ begin
     select s.id, s.product_id, coalesce(l.quantity, 0) as named,
       case when s.shortfall > 0 then 0
         else greatest(0, s.on_hand - s.reserved - s.safety + s.backorder_limit) end as available
-    from public.stock_levels s
+    from unnest(p_levels) s
     left join line l on l.product_id = s.product_id and l.location_id = s.location_id
-    where s.id = any (v_levels)
   ), queue as (
     select v.*, greatest(0, v.available - v.named) as spare,
       coalesce(sum(greatest(0, v.available - v.named)) over (
@@ -154,13 +138,43 @@ begin
       ), 0) as before
     from level v
   ), taken as (
-    select q.id, least(q.named, q.available) + greatest(0, least(q.spare, coalesce(l.quantity, 0) - q.before)) as quantity
+    select q.id,
+      (least(q.named, q.available) + greatest(0, least(q.spare, coalesce(l.quantity, 0) - q.before)))::bigint as quantity
     from queue q
     left join line l on l.product_id = q.product_id and l.location_id is null
   )
-  select array_agg(t.id order by t.id), array_agg(t.quantity::bigint order by t.id), (select sum(l.quantity) from line l)
-  into v_taken, v_quantities, v_wanted
-  from taken t where t.quantity > 0;
+  select t.id, t.quantity from taken t where t.quantity > 0;
+end $$;
+revoke all on function private.allocate(public.stock_levels[], jsonb) from public, anon, authenticated, service_role;
+
+-- Reserves lines [{product_id, location_id, quantity}], all or nothing, one reservation a level; a line without a
+-- location_id may take from several places. Pinned as private.move_stock is.
+create function private.reserve_for(
+  p_tenant_id uuid, p_lines jsonb, p_expires_in interval default '15 minutes', p_order_id uuid default null
+) returns setof public.reservations
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_until constant timestamptz := private.hold_until(p_expires_in);
+  v_ids uuid[];
+  v_levels public.stock_levels[];
+  v_taken uuid[];
+  v_quantities bigint[];
+  v_wanted numeric;
+begin
+  perform private.check_lines(p_lines, 'quantity', 1);
+  select array_agg(distinct s.id) into v_ids
+  from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
+  join public.stock_levels s on s.tenant_id = p_tenant_id and s.product_id = l.product_id
+    and (l.location_id is null or s.location_id = l.location_id);
+  perform 1 from public.stock_levels s where s.id = any (v_ids) order by s.id for update;
+  perform private.expire_holds(v_ids);
+  select array_agg(s) into v_levels from public.stock_levels s where s.id = any (v_ids);
+  select array_agg(a.level_id order by a.level_id), array_agg(a.quantity order by a.level_id)
+  into v_taken, v_quantities
+  from private.allocate(v_levels, p_lines) a;
+  v_wanted := (select sum(l.quantity) from jsonb_to_recordset(p_lines) as l (quantity bigint));
 
   if v_wanted is distinct from (select sum(q) from unnest(v_quantities) q) then
     perform private.explain_shortage(p_tenant_id, p_lines);
@@ -266,7 +280,8 @@ revoke all on function private.check_reservations(uuid[], text[]) from public, a
 -- Holds end p_expires_in from now instead.
 create function private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in interval)
 returns setof public.reservations
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_until constant timestamptz := private.hold_until(p_expires_in);
@@ -279,7 +294,8 @@ revoke all on function private.extend_for(uuid, uuid[], interval) from public, a
 
 -- Gives back what is not shipped. One that was given back already, or has expired, stays as it is.
 create function private.release_for(p_tenant_id uuid, p_ids uuid[]) returns setof public.reservations
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
   perform private.lock_reservations(p_tenant_id, p_ids);
@@ -292,7 +308,8 @@ revoke all on function private.release_for(uuid, uuid[]) from public, anon, auth
 -- Holds become promises without an end. The level's amounts stay, so the ledger has no line of it. Raises
 -- reservation.expired for a hold whose time is over, even if nobody has taken the goods yet.
 create function private.commit_for(p_tenant_id uuid, p_ids uuid[]) returns setof public.reservations
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 begin
   perform private.lock_reservations(p_tenant_id, p_ids);
@@ -305,7 +322,8 @@ revoke all on function private.commit_for(uuid, uuid[]) from public, anon, authe
 
 -- Committed goods leave the house: lines [{reservation_id, quantity?}]; without a quantity, all that is left.
 create function private.ship_for(p_tenant_id uuid, p_lines jsonb) returns setof public.reservations
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_ids constant uuid[] := (
@@ -367,14 +385,17 @@ revoke all on function private.return_for(uuid, jsonb, text) from public, anon, 
 
 -- The answer of the commands below.
 create function private.reservations_json(p_reservations public.reservations[]) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object('reservations', coalesce(jsonb_agg(jsonb_build_object(
-    'reservation_id', r.id, 'product_id', r.product_id, 'location_id', r.location_id, 'order_id', r.order_id,
-    'quantity', r.quantity, 'shipped', r.shipped, 'status', r.status, 'expires_at', r.expires_at, 'version', r.version
-  ) order by r.level_id, r.id), '[]'))
-  from unnest(p_reservations) r
-$$;
+begin
+  return (
+    select jsonb_build_object('reservations', coalesce(jsonb_agg(jsonb_build_object(
+      'reservation_id', r.id, 'product_id', r.product_id, 'location_id', r.location_id, 'order_id', r.order_id,
+      'quantity', r.quantity, 'shipped', r.shipped, 'status', r.status, 'expires_at', r.expires_at, 'version', r.version
+    ) order by r.level_id, r.id), '[]'))
+    from unnest(p_reservations) r
+  );
+end $$;
 revoke all on function private.reservations_json(public.reservations[]) from public, anon, authenticated, service_role;
 
 -- The body of the public commands: may the caller, was it done before, do it.
@@ -473,7 +494,8 @@ grant execute on function public.ship_reservation(uuid, uuid[], text, jsonb) to 
 -- Ends up to p_limit holds whose time is over, the oldest first, and says whether more may be due. Levels that somebody
 -- works on are left to them, or to the next sweep.
 create function worker.sweep_reservations(p_limit integer default 1000) returns jsonb
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
   v_now constant timestamptz := private.now();
