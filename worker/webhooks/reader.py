@@ -11,7 +11,7 @@ from worker.engine.condition import Condition
 from worker.engine.retry import Backoff
 from worker.engine.wake import Ear, SecondLook
 from worker.errors import GatewayError
-from worker.gateway.lanes import LaneStore
+from worker.gateway.lanes import LaneStore, Page
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 
@@ -92,8 +92,7 @@ class Reader:
         live, now = book.any_live, self._clock.monotonic()
         if not live and now < self._retries_at:
             return self._poll
-        self._retries_at = now + self._poll.total_seconds()
-        full = False
+        self._retries_at, more_retries = now + self._poll.total_seconds(), False
         book.begin_read()
         try:
             page = await self._store.read_tail(
@@ -109,13 +108,12 @@ class Reader:
             elif book.token == token:
                 had = len(book.stock.busy)
                 self._take(book.take_tail(page, firsts=live))
-                # as many retries as a read brings: there may be more, and there was room for some
-                more = (
-                    sum(each.retry for each in page.deliveries) >= TAIL_LIMIT and len(book.stock.busy) > had
-                )
+                more_retries = _full_of_retries(page) and len(book.stock.busy) > had
         finally:
             book.end_read()
-        if page.more or full:
+        if more_retries:
+            self._retries_at = now
+        if page.more or more_retries:
             return AT_ONCE
         if page.next_retry_at is None:
             return self._poll
@@ -154,3 +152,8 @@ class Reader:
     def _lost_if(self, token: int) -> None:
         if self._book.token == token:
             self._lost()
+
+
+def _full_of_retries(page: Page) -> bool:
+    """Whether there may be more of them: `page.more` is counted over first attempts alone."""
+    return sum(each.retry for each in page.deliveries) >= TAIL_LIMIT
