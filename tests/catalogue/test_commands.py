@@ -86,6 +86,29 @@ async def test_a_dry_run_checks_everything_and_writes_nothing(
     assert "0 new, 33 there already" in again.out
 
 
+async def test_a_dry_run_refuses_what_the_import_refuses_a_variant_of_nothing(
+    pms_worker: PmsWorker, tenant: Tenant, tmp_path: Path
+) -> None:
+    first, then = tmp_path / "first.jsonl", tmp_path / "then.jsonl"
+    first.write_text('{"sku": "there", "name": "There", "price": "1"}\n')
+    assert (await pms_worker("import", first, "--tenant", tenant.slug)).code == 0
+    rows = [
+        {"sku": "there-1", "parent_sku": "there", "name": "Of the catalogue", "price": "1"},
+        {"sku": "nowhere-1", "parent_sku": "nowhere", "name": "Of nothing", "price": "1"},
+        {"sku": "new", "name": "New", "price": "1"},
+        {"sku": "new-1", "parent_sku": "new", "name": "Of the file", "price": "1"},
+    ]
+    then.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rehearsed = await pms_worker("import", then, "--tenant", tenant.slug, "--dry-run")
+    assert rehearsed.code == 1
+    assert "3 good, 1 would be refused" in rehearsed.out
+    assert "3 new, 0 there already" in rehearsed.out
+    assert "would be refused: line 2, parent_sku: there is no product" in rehearsed.err
+    imported = await pms_worker("import", then, "--tenant", tenant.slug)
+    assert imported.code == 1
+    assert "3 imported, 1 refused" in imported.out
+
+
 async def test_skus_of_any_letters_are_found_again(
     pms_worker: PmsWorker, tenant: Tenant, tmp_path: Path
 ) -> None:
