@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.catalogue.sheets import stored
 from worker.catalogue.jsonl import JsonLinesReader, json_line
-from worker.catalogue.product import Group, Image, Product, Refusal
+from worker.catalogue.product import MAX_LINES_PER_PRODUCT, Group, Image, Product, Refusal
 
 
 def read(*lines: object) -> tuple[list[Product], list[Refusal]]:
@@ -96,6 +96,17 @@ def test_a_variant_stands_with_its_product() -> None:
     assert [product.sku for product in products] == ["a", "b", "z-1"]
     assert [(each.line, each.column) for each in refused] == [(3, "parent_sku")]
     assert "on line 1" in refused[0].reason
+
+
+def test_a_product_has_no_more_variants_than_memory_is_meant_for() -> None:
+    variants = [
+        {"sku": f"a-{n}", "parent_sku": "a", "name": "A", "price": "1"}
+        for n in range(MAX_LINES_PER_PRODUCT + 2)
+    ]
+    products, refused = read({"sku": "a", "name": "A", "price": "1"}, *variants)
+    assert len(products) == MAX_LINES_PER_PRODUCT
+    assert [each.line for each in refused] == [MAX_LINES_PER_PRODUCT + n for n in (1, 2, 3)]
+    assert "more than 5,000 lines" in refused[0].reason
 
 
 texts = st.text(st.characters(min_codepoint=32, max_codepoint=0x7E), min_size=1, max_size=20).filter(

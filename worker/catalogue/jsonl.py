@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from worker.catalogue import cells, checks
 from worker.catalogue.checks import BadValue
-from worker.catalogue.product import Group, Image, Product, Refusal, Stored
+from worker.catalogue.product import MAX_LINES_PER_PRODUCT, Group, Image, Product, Refusal, Stored
 
 MAX_LINE: Final = 1 << 20
 
@@ -65,7 +65,12 @@ class JsonLinesReader:
             if isinstance(found, Refusal):
                 yield found
             elif found.parent_sku is not None and group and found.parent_sku == _family(group[0]):
-                group.append(found)
+                if len(group) < MAX_LINES_PER_PRODUCT:
+                    group.append(found)
+                else:
+                    yield Refusal(
+                        found.line, None, f"its product has more than {MAX_LINES_PER_PRODUCT:,} lines"
+                    )
             elif found.parent_sku in self._skus:
                 line = self._skus[found.parent_sku]
                 reason = f"a variant stands right after its product, which is on line {line}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 Status = Literal["draft", "active", "archived"]
+
+MAX_LINES_PER_PRODUCT: Final = 5_000
+"""A product is in memory whole while its lines are read."""
 
 
 class UnusableFile(Exception):

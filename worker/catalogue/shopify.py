@@ -22,13 +22,11 @@ from typing import Final, TextIO
 
 from worker.catalogue import cells, checks, columns
 from worker.catalogue.checks import BadValue
-from worker.catalogue.product import Group, Refusal, UnusableFile
+from worker.catalogue.product import MAX_LINES_PER_PRODUCT, Group, Refusal, UnusableFile
 from worker.catalogue.records import Record, Records
 from worker.catalogue.shopify_kept import Layout, Place
 from worker.catalogue.shopify_lines import Line
 from worker.catalogue.shopify_product import Built, build
-
-MAX_LINES_PER_PRODUCT: Final = 5_000
 
 
 @dataclass(slots=True)
