@@ -250,7 +250,7 @@ returns public.memberships
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_leaves constant boolean := p_new_role is null and p_principal_id = auth.uid();
+  v_leaves constant boolean := p_new_role is null and p_principal_id is not distinct from auth.uid();
   v_member public.memberships;
 begin
   perform private.require(p_tenant_id, case when v_leaves then 'tenant.read' else 'members.write' end);
