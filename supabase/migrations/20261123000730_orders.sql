@@ -3,7 +3,7 @@
 -- An order is what a customer bought: a snapshot of each product at that moment, and a place in a state machine that is
 -- kept as data, in private.order_transitions. An event is legal in a status if it has a row there; the row names the
 -- event's effect, and the guard that decides afterwards between two statuses. Orders change by place_order and
--- order_event only (the next two files), but for the customer, which a clerk may correct.
+-- order_event only (the next files), but for the customer, which a clerk may correct.
 --
 -- Stock follows the order: placing holds it, paying commits it, fulfilling takes it out, cancelling gives it back. An
 -- order that was paid after its hold had expired, with nothing left to sell, waits in needs_review: never oversold.
@@ -144,7 +144,6 @@ create table public.order_lines (
   constraint order_lines_product foreign key (tenant_id, product_id) references public.products (tenant_id, id)
 );
 comment on table public.order_lines is 'The lines of orders: each product as it was when the order was placed';
-create index order_lines_by_order on public.order_lines (tenant_id, order_id, position);
 create index order_lines_by_product on public.order_lines (tenant_id, product_id);
 
 alter table public.order_lines enable row level security;
@@ -174,7 +173,6 @@ create table public.order_history (
     references public.orders (tenant_id, id) on delete cascade
 );
 comment on table public.order_history is 'Who did what to an order, when, and where it went';
-create index order_history_by_order on public.order_history (tenant_id, order_id, id);
 
 alter table public.order_history enable row level security;
 create policy "only within one's own tenants" on public.order_history
