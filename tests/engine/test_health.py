@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -88,6 +93,47 @@ async def test_a_taken_port_is_named(server: HealthServer, metrics: Metrics) -> 
         SettingsError, match=rf"WORKER_HTTP_PORT: port {server.port} on 127\.0\.0\.1 is taken"
     ):
         await second.open()
+
+
+@asynccontextmanager
+async def listening(host: str, metrics: Metrics) -> AsyncIterator[Mapping[str, Any]]:
+    """What a server on `host` logs about where it listens."""
+    made = HealthServer(
+        host=host, port=0, metrics=metrics, readiness=lambda: Readiness([], {}), clock=SystemClock()
+    )
+    with structlog.testing.capture_logs() as logs:
+        await made.open()
+    try:
+        yield next(line for line in logs if line["event"] == "health.listening")
+    finally:
+        await made.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+async def test_every_url_that_is_told_answers(host: str, metrics: Metrics) -> None:
+    if host == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    async with listening(host, metrics) as told, httpx.AsyncClient(trust_env=False) as http:
+        for url in (told["url"], *told.get("also", ())):
+            assert (await http.get(f"{url}/livez")).status_code == 200
+
+
+async def test_both_addresses_of_a_name_are_told(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two(*_args: object, **_kwargs: object) -> list[object]:
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 0))
+            for address in ("127.0.0.1", "127.0.0.2")
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+    async with listening("localhost", metrics) as told:
+        assert {urlsplit(url).hostname for url in (told["url"], *told["also"])} == {"127.0.0.1", "127.0.0.2"}
+
+
+async def test_a_host_that_is_no_host_is_named(metrics: Metrics) -> None:
+    with pytest.raises(SettingsError, match=r"WORKER_HTTP_HOST: .* is neither an address nor a name"):
+        async with listening("a" * 64 + ".example", metrics):
+            pass
 
 
 def test_an_outage_is_one_line_however_often_it_fails(upstream: Condition) -> None:

@@ -59,12 +59,14 @@ class HealthServer:
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._asked_port).start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             await runner.cleanup()
             raise SettingsError([_cannot_listen(self._host, self._asked_port, error)]) from None
         self._runner = runner
         self.port = runner.addresses[0][1]
-        self._log.info(HEALTH_LISTENING, url=f"http://{self._host}:{self.port}")
+        # a name may stand for several addresses, and with port 0 each of them gets a port of its own
+        url, *also = [_url(address[0], address[1]) for address in runner.addresses]
+        self._log.info(HEALTH_LISTENING, url=url, **({"also": also} if also else {}))
 
     async def close(self) -> None:
         if self._runner is not None:
@@ -99,7 +101,13 @@ def reasons_of(conditions: Sequence[Condition]) -> list[str]:
     return [f"{c.name}: {c.reason}" for c in conditions if c.reason is not None]
 
 
-def _cannot_listen(host: str, port: int, error: OSError) -> str:
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return f"WORKER_HTTP_HOST: {host!r} is neither an address nor a name of a host"
     if error.errno == errno.EADDRINUSE:
         return (
             f"WORKER_HTTP_PORT: port {port} on {host} is taken; stop what uses it, "
