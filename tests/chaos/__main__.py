@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.chaos.postgres_restarted import postgres_restarted
 from tests.chaos.realtime import realtime_away, realtime_off
 from tests.chaos.report import Report, show
+from tests.chaos.stock_storm import stock_storm
 from tests.chaos.worker_killed import worker_killed
 from tests.flow.scene import Scene, scene
 from tests.stack.errors import StackError
@@ -21,6 +22,7 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "postgres_restarted": postgres_restarted,
     "realtime_off": realtime_off,
     "realtime_away": realtime_away,
+    "stock_storm": stock_storm,
 }
 
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _play(case: str) -> Report:
     # only a crash of Postgres needs a disk that keeps its word
-    async with scene(durable=case == "postgres_restarted") as played:
+    async with scene(durable=case in ("postgres_restarted", "stock_storm")) as played:
         return await CASES[case](played)
 
 
