@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from worker.log import redact
 
 Verdict = Literal["ok", "warn", "fail"]
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
+# RFC 7518, 3.2: no shorter than the hash
+_SHORTEST_HS256: Final = 32
 _SKEW_WARN: Final = timedelta(seconds=5)
 # signed requests and webhooks are refused beyond five minutes
 _SKEW_FAIL: Final = timedelta(seconds=120)
@@ -75,7 +78,31 @@ def _keys(settings: Settings) -> list[Finding]:
         found.append(
             Finding("warn", "JWT key", "PMS_JWT_KEY is not set: the worker cannot act for principals (sync)")
         )
+    else:
+        found.append(_jwt_key(settings.pms_jwt_key.get_secret_value()))
     return found
+
+
+def _jwt_key(value: str) -> Finding:
+    """What PMS_JWT_KEY is, by its looks; says nothing of the key itself."""
+    if not value.lstrip().startswith("{"):
+        if len(value) >= _SHORTEST_HS256:
+            return Finding("ok", "JWT key", "has the form of a shared secret (HS256)")
+        return Finding(
+            "fail",
+            "JWT key",
+            f"PMS_JWT_KEY is neither a JWK (JSON) nor a secret of {_SHORTEST_HS256} characters or more; "
+            "copy it anew",
+        )
+    try:
+        jwk = json.loads(value)
+    except ValueError:
+        return Finding("fail", "JWT key", "PMS_JWT_KEY begins like a JWK, but is not JSON; copy it anew")
+    if missing := [name for name in ("kty", "kid") if not jwk.get(name)]:
+        return Finding("fail", "JWT key", f"the JWK in PMS_JWT_KEY lacks {' and '.join(missing)}")
+    if not (jwk.get("d") or jwk.get("k")):
+        return Finding("fail", "JWT key", "PMS_JWT_KEY holds a public key: nothing can be signed with it")
+    return Finding("ok", "JWT key", f"is a JWK, kid {jwk['kid']}")
 
 
 def _port(settings: Settings) -> Finding:
@@ -85,6 +112,9 @@ def _port(settings: Settings) -> Finding:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except (socket.gaierror, TypeError, UnicodeError):  # TypeError: that it cannot be encoded
+            text = f"WORKER_HTTP_HOST: {host!r} is neither an address nor a name of a host"
+            return Finding("fail", "port", text)
         except OSError as error:
             return Finding(
                 "warn",

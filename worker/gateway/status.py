@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from worker.engine.ports import Rpc
+from worker.errors import BadAnswer
 from worker.gateway.answers import parse
 
 SCHEMA_VERSION = 1
@@ -99,5 +100,15 @@ class Status(_Part):
 
 
 async def read_status(rpc: Rpc) -> Status:
-    """Raises `GatewayError`."""
-    return parse(Status, await rpc.call("worker_status"))
+    """Raises `GatewayError`; of a schema that is too new to be read it says so."""
+    answer = await rpc.call("worker_status")
+    try:
+        return parse(Status, answer)
+    except BadAnswer:
+        version = answer.get("schema_version") if isinstance(answer, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise BadAnswer(
+                f"the database has schema version {version}, this worker knows {SCHEMA_VERSION}: "
+                "upgrade the worker"
+            ) from None
+        raise

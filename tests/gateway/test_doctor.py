@@ -1,0 +1,59 @@
+"""What doctor says of settings alone; the platform's part stands in test_commands.py."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from worker.config import Settings
+from worker.doctor import Finding, findings
+from worker.errors import BadAnswer
+from worker.gateway.status import SCHEMA_VERSION, read_status
+
+JWK = {"kty": "EC", "crv": "P-256", "kid": "k-1", "x": "x", "y": "y", "d": "d"}
+
+
+async def finding(what: str, **changed: Any) -> Finding:
+    settings = Settings.model_validate(
+        {"supabase_url": "http://127.0.0.1:9", "SUPABASE_SECRET_KEY": "sb_secret_x", **changed}
+    )
+    async for each in findings(settings):
+        if each.what == what:
+            return each
+    raise AssertionError(f"nothing was said of {what}")
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "text"),
+    [
+        (json.dumps(JWK), "ok", "kid k-1"),
+        ("a" * 32, "ok", "HS256"),
+        ("garbage", "fail", "neither a JWK"),
+        ("{garbage", "fail", "not JSON"),
+        (json.dumps({**JWK, "kid": ""}), "fail", "lacks kid"),
+        (json.dumps({**JWK, "d": ""}), "fail", "public key"),
+    ],
+)
+async def test_the_jwt_key_is_told_by_its_looks(key: str, verdict: str, text: str) -> None:
+    found = await finding("JWT key", pms_jwt_key=key)
+    assert found.verdict == verdict
+    assert text in found.text
+    assert "garbage" not in found.text
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "é" * 70, "a..b"])
+async def test_a_host_that_is_no_host_is_named(host: str) -> None:
+    found = await finding("port", worker_http_host=host)
+    assert found.verdict == "fail"
+    assert "WORKER_HTTP_HOST" in found.text
+
+
+async def test_a_schema_too_new_to_be_read_says_what_to_do() -> None:
+    class Newer:
+        async def call(self, name: str, /, **_params: Any) -> Any:
+            return {"schema_version": SCHEMA_VERSION + 1, "of": "another shape"}
+
+    with pytest.raises(BadAnswer, match="upgrade the worker"):
+        await read_status(Newer())
