@@ -70,7 +70,9 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     dispatching, keeping_up, *working = [_part(name, clock) for name in _PARTS]
     mark = DeliveryMark()
-    async with SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock), metrics)) as rpc:
+    async with SupabaseRpc(
+        settings, watch=partial(_note, Upstream(upstream, clock, away=_AWAY), metrics)
+    ) as rpc:
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, clock, metrics, mark)
         runners: list[Runner] = [
@@ -206,10 +208,7 @@ def _note(
 ) -> None:
     outcome = "ok" if error is None else type(error).__name__.lower()
     metrics.called(function, outcome=outcome, seconds=seconds)
-    if isinstance(error, _AWAY):
-        upstream.failed(function, error)
-    else:
-        upstream.ok(function)
+    upstream.heard(function, error)
 
 
 def _part(name: str, clock: Clock) -> Condition:
