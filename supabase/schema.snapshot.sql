@@ -252,6 +252,77 @@ begin
   );
 end $$;
 
+CREATE FUNCTION private.attribute_failures(p_attributes jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_text constant text := p_attributes::text;
+  v_offences text[];
+begin
+  if jsonb_typeof(p_attributes) is distinct from 'object' then
+    return jsonb_build_array(private.failure('product.attributes_object', 'attributes', 'Attributes are a JSON object.'));
+  elsif octet_length(v_text) > 65536 then
+    return jsonb_build_array(private.failure('product.attributes_size', 'attributes', 'Attributes have at most 64 KiB.'));
+  elsif v_text !~ '[<&%\\\uff1c\ufe64\x7f-\x9f]' then
+    return '[]';
+  end if;
+  -- Now word by word: in the text of JSON a control character is an escape, and so is a backslash.
+  if exists (
+    select from jsonb_path_query(p_attributes, 'strict $.**') v
+    where jsonb_typeof(v) = 'string' and not private.is_clean(v #>> '{}')
+      or jsonb_typeof(v) = 'object' and exists (
+        select from jsonb_object_keys(case jsonb_typeof(v) when 'object' then v else '{}' end) k where not private.is_clean(k))
+  ) then
+    return jsonb_build_array(private.failure('product.attributes_clean', 'attributes', 'Attributes have no control characters.'));
+  end if;
+  select array_agg(o) into v_offences
+  from jsonb_path_query(p_attributes, 'strict $.** ? (@.type() == "string")') v
+  cross join lateral unnest(private.html_offences(v #>> '{}')) o;
+  return case when v_offences is null then '[]' else jsonb_build_array(private.failure('product.attributes_html', 'attributes',
+    'This HTML could run a script or is not allowed: ' || array_to_string(v_offences[:5], '; '))) end;
+end $_$;
+
+CREATE FUNCTION private.attribute_offence(p_tag text, p_name text, p_value text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_lengths constant text := '(rgba?|hsla?|calc)\([0-9a-z .,%/+*-]*\)';
+  v_styles constant text := '^([ \t\n]*(background(-color)?|border(-[a-z]+)*|box-sizing|clear|(caret-)?color|cursor|direction'
+    '|display|float|font(-[a-z]+)*|(max-|min-)?(height|width)|letter-spacing|line-height|list-style(-[a-z]+)*|margin(-[a-z]+)?'
+    '|mso-[a-z-]+|object-fit|opacity|orphans|outline(-[a-z]+)*|overflow(-[a-z]+)?|padding(-[a-z]+)?|page-break-[a-z]+'
+    '|table-layout|text(-[a-z]+)*|vertical-align|-webkit-text-[a-z-]+|white-space|widows|word-[a-z]+)'
+    '[ \t\n]*:[a-z0-9 \t\n#%.,!"''-]*(;|$))*[ \t\n;]*$';
+begin
+  case
+    when p_name = 'href' and p_tag = 'a' then
+      if p_value !~* '^(https?://[a-z0-9]|mailto:[^:]|tel:[+0-9]|//[a-z0-9]|/([^/\\]|$)|[#?]|$)'
+        and p_value !~* '^[a-z0-9_.~-]+([/?#]|$)' then
+        return format('a link to %s', left(p_value, 40));
+      end if;
+    when p_name = 'src' and p_tag = 'img' then
+      if p_value !~* '^(https:)?//[a-z0-9]' and p_value !~ '^/[^/\\]' then
+        return format('an image from %s', left(p_value, 40));
+      end if;
+    when p_name = 'style' then
+      if regexp_replace(replace(p_value, '&quot;', '"'), v_lengths, '0', 'gi') !~* v_styles then
+        return format('the style %s', left(p_value, 40));
+      end if;
+    when p_name = 'charset' and p_tag = 'meta' then
+      if lower(p_value) <> 'utf-8' then
+        return 'a charset other than utf-8';
+      end if;
+    when p_name !~ '^(abbr|align|alt|bgcolor|border|cellpadding|cellspacing|class|color|cols|colspan|datetime|dir|face|headers'
+      '|height|id|lang|loading|rel|reversed|role|rowspan|scope|size|span|start|summary|tabindex|target|title|translate'
+      '|type|valign|width|(data|aria)-[a-z0-9_-]+)$' then
+      return format('the attribute %s', left(p_name, 40));
+    else
+      null;
+  end case;
+  return null;
+end $_$;
+
 CREATE FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -278,6 +349,104 @@ begin
       format('The key %s was used for another %s request.', p_key, p_command), 'Use a fresh key for a new request.');
   end if;
   return v_known.result;
+end $$;
+
+CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
+
+CREATE FUNCTION private.minor_units(p_currency text) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_currency = any ('{BIF,CLP,DJF,GNF,ISK,JPY,KMF,KRW,PYG,RWF,UGX,UYI,VND,VUV,XAF,XOF,XPF}') then 0
+    when p_currency = any ('{BHD,IQD,JOD,KWD,LYD,OMR,TND}') then 3
+    when p_currency = any ('{CLF,UYW}') then 4
+    when p_currency = any (
+      '{AED,AFN,ALL,AMD,AOA,ARS,AUD,AWG,AZN,BAM,BBD,BDT,BMD,BND,BOB,BRL,BSD,BTN,BWP,BYN,BZD,CAD,CDF,CHF,CNY,COP,CRC,CUP,
+        CVE,CZK,DKK,DOP,DZD,EGP,ERN,ETB,EUR,FJD,FKP,GBP,GEL,GHS,GIP,GMD,GTQ,GYD,HKD,HNL,HTG,HUF,IDR,ILS,INR,IRR,JMD,KES,
+        KGS,KHR,KPW,KYD,KZT,LAK,LBP,LKR,LRD,LSL,MAD,MDL,MGA,MKD,MMK,MNT,MOP,MRU,MUR,MVR,MWK,MXN,MYR,MZN,NAD,NGN,NIO,NOK,
+        NPR,NZD,PAB,PEN,PGK,PHP,PKR,PLN,QAR,RON,RSD,RUB,SAR,SBD,SCR,SDG,SEK,SGD,SHP,SLE,SOS,SRD,SSP,STN,SVC,SYP,SZL,THB,
+        TJS,TMT,TOP,TRY,TTD,TWD,TZS,UAH,USD,UYU,UZS,VED,VES,WST,XCD,YER,ZAR,ZMW,ZWG}'::text[]) then 2
+  end
+$$;
+
+CREATE TABLE public.products (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    parent_id uuid,
+    category_id uuid,
+    sku text NOT NULL,
+    name text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    status text DEFAULT 'draft'::text NOT NULL,
+    price numeric(18,4) DEFAULT 0 NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    publish_at timestamp with time zone,
+    publish_failures jsonb,
+    version bigint DEFAULT 1 NOT NULL,
+    deleted_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
+    CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
+    CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
+    CONSTRAINT products_description_length CHECK ((octet_length(description) <= 65536)),
+    CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
+    CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
+    CONSTRAINT products_price_a_number CHECK ((price <> 'NaN'::numeric)),
+    CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
+    CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
+    CONSTRAINT products_publish_at_finite CHECK (isfinite(publish_at)),
+    CONSTRAINT products_publish_at_of_drafts CHECK (((publish_at IS NULL) OR (status = 'draft'::text))),
+    CONSTRAINT products_publish_failures_array CHECK ((jsonb_typeof(publish_failures) = 'array'::text)),
+    CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
+    CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
+    CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
+);
+
+COMMENT ON TABLE public.products IS 'What a tenant sells; a variant has a parent_id';
+
+COMMENT ON COLUMN public.products.parent_id IS 'The product that this is a variant of; a variant inherits nothing from it';
+
+COMMENT ON COLUMN public.products.publish_at IS 'When the worker is to publish this draft';
+
+COMMENT ON COLUMN public.products.publish_failures IS 'Why it could not be published at publish_at';
+
+CREATE FUNCTION private.business_failures(p public.products) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_found jsonb := '[]';
+  v_units constant integer := private.minor_units(p.currency);
+begin
+  if p.status is null or p.status not in ('draft', 'active', 'archived') then
+    v_found := v_found || private.failure('product.status_known', 'status', 'A status is draft, active or archived.');
+  end if;
+  if v_units is null then
+    v_found := v_found || private.failure('product.currency_known', 'currency',
+      format('%s is no currency of ISO 4217 in use.', coalesce(left(p.currency, 20), 'null')));
+  end if;
+  if p.price is null then
+    v_found := v_found || private.failure('product.price_missing', 'price', 'A product has a price, be it 0.');
+  elsif p.price = 'NaN' then
+    v_found := v_found || private.failure('product.price_a_number', 'price', 'A price is a number.');
+  elsif p.price < 0 then
+    v_found := v_found || private.failure('product.price_not_negative', 'price', format('The price %s is below 0.', trim_scale(p.price)));
+  elsif p.price <> round(p.price, v_units) then
+    v_found := v_found || private.failure('product.price_scale', 'price',
+      format('%s has prices of %s decimal places; %s has more.', p.currency, v_units, trim_scale(p.price)));
+  end if;
+  if p.parent_id = p.id then
+    v_found := v_found || private.failure('product.not_own_parent', 'parent_id', 'A product is not its own variant.');
+  end if;
+  return v_found;
 end $$;
 
 CREATE FUNCTION private.capture_changes() RETURNS trigger
@@ -328,6 +497,27 @@ begin
     perform private.ring('outbox');
   end if;
   return null;
+end $$;
+
+CREATE FUNCTION private.category_failures(p_product public.products) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_schema jsonb;
+begin
+  if p_product.category_id is null or jsonb_typeof(p_product.attributes) is distinct from 'object' then
+    return '[]';
+  end if;
+  select c.attribute_schema into v_schema from public.categories c
+  where c.tenant_id = p_product.tenant_id and c.id = p_product.category_id;
+  if v_schema is null then
+    return '[]';
+  end if;
+  return (
+    select coalesce(jsonb_agg(private.failure('product.attributes_schema', f.found ->> 'field', f.found ->> 'detail')), '[]')
+    from (select jsonb_array_elements(private.schema_failures(v_schema, p_product.attributes, 'attributes')) limit 100) f (found)
+  );
 end $$;
 
 CREATE FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) RETURNS SETOF uuid
@@ -470,6 +660,63 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION private.check_rule() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_problems constant text[] := private.condition_problems(new.entity, new.condition);
+begin
+  if v_problems <> '{}' then
+    perform private.fail('PT422', 'rule.invalid', array_to_json(v_problems)::text, 'docs/validation.md shows the language.');
+  end if;
+  if tg_op = 'INSERT' and (select count(*) from public.validation_rules r where r.tenant_id = new.tenant_id) >= 100 then
+    perform private.fail('PT422', 'rule.too_many', 'A tenant has at most 100 rules.', 'Join conditions with and.');
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.check_schema() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_problems constant text[] := private.schema_problems(new.attribute_schema);
+begin
+  if v_problems <> '{}' then
+    perform private.fail('PT422', 'schema.invalid', array_to_json(v_problems)::text, 'docs/validation.md lists the keywords.');
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_all jsonb;
+  v_total integer;
+  v_fitting integer;
+  v_detail text;
+begin
+  if p_word = 'not' then
+    v_detail := case when private.schema_failures(p_rule, p_value, p_path) = '[]' then 'has a form that is not allowed' end;
+  else
+    select jsonb_agg(f.found), count(*), count(*) filter (where f.found = '[]') into v_all, v_total, v_fitting
+    from jsonb_array_elements(p_rule) s
+    cross join lateral private.schema_failures(s, p_value, p_path) f (found);
+    if p_word = 'allOf' then
+      return coalesce((select jsonb_agg(one) from jsonb_array_elements(v_all) a, jsonb_array_elements(a) one), '[]');
+    end if;
+    v_detail := case
+      when v_fitting = 0 then format('fits none of the %s allowed forms', v_total)
+      when v_fitting > 1 and p_word = 'oneOf' then format('fits %s forms where exactly one is allowed', v_fitting)
+    end;
+  end if;
+  return case when v_detail is null then '[]'
+    else jsonb_build_array(jsonb_build_object('field', p_path, 'detail', v_detail)) end;
+end $$;
+
 CREATE TABLE public.reservations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -537,6 +784,115 @@ begin
     end;
   end loop;
 end $$;
+
+CREATE FUNCTION private.compare_values(p_a jsonb, p_b jsonb) RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when jsonb_typeof(p_a) = 'number' and jsonb_typeof(p_b) = 'number' then sign(p_a::numeric - p_b::numeric)::integer
+    when jsonb_typeof(p_a) = 'string' and jsonb_typeof(p_b) = 'string' then
+      case when p_a = p_b then 0 when (p_a #>> '{}') collate "C" < (p_b #>> '{}') collate "C" then -1 else 1 end
+  end
+$$;
+
+CREATE FUNCTION private.comparison_holds(p_condition jsonb, p_row jsonb) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_value constant jsonb := private.field_value(p_row, p_condition ->> 'field');
+  v_with constant jsonb := case when p_condition ? 'other' then private.field_value(p_row, p_condition ->> 'other')
+    else p_condition -> 'value' end;
+begin
+  return coalesce(case p_condition ->> 'op'
+    when 'present' then v_value is not null
+    when 'absent' then v_value is null
+    when '=' then v_value = v_with
+    when '!=' then v_value is distinct from v_with
+    when '<' then private.compare_values(v_value, v_with) < 0
+    when '<=' then private.compare_values(v_value, v_with) <= 0
+    when '>' then private.compare_values(v_value, v_with) > 0
+    when '>=' then private.compare_values(v_value, v_with) >= 0
+    when 'in' then v_with @> jsonb_build_array(v_value) and v_value is not null
+    when 'not_in' then v_value is null or not v_with @> jsonb_build_array(v_value)
+    when 'matches' then jsonb_typeof(v_value) = 'string' and (v_value #>> '{}') ~ (v_with #>> '{}')
+    when 'between' then private.lies_between(v_value, v_with)
+    when 'length' then private.lies_between(
+      case jsonb_typeof(v_value) when 'string' then to_jsonb(length(v_value #>> '{}'))
+        when 'array' then to_jsonb(jsonb_array_length(v_value)) end, v_with)
+  end, false);
+end $$;
+
+CREATE FUNCTION private.comparison_problem(p_entity text, p_condition jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_op constant text := p_condition ->> 'op';
+  v_operand text;
+begin
+  if p_condition - '{field,op,value,other}'::text[] <> '{}' then
+    return 'must be one of and, or, not, if with then, or a comparison of field, op and value or other';
+  elsif private.field_problem(p_entity, p_condition -> 'field') is not null then
+    return 'field ' || private.field_problem(p_entity, p_condition -> 'field');
+  elsif not p_condition ? 'other' then
+    v_operand := private.operand_problem(v_op, p_condition -> 'value');
+    return case when v_op is null then 'op is missing' else v_op || ' ' || v_operand end;
+  elsif p_condition ? 'value' then
+    return 'has both a value and another field';
+  elsif v_op not in ('=', '!=', '<', '<=', '>', '>=') or v_op is null then
+    return 'other goes with = != < <= > >= alone';
+  end if;
+  return 'other ' || private.field_problem(p_entity, p_condition -> 'other');
+end $$;
+
+CREATE FUNCTION private.condition_holds(p_condition jsonb, p_row jsonb) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return case
+    when p_condition ? 'and' then not exists (
+      select from jsonb_array_elements(p_condition -> 'and') c where not private.condition_holds(c, p_row))
+    when p_condition ? 'or' then exists (
+      select from jsonb_array_elements(p_condition -> 'or') c where private.condition_holds(c, p_row))
+    when p_condition ? 'not' then not private.condition_holds(p_condition -> 'not', p_row)
+    when p_condition ? 'if' then
+      not private.condition_holds(p_condition -> 'if', p_row) or private.condition_holds(p_condition -> 'then', p_row)
+    else private.comparison_holds(p_condition, p_row)
+  end;
+end $$;
+
+CREATE FUNCTION private.condition_problems(p_entity text, p_condition jsonb, p_path text DEFAULT ''::text, p_depth integer DEFAULT 0) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_words constant text[] := array(
+    select k from jsonb_object_keys(case jsonb_typeof(p_condition) when 'object' then p_condition else '{}' end) k order by k);
+begin
+  if jsonb_typeof(p_condition) is distinct from 'object' then
+    return array[p_path || '/ must be an object'];
+  elsif p_depth = 0 and (octet_length(p_condition::text) > 8192
+    or (select count(*) from jsonb_path_query(p_condition, 'strict $.** ? (@.type() == "object")')) > 64) then
+    return array['the condition is larger than 8 KiB or 64 parts'];
+  elsif p_depth > 8 then
+    return array[p_path || ' is nested more than 8 deep'];
+  elsif v_words in ('{and}', '{or}') then
+    if jsonb_typeof(p_condition -> v_words[1]) <> 'array' or p_condition -> v_words[1] = '[]' then
+      return array[format('%s/%s must be a list of conditions', p_path, v_words[1])];
+    end if;
+    return array(
+      select unnest(private.condition_problems(p_entity, c.value, format('%s/%s/%s', p_path, v_words[1], c.place - 1), p_depth + 1))
+      from jsonb_array_elements(p_condition -> v_words[1]) with ordinality c (value, place));
+  elsif v_words in ('{not}', '{if,then}') then
+    return array(
+      select unnest(private.condition_problems(p_entity, p_condition -> w, format('%s/%s', p_path, w), p_depth + 1))
+      from unnest(v_words) w);
+  end if;
+  return array_remove(array[p_path || '/ ' || private.comparison_problem(p_entity, p_condition)], null);
+end $_$;
 
 CREATE FUNCTION private.count_levels(p_tenant_id uuid, p_lines jsonb, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -613,28 +969,6 @@ begin
     jsonb_build_object('levels', private.count_levels(p_tenant_id, p_lines, p_reason)));
 end $$;
 
-CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
-
-CREATE FUNCTION private.minor_units(p_currency text) RETURNS integer
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-  select case
-    when p_currency = any ('{BIF,CLP,DJF,GNF,ISK,JPY,KMF,KRW,PYG,RWF,UGX,UYI,VND,VUV,XAF,XOF,XPF}') then 0
-    when p_currency = any ('{BHD,IQD,JOD,KWD,LYD,OMR,TND}') then 3
-    when p_currency = any ('{CLF,UYW}') then 4
-    when p_currency = any (
-      '{AED,AFN,ALL,AMD,AOA,ARS,AUD,AWG,AZN,BAM,BBD,BDT,BMD,BND,BOB,BRL,BSD,BTN,BWP,BYN,BZD,CAD,CDF,CHF,CNY,COP,CRC,CUP,
-        CVE,CZK,DKK,DOP,DZD,EGP,ERN,ETB,EUR,FJD,FKP,GBP,GEL,GHS,GIP,GMD,GTQ,GYD,HKD,HNL,HTG,HUF,IDR,ILS,INR,IRR,JMD,KES,
-        KGS,KHR,KPW,KYD,KZT,LAK,LBP,LKR,LRD,LSL,MAD,MDL,MGA,MKD,MMK,MNT,MOP,MRU,MUR,MVR,MWK,MXN,MYR,MZN,NAD,NGN,NIO,NOK,
-        NPR,NZD,PAB,PEN,PGK,PHP,PKR,PLN,QAR,RON,RSD,RUB,SAR,SBD,SCR,SDG,SEK,SGD,SHP,SLE,SOS,SRD,SSP,STN,SVC,SYP,SZL,THB,
-        TJS,TMT,TOP,TRY,TTD,TWD,TZS,UAH,USD,UYU,UZS,VED,VES,WST,XCD,YER,ZAR,ZMW,ZWG}'::text[]) then 2
-  end
-$$;
-
 CREATE TABLE public.tenants (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     slug text NOT NULL,
@@ -691,51 +1025,6 @@ begin
   values (private.put_secret('webhook ' || v_endpoint.id || ' ' || gen_random_uuid(), v_secret), v_endpoint.id);
   return to_jsonb(v_endpoint) || jsonb_build_object('secret', v_secret);
 end $$;
-
-CREATE TABLE public.products (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    parent_id uuid,
-    category_id uuid,
-    sku text NOT NULL,
-    name text NOT NULL,
-    description text DEFAULT ''::text NOT NULL,
-    status text DEFAULT 'draft'::text NOT NULL,
-    price numeric(18,4) DEFAULT 0 NOT NULL,
-    currency text DEFAULT 'USD'::text NOT NULL,
-    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
-    publish_at timestamp with time zone,
-    publish_failures jsonb,
-    version bigint DEFAULT 1 NOT NULL,
-    deleted_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
-    CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
-    CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
-    CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
-    CONSTRAINT products_description_length CHECK ((octet_length(description) <= 65536)),
-    CONSTRAINT products_name_clean CHECK (private.is_clean(name)),
-    CONSTRAINT products_name_length CHECK (((length(name) >= 1) AND (length(name) <= 500))),
-    CONSTRAINT products_not_own_parent CHECK ((parent_id <> id)),
-    CONSTRAINT products_price_a_number CHECK ((price <> 'NaN'::numeric)),
-    CONSTRAINT products_price_not_negative CHECK ((price >= (0)::numeric)),
-    CONSTRAINT products_price_scale CHECK ((price = round(price, private.minor_units(currency)))),
-    CONSTRAINT products_publish_at_finite CHECK (isfinite(publish_at)),
-    CONSTRAINT products_publish_at_of_drafts CHECK (((publish_at IS NULL) OR (status = 'draft'::text))),
-    CONSTRAINT products_publish_failures_array CHECK ((jsonb_typeof(publish_failures) = 'array'::text)),
-    CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
-    CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
-    CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
-);
-
-COMMENT ON TABLE public.products IS 'What a tenant sells; a variant has a parent_id';
-
-COMMENT ON COLUMN public.products.parent_id IS 'The product that this is a variant of; a variant inherits nothing from it';
-
-COMMENT ON COLUMN public.products.publish_at IS 'When the worker is to publish this draft';
-
-COMMENT ON COLUMN public.products.publish_failures IS 'Why it could not be published at publish_at';
 
 CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
     LANGUAGE plpgsql SECURITY DEFINER
@@ -903,6 +1192,42 @@ begin
     detail = coalesce(p_detail, ''), hint = coalesce(p_hint, '');
 end $$;
 
+CREATE FUNCTION private.failure(p_code text, p_field text, p_detail text, p_severity text DEFAULT 'error'::text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select jsonb_build_object('code', p_code, 'field', p_field, 'severity', p_severity, 'detail', p_detail) $$;
+
+CREATE FUNCTION private.failures_to_tell(p_product public.products) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_failures constant jsonb := private.product_failures(p_product, '{error}');
+begin
+  if v_failures <> '[]' and auth.role() = 'authenticated'
+    and not coalesce(p_product.tenant_id = any (private.my_tenants()), false) then
+    return '[]';
+  end if;
+  return v_failures;
+end $$;
+
+CREATE FUNCTION private.field_problem(p_entity text, p_field jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_field) is distinct from 'string' then 'must name a field'
+    when p_entity = 'product' and p_field #>> '{}'
+      ~ '^(sku|name|description|status|price|currency|parent_id|category_id|publish_at|attributes(\.[^.]{1,100}){0,8})$' then null
+    else format('names no field of a %s: %s', p_entity, left(p_field #>> '{}', 60))
+  end
+$_$;
+
+CREATE FUNCTION private.field_value(p_row jsonb, p_field text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select nullif(p_row #> string_to_array(p_field, '.'), 'null') $$;
+
 CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -912,6 +1237,15 @@ CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
       select string_agg(format('%s [%s]', f.failure ->> 'detail', f.failure ->> 'code'), ' ' order by f.place)
       from jsonb_array_elements(p_failures) with ordinality f (failure, place) where f.place > 1)))
 $$;
+
+CREATE FUNCTION private.forget_warnings() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from public.validation_warnings w where w.tenant_id = old.tenant_id and w.rule_id = old.id;
+  return null;
+end $$;
 
 CREATE FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) RETURNS SETOF public.reservations
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1040,7 +1374,8 @@ begin
   perform 1 from public.products p where p.tenant_id = new.tenant_id and p.id = new.parent_id for share;
   v_failures := private.publishing_failures(new, v_was);
   if v_failures <> '[]' then
-    perform private.fail('PT422', 'product.not_publishable', v_failures::text, 'Mend all that details lists.');
+    perform private.fail('PT422', 'product.not_publishable',
+      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that details lists.');
   end if;
   return new;
 end $$;
@@ -1070,6 +1405,16 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case p_type
+    when 'integer' then jsonb_typeof(p_value) = 'number' and p_value::numeric = trunc(p_value::numeric)
+    else jsonb_typeof(p_value) = p_type
+  end
+$$;
+
 CREATE FUNCTION private.hold_until(p_expires_in interval) RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1079,6 +1424,35 @@ begin
     perform private.fail('PT400', 'reservation.expiry_invalid', 'A hold lasts from 1 second to 90 days.');
   end if;
   return private.now() + p_expires_in;
+end $$;
+
+CREATE FUNCTION private.html_offences(p_html text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_found text[] := '{}';
+begin
+  if p_html !~ '[<&%\\\uff1c\ufe64]' then
+    return v_found;
+  end if;
+  if p_html ~* ('(&(amp;)*(lt|#0*60|#x0*3c);?|%(25)*3c|\\u003c|\\x3c|\\74|[\uff1c\ufe64])[ \t\n/]*'
+    '(script|iframe|frame|object|embed|applet|svg|math|style|link|meta|base|form|img[^a-z].*on[a-z]+ *=)') then
+    v_found := v_found || 'a scripting tag in disguise'::text;
+  end if;
+  if position('<' in p_html) = 0 then
+    return v_found;
+  end if;
+  if regexp_replace(p_html, '<[a-z/!?][^<>]*>', '', 'gi') ~* '<[a-z/!?]' then
+    v_found := v_found || 'a tag that does not end'::text;
+  end if;
+  return v_found || array(
+    select o.offence
+    from (select distinct m[1] as tag from regexp_matches(p_html, '<([a-z/!?][^<>]*)>', 'gi') m) t
+    cross join lateral private.tag_offence(t.tag) o (offence)
+    where o.offence is not null
+    order by o.offence limit 5
+  );
 end $$;
 
 CREATE FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) RETURNS jsonb
@@ -1289,6 +1663,89 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_type constant text := jsonb_typeof(p_rule);
+  v_list constant jsonb := case v_type when 'array' then p_rule else '[]' end;
+begin
+  return case
+    when p_word in ('title', 'description', '$comment') then case when v_type <> 'string' then 'must be text' end
+    when p_word in ('default', 'examples', 'const') then null
+    when p_word = '$schema' then
+      case when p_rule <> '"https://json-schema.org/draft/2020-12/schema"' then 'must be draft 2020-12' end
+    when p_word = 'type' then
+      case when v_type not in ('string', 'array') or p_rule = '[]' or exists (
+        select from jsonb_array_elements(case v_type when 'array' then p_rule else jsonb_build_array(p_rule) end) t
+        where jsonb_typeof(t) <> 'string' or not t <@ '["null", "boolean", "integer", "number", "string", "array", "object"]'
+      ) then 'must name types of JSON' end
+    when p_word = 'enum' then case when v_type <> 'array' or p_rule = '[]' then 'must be a list of values' end
+    when p_word = 'required' then
+      case when v_type <> 'array' or exists (select from jsonb_array_elements(v_list) e where jsonb_typeof(e) <> 'string')
+      then 'must be a list of names' end
+    when p_word in ('minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum') then
+      case when v_type <> 'number' then 'must be a number' end
+    when p_word = 'multipleOf' then case when v_type <> 'number' or p_rule <= '0' then 'must be a number above 0' end
+    when p_word in ('minLength', 'maxLength', 'minItems', 'maxItems', 'minProperties', 'maxProperties') then
+      case when v_type <> 'number' or not private.has_type(p_rule, 'integer') or p_rule < '0' then 'must be a whole number' end
+    when p_word = 'uniqueItems' then case when v_type <> 'boolean' then 'must be true or false' end
+    when p_word = 'pattern' then
+      case when v_type <> 'string' then 'must be text' else private.pattern_problem(p_rule #>> '{}') end
+    when p_word = 'format' then case when v_type <> 'string' or not p_rule <@ '["date", "email", "uri"]' then 'must be date, email or uri' end
+    when p_word = 'properties' then case when v_type <> 'object' then 'must be an object of schemas' end
+    when p_word in ('items', 'additionalProperties', 'not') then
+      case when v_type not in ('object', 'boolean') then 'must be a schema' end
+    when p_word in ('anyOf', 'allOf', 'oneOf') then case when v_type <> 'array' or p_rule = '[]' then 'must be a list of schemas' end
+    else 'is not a keyword that is carried out'
+  end;
+end $_$;
+
+CREATE FUNCTION private.keyword_problem(p_word text, p_rule jsonb, p_value jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_type constant text := jsonb_typeof(p_value);
+  v_number constant numeric := case when v_type = 'number' then p_value::numeric end;
+  v_bound constant numeric := case when jsonb_typeof(p_rule) = 'number' then p_rule::numeric end;
+  v_text constant text := case when v_type = 'string' then p_value #>> '{}' end;
+  v_items constant integer := case when v_type = 'array' then jsonb_array_length(p_value) end;
+begin
+  -- A bound that does not apply compares with null, which is no problem.
+  return case p_word
+    when 'type' then
+      case when not exists (
+        select from jsonb_array_elements_text(case jsonb_typeof(p_rule) when 'array' then p_rule else jsonb_build_array(p_rule) end) t
+        where private.has_type(p_value, t)
+      ) then format('must be of type %s', p_rule #>> '{}') end
+    when 'enum' then
+      case when not exists (select from jsonb_array_elements(p_rule) e where e = p_value) then format('must be one of %s', left(p_rule::text, 200)) end
+    when 'const' then case when p_value <> p_rule then format('must be %s', left(p_rule::text, 200)) end
+    when 'minimum' then case when v_number < v_bound then format('must be at least %s', v_bound) end
+    when 'maximum' then case when v_number > v_bound then format('must be at most %s', v_bound) end
+    when 'exclusiveMinimum' then case when v_number <= v_bound then format('must be above %s', v_bound) end
+    when 'exclusiveMaximum' then case when v_number >= v_bound then format('must be below %s', v_bound) end
+    when 'multipleOf' then case when mod(v_number, v_bound) <> 0 then format('must be a multiple of %s', v_bound) end
+    when 'minLength' then case when length(v_text) < v_bound then format('must have at least %s characters', v_bound) end
+    when 'maxLength' then case when length(v_text) > v_bound then format('must have at most %s characters', v_bound) end
+    when 'pattern' then case when v_text !~ (p_rule #>> '{}') then format('must match %s', p_rule #>> '{}') end
+    when 'format' then case when not private.matches_format(v_text, p_rule #>> '{}') then format('must be a valid %s', p_rule #>> '{}') end
+    when 'minItems' then case when v_items < v_bound then format('must have at least %s elements', v_bound) end
+    when 'maxItems' then case when v_items > v_bound then format('must have at most %s elements', v_bound) end
+    when 'uniqueItems' then
+      case when p_rule = 'true' and v_items > (select count(distinct e) from jsonb_array_elements(case v_type when 'array' then p_value else '[]' end) e)
+      then 'must not hold the same element twice' end
+    when 'minProperties' then
+      case when v_type = 'object' and (select count(*) from jsonb_object_keys(case v_type when 'object' then p_value else '{}' end)) < v_bound
+      then format('must have at least %s fields', v_bound) end
+    when 'maxProperties' then
+      case when v_type = 'object' and (select count(*) from jsonb_object_keys(case v_type when 'object' then p_value else '{}' end)) > v_bound
+      then format('must have at most %s fields', v_bound) end
+  end;
+end $$;
+
 CREATE FUNCTION private.leave_tenants() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1324,6 +1781,15 @@ CREATE FUNCTION private.legal_order_events(p_status text) RETURNS text[]
     AS $$
   select coalesce(array_agg(t.event order by t.event), '{}')
   from private.order_transitions t where t.from_status = p_status
+$$;
+
+CREATE FUNCTION private.lies_between(p_value jsonb, p_bounds jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(
+    (p_bounds -> 0 = 'null' or private.compare_values(p_value, p_bounds -> 0) >= 0)
+    and (p_bounds -> 1 = 'null' or private.compare_values(p_value, p_bounds -> 1) <= 0), false)
 $$;
 
 CREATE FUNCTION private.lock_dispatch() RETURNS void
@@ -1423,6 +1889,19 @@ begin
     p_parent, v_name, p_day, p_day + 1);
   return v_name;
 end $$;
+
+CREATE FUNCTION private.matches_format(p_text text, p_format text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case p_format
+    -- RFC 3339; to_date would accept the 31st of June
+    when 'date' then p_text ~ '^\d{4}-\d{2}-\d{2}$' and p_text !~ '^0000' and pg_input_is_valid(p_text, 'date')
+    when 'email' then length(p_text) <= 254
+      and p_text ~* '^[a-z0-9.!#$%&''*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$'
+    when 'uri' then p_text ~* '^[a-z][a-z0-9+.-]*:[a-z0-9._~:/?#\[\]@!$&''()*+,;=%-]+$' and p_text !~* '%(?![0-9a-f]{2})'
+  end
+$_$;
 
 CREATE FUNCTION private.missing_order_stock(p_order public.orders) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
@@ -1578,6 +2057,14 @@ CREATE FUNCTION private.next_order_number(p_tenant_id uuid) RETURNS text
   returning 'A-' || lpad(c.last::text, greatest(6, length(c.last::text)), '0')
 $$;
 
+CREATE FUNCTION private.normal_text(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when position(E'\r' in p_text) = 0 and p_text is nfc normalized then p_text
+    else normalize(replace(replace(p_text, E'\r\n', E'\n'), E'\r', E'\n'), nfc) end
+$$;
+
 CREATE FUNCTION private.note_alerts() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1593,6 +2080,28 @@ begin
     when v_free <= new.reorder_point + greatest(1, new.reorder_point / 10) then new.low_since
   end;
   return new;
+end $$;
+
+CREATE FUNCTION private.note_warnings() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (
+    select from public.validation_rules r
+    where r.severity = 'warning' and r.enabled and r.tenant_id in (select n.tenant_id from new_rows n)
+  ) then
+    return null;
+  end if;
+  delete from public.validation_warnings w using new_rows n
+  where w.tenant_id = n.tenant_id and w.product_id = n.id;
+  insert into public.validation_warnings (tenant_id, product_id, rule_id, code, field, detail, version)
+  select p.tenant_id, p.id, r.id, f.code, f.field, f.detail, p.version
+  from public.products p
+  cross join lateral jsonb_to_recordset(private.rule_failures(p, '{warning}')) as f (code text, field text, detail text)
+  join public.validation_rules r on r.tenant_id = p.tenant_id and r.entity = 'product' and 'rule.' || r.name = f.code
+  where p.id in (select n.id from new_rows n where n.deleted_at is null);
+  return null;
 end $$;
 
 CREATE FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) RETURNS void
@@ -1691,6 +2200,32 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION private.operand_problem(p_op text, p_value jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when p_op in ('present', 'absent') then case when p_value is not null then 'takes no value' end
+    when p_op in ('=', '!=') then
+      case when coalesce(jsonb_typeof(p_value), 'null') not in ('string', 'number', 'boolean') then 'needs text, a number, true or false' end
+    when p_op in ('<', '<=', '>', '>=') then
+      case when coalesce(jsonb_typeof(p_value), 'null') not in ('string', 'number') then 'needs text or a number' end
+    when p_op in ('in', 'not_in') then
+      case when jsonb_typeof(p_value) is distinct from 'array' or jsonb_path_exists(p_value, 'strict $[*] ? (@.type() == "object" || @.type() == "array" || @ == null)')
+        or p_value = '[]' or p_value #> '{100}' is not null then 'needs a list of 1 to 100 texts, numbers or booleans' end
+    when p_op = 'matches' then
+      case when jsonb_typeof(p_value) is distinct from 'string' then 'needs a regular expression'
+        else private.pattern_problem(p_value #>> '{}') end
+    when p_op in ('between', 'length') then
+      case when jsonb_typeof(p_value) is distinct from 'array' or p_value #> '{1}' is null or p_value #> '{2}' is not null
+        or p_value = '[null, null]'
+        or jsonb_path_exists(p_value, 'strict $[*] ? (@.type() != "number" && @ != null)') and (p_op = 'length'
+          or jsonb_path_exists(p_value, 'strict $[*] ? (@.type() != "string" && @ != null)'))
+      then 'needs [low, high], of which one may be null' end
+    else 'is no operator'
+  end
+$_$;
+
 CREATE FUNCTION private.order_as_json(p_order public.orders) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -1743,6 +2278,67 @@ CREATE FUNCTION private.order_guard_holds(p_order public.orders, p_guard text) R
     when 'all_returned' then p_order.returned = p_order.fulfilled
     else true end
 $$;
+
+CREATE FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_rule constant jsonb := p_schema -> p_word;
+  v_found jsonb;
+begin
+  if jsonb_typeof(p_value) <> (case p_word when 'items' then 'array' else 'object' end) then
+    return '[]';
+  end if;
+  case p_word
+    when 'required' then
+      select jsonb_agg(jsonb_build_object('field', p_path || '.' || r.name, 'detail', 'is required')) into v_found
+      from jsonb_array_elements_text(v_rule) r (name) where not p_value ? r.name;
+    when 'items' then
+      select jsonb_agg(f) into v_found
+      from jsonb_array_elements(p_value) with ordinality e (value, place)
+      cross join lateral jsonb_array_elements(private.schema_failures(v_rule, e.value, format('%s.%s', p_path, e.place - 1))) f;
+    when 'properties' then
+      select jsonb_agg(f) into v_found
+      from jsonb_each(v_rule) r
+      cross join lateral jsonb_array_elements(private.schema_failures(r.value, p_value -> r.key, p_path || '.' || r.key)) f
+      where p_value ? r.key;
+    else
+      select jsonb_agg(f) into v_found
+      from jsonb_each(p_value) v
+      cross join lateral jsonb_array_elements(private.schema_failures(v_rule, v.value, p_path || '.' || v.key)) f
+      where not coalesce(p_schema -> 'properties' ? v.key, false);
+  end case;
+  return coalesce(v_found, '[]');
+end $$;
+
+CREATE FUNCTION private.pattern_problem(p_pattern text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_bare constant text := regexp_replace(p_pattern, '\\[dDwWsStnr.^$*+?()\[\]{}|/\\-]', '_', 'g');
+  v_repeats numeric;
+begin
+  if length(p_pattern) > 200 then
+    return 'is longer than 200 characters';
+  elsif position('\' in v_bare) > 0 then
+    return 'has an escape other than \d \w \s \D \W \S \t \n \r and \ before punctuation; backreferences are not accepted';
+  elsif v_bare ~ '\(\?(?!:)' then
+    return 'has a group other than ( ) and (?: ); look-around and flags are not accepted';
+  elsif v_bare ~ '\[[.:=]' or v_bare ~ '^\*' then
+    return 'is not understood alike everywhere: no [: :], and nothing to repeat before the first *';
+  end if;
+  select coalesce(exp(sum(ln(greatest(coalesce(nullif(m[2], ''), m[1])::numeric, 1)))), 1) into v_repeats
+  from regexp_matches(v_bare, '\{([0-9]{1,6})(?:,([0-9]{0,6}))?\}', 'g') m;
+  if v_repeats > 1000.5 then
+    return 'repeats too much: the counts in { } may multiply to 1000 at most';
+  end if;
+  perform '' ~ p_pattern;
+  return null;
+exception when invalid_regular_expression then
+  return 'is no regular expression: ' || sqlerrm;
+end $_$;
 
 CREATE FUNCTION private.pick_order_stock(p_order public.orders, p_asked jsonb) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
@@ -1828,6 +2424,15 @@ begin
   end if;
   currency := v_currencies[1];
 end $$;
+
+CREATE FUNCTION private.product_failures(p_product public.products, p_severities text[] DEFAULT '{error,warning}'::text[]) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.text_failures(p_product) || private.business_failures(p_product)
+    || private.attribute_failures(p_product.attributes) || private.category_failures(p_product)
+    || private.rule_failures(p_product, p_severities)
+$$;
 
 CREATE FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE
@@ -1966,6 +2571,30 @@ CREATE FUNCTION private.record_order_event(p_order public.orders, p_event text, 
     nullif(current_setting('pms.command_id', true), ''))
 $$;
 
+CREATE FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_agg(f.failure), '[]') from (
+    select private.failure('product.sku_taken', 'sku', format('Another product has the SKU %s.', p_product.sku))
+    where p_product.deleted_at is null and exists (
+      select from public.products p
+      where p.tenant_id = p_product.tenant_id and p.sku = p_product.sku and p.deleted_at is null and p.id is distinct from p_product.id)
+    union all
+    select private.failure('product.parent_missing', 'parent_id', format('There is no product %s.', p_product.parent_id))
+    where p_product.parent_id is not null and not exists (
+      select from public.products p where p.tenant_id = p_product.tenant_id and p.id = p_product.parent_id)
+    union all
+    select private.failure('product.category_missing', 'category_id', format('There is no category %s.', p_product.category_id))
+    where p_product.category_id is not null and not exists (
+      select from public.categories c where c.tenant_id = p_product.tenant_id and c.id = p_product.category_id)
+    union all
+    select private.failure('version.stale', 'version',
+      format('You sent version %s; the stored version is %s.', p_product.version, p_stored_version))
+    where p_product.version <> p_stored_version
+  ) f (failure)
+$$;
+
 CREATE FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2016,6 +2645,32 @@ begin
   if p_constraint like 'stock\_levels\_%' then
     perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
   end if;
+end $$;
+
+CREATE FUNCTION private.refuse_invalid_product() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_failures jsonb;
+begin
+  -- A product that a later rule finds wrong can still be deleted, taken off sale and have its plan to publish ended.
+  if new.deleted_at is not null or tg_op = 'UPDATE' and (
+    new.sku, new.name, new.description, new.price, new.currency, new.attributes, new.category_id, new.parent_id, null::timestamptz,
+    case when new.status in ('draft', 'archived') then old.status else new.status end
+  ) is not distinct from (
+    old.sku, old.name, old.description, old.price, old.currency, old.attributes, old.category_id, old.parent_id, old.deleted_at,
+    old.status
+  ) then
+    return new;
+  end if;
+  v_failures := private.failures_to_tell(new);
+  if v_failures = '[]' then
+    return new;
+  end if;
+  perform private.fail('PT422', 'product.invalid', v_failures::text,
+    'Correct every field named in the details; validate_product checks without writing.');
+  return null;
 end $$;
 
 CREATE FUNCTION private.refuse_ledger_change() RETURNS trigger
@@ -2407,6 +3062,29 @@ CREATE FUNCTION private.row_fault(p_row jsonb) RETURNS jsonb
   limit 1
 $$;
 
+CREATE FUNCTION private.rule_failures(p_product public.products, p_severities text[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_rule record;
+  v_row jsonb;
+  v_found jsonb := '[]';
+begin
+  for v_rule in
+    select r.name, r.condition, r.message, r.severity from public.validation_rules r
+    where r.tenant_id = p_product.tenant_id and r.entity = 'product' and r.enabled and r.severity = any (p_severities)
+    order by r.name
+  loop
+    v_row := coalesce(v_row, to_jsonb(p_product));
+    if not private.condition_holds(v_rule.condition, v_row) then
+      v_found := v_found || private.failure('rule.' || v_rule.name,
+        jsonb_path_query_first(v_rule.condition, 'lax $.**.field') #>> '{}', v_rule.message, v_rule.severity);
+    end if;
+  end loop;
+  return v_found;
+end $_$;
+
 CREATE FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2446,6 +3124,28 @@ begin
     'levels', (select count(*) from public.stock_levels s where s.tenant_id = p_tenant_id));
 end $$;
 
+CREATE FUNCTION private.sanitise_product() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  return private.sanitised_product(new);
+end $$;
+
+CREATE FUNCTION private.sanitised_product(p public.products) RETURNS public.products
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  p.name := btrim(private.normal_text(p.name), E' \t\n\u00a0');
+  p.description := private.normal_text(p.description);
+  -- Nothing of JSON's own syntax composes with what follows it.
+  if p.attributes::text is not nfc normalized then
+    p.attributes := normalize(p.attributes::text, nfc)::jsonb;
+  end if;
+  return p;
+end $$;
+
 CREATE FUNCTION private.schedule_publishing() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2470,6 +3170,68 @@ begin
       p_due_in_seconds => greatest(0, extract(epoch from v_at - private.now())));
   end loop;
   return null;
+end $$;
+
+CREATE FUNCTION private.schema_failures(p_schema jsonb, p_value jsonb, p_path text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_word text;
+  v_rule jsonb;
+  v_found jsonb := '[]';
+begin
+  if jsonb_typeof(p_schema) = 'boolean' then
+    return case when p_schema::boolean then v_found
+      else jsonb_build_array(jsonb_build_object('field', p_path, 'detail', 'is not allowed here')) end;
+  end if;
+  for v_word, v_rule in select e.key, e.value from jsonb_each(p_schema) e loop
+    v_found := v_found || case
+      when v_word in ('properties', 'required', 'additionalProperties', 'items') then
+        private.part_failures(v_word, p_schema, p_value, p_path)
+      when v_word in ('anyOf', 'allOf', 'oneOf', 'not') then private.choice_failures(v_word, v_rule, p_value, p_path)
+      else coalesce(
+        (select jsonb_build_array(jsonb_build_object('field', p_path, 'detail', k.problem))
+         from private.keyword_problem(v_word, v_rule, p_value) k (problem) where k.problem is not null), '[]')
+    end;
+  end loop;
+  return v_found;
+end $$;
+
+CREATE FUNCTION private.schema_problems(p_schema jsonb, p_path text DEFAULT ''::text, p_depth integer DEFAULT 0) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if jsonb_typeof(p_schema) = 'boolean' and p_depth > 0 then
+    return '{}';
+  elsif jsonb_typeof(p_schema) is distinct from 'object' then
+    return array[coalesce(nullif(p_path, ''), 'the schema') || ' must be a schema'];
+  elsif p_depth > 10 then
+    return array[p_path || ' is nested more than 10 deep'];
+  elsif p_depth = 0 and octet_length(p_schema::text) > 16384 then
+    return array['the schema is larger than 16 KiB'];
+  end if;
+  return array(
+    select format('%s/%s %s', p_path, e.key, m.misuse)
+    from jsonb_each(p_schema) e cross join lateral private.keyword_misuse(e.key, e.value) m (misuse)
+    where m.misuse is not null
+    union all
+    select unnest(private.schema_problems(s.schema, format('%s/%s', p_path, s.place), p_depth + 1))
+    from (
+      select e.key as place, e.value as schema from jsonb_each(p_schema) e
+      where e.key in ('items', 'additionalProperties', 'not') and jsonb_typeof(e.value) = 'object'
+      union all
+      select e.key || '/' || p.key, p.value from jsonb_each(p_schema) e
+      cross join lateral jsonb_each(case jsonb_typeof(e.value) when 'object' then e.value else '{}' end) p
+      where e.key = 'properties'
+      union all
+      select format('%s/%s', e.key, c.place - 1), c.value from jsonb_each(p_schema) e
+      cross join lateral jsonb_array_elements(case jsonb_typeof(e.value) when 'array' then e.value else '[]' end)
+        with ordinality c (value, place)
+      where e.key in ('anyOf', 'allOf', 'oneOf')
+    ) s
+  );
 end $$;
 
 CREATE FUNCTION private.search_cursor(p_after jsonb, OUT rank real, OUT created_at timestamp with time zone, OUT id uuid) RETURNS record
@@ -2885,6 +3647,38 @@ begin
   return p_order;
 end $$;
 
+CREATE FUNCTION private.tag_offence(p_tag text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_names constant text := '(a|abbr|article|b|bdi|bdo|big|blockquote|br|caption|center|cite|code|col|colgroup|dd|del|dfn|div|dl|dt'
+    '|em|figcaption|figure|font|footer|h[1-6]|header|hr|i|img|ins|kbd|li|main|mark|meta|ol|o:p|p|pre|q|s|samp|section|small'
+    '|span|strike|strong|sub|sup|table|tbody|td|tfoot|th|thead|time|tr|tt|u|ul|var|wbr)';
+  v_value constant text := '("[^"`]*"|''[^''`]*''|[^ \t\n"''=`]+)';
+  v_attribute text[];
+  v_name text;
+  v_offence text;
+begin
+  if p_tag ~* ('^/?' || v_names || '[ \t\n]*/?$') or p_tag ~ '^!--([^-]|-[^-])*--$' then
+    return null;
+  end if;
+  if p_tag !~* ('^' || v_names || '([ \t\n]+[a-z][a-z0-9_:-]*([ \t\n]*=[ \t\n]*' || v_value || ')?)*[ \t\n]*/?$') then
+    return format('<%s>', left(p_tag, 40));
+  end if;
+  v_name := lower(substring(p_tag from '^[a-zA-Z0-9:]+'));
+  for v_attribute in
+    select regexp_matches(p_tag, '[ \t\n]([a-z][a-z0-9_:-]*)(?:[ \t\n]*=[ \t\n]*' || v_value || ')?', 'gi')
+  loop
+    v_offence := private.attribute_offence(v_name, lower(v_attribute[1]),
+      regexp_replace(coalesce(v_attribute[2], ''), '^["''](.*)["'']$', '\1'));
+    if v_offence is not null then
+      return format('%s in <%s>', v_offence, v_name);
+    end if;
+  end loop;
+  return null;
+end $_$;
+
 CREATE FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2949,6 +3743,44 @@ CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
   where m.principal_id = auth.uid()
 $$;
 
+CREATE FUNCTION private.text_failures(p public.products) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_found jsonb := '[]';
+  v_offences text[];
+begin
+  if p.sku is null or p.sku = '' or length(p.sku) > 100 then
+    v_found := v_found || private.failure('product.sku_length', 'sku', 'An SKU has 1 to 100 characters.');
+  elsif p.sku ~ '[\x01-\x1f\x7f-\x9f]' or p.sku <> btrim(p.sku) or p.sku is not nfc normalized then
+    v_found := v_found || private.failure('product.sku_clean', 'sku',
+      'An SKU has no control characters, no spaces around it, and its characters are in composed form (NFC).');
+  end if;
+  if p.name is null or p.name = '' or length(p.name) > 500 then
+    v_found := v_found || private.failure('product.name_length', 'name', 'A name has 1 to 500 characters.');
+  elsif not private.is_clean(p.name) then
+    v_found := v_found || private.failure('product.name_clean', 'name', 'A name has no control characters.');
+  elsif p.name ~ '[<&%\\\uff1c\ufe64]' and (p.name ~* '<[a-z/!?]' or private.html_offences(p.name) <> '{}') then
+    v_found := v_found || private.failure('product.name_html', 'name', 'A name is plain text, without HTML.');
+  end if;
+  if p.description is null then
+    v_found := v_found || private.failure('product.description_missing', 'description', 'Leave it out or send empty text.');
+  elsif octet_length(p.description) > 65536 then
+    v_found := v_found || private.failure('product.description_length', 'description', 'A description has at most 64 KiB.');
+  elsif not private.is_clean(p.description) then
+    v_found := v_found || private.failure('product.description_clean', 'description',
+      'A description has no control characters but tabs and line breaks.');
+  else
+    v_offences := private.html_offences(p.description);
+    if v_offences <> '{}' then
+      v_found := v_found || private.failure('product.description_html', 'description',
+        'This HTML could run a script or is not allowed: ' || array_to_string(v_offences, '; '));
+    end if;
+  end if;
+  return v_found;
+end $$;
+
 CREATE FUNCTION private.today() RETURNS date
     LANGUAGE sql
     SET search_path TO ''
@@ -2986,14 +3818,33 @@ begin
     jsonb_build_object('levels', private.move_stock(p_tenant_id, 'transfer', v_moves, p_reason)));
 end $$;
 
+CREATE FUNCTION private.type_failures(p_product jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_agg(case
+      when a.attname is null then private.failure('product.field_unknown', g.key, 'A product has no such field.')
+      else private.failure(format('product.%s_type', g.key), g.key, format('This is no %s.', format_type(a.atttypid, null)))
+    end order by g.key), '[]')
+  from jsonb_each(p_product) g
+  left join pg_catalog.pg_attribute a
+    on a.attrelid = 'public.products'::regclass and a.attname = g.key and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+  where a.attname is null
+    or a.atttypid <> 'jsonb'::regtype and jsonb_typeof(g.value) <> 'null'
+      and not pg_input_is_valid(g.value #>> '{}', format_type(a.atttypid, a.atttypmod))
+$$;
+
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
 declare
   v_known jsonb;
   v_answers jsonb;
   v_items jsonb;
+  v_ids uuid[];
+  v_skus text[];
   v_refused jsonb;
 begin
   perform private.require(p_tenant_id, 'products.write');
@@ -3021,10 +3872,10 @@ begin
   into v_answers, v_items
   from item i;
 
+  v_ids := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(v_items) e);
+  v_skus := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(v_items) e);
   perform 1 from public.products p
-  where p.tenant_id = p_tenant_id and p.deleted_at is null and (
-    p.sku = any (array(select e -> 'row' ->> 'sku' from jsonb_array_elements(v_items) e))
-    or p.id = any (array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(v_items) e)))
+  where p.tenant_id = p_tenant_id and p.deleted_at is null and (p.sku = any (v_skus) or p.id = any (v_ids))
   order by p.id
   for no key update;
 
@@ -3047,6 +3898,39 @@ begin
     from jsonb_array_elements(v_answers) a
   ));
 end $$;
+
+CREATE FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_types jsonb;
+  v_product public.products;
+  v_stored_version bigint;
+  v_was text;
+  v_failures jsonb;
+begin
+  perform private.require(p_tenant_id, 'products.read');
+  if jsonb_typeof(p_product) is distinct from 'object' or octet_length(p_product::text) > 262144 then
+    perform private.fail('PT400', 'product.not_object', 'p_product must be a JSON object of at most 256 KiB.');
+  end if;
+  v_types := private.type_failures(p_product);
+  p_product := p_product - array(select f ->> 'field' from jsonb_array_elements(v_types) f) - 'tenant_id';
+  select p.* into v_product from public.products p where p.tenant_id = p_tenant_id and p.id = (p_product ->> 'id')::uuid;
+  v_stored_version := v_product.version;
+  v_was := v_product.status;
+  if v_stored_version is null then
+    -- The table's defaults.
+    v_product := jsonb_populate_record(null::public.products, jsonb_build_object('id', gen_random_uuid(), 'tenant_id', p_tenant_id,
+      'description', '', 'status', 'draft', 'price', 0, 'currency', 'USD', 'attributes', '{}'::jsonb, 'version', 1));
+  end if;
+  v_product := private.sanitised_product(jsonb_populate_record(v_product, p_product));
+  v_failures := v_types
+    || case when v_product.status = 'active' then private.publishing_failures(v_product, v_was) else '[]' end
+    || private.product_failures(v_product) || private.reference_failures(v_product, v_stored_version);
+  return jsonb_build_object('failures', v_failures,
+    'valid', not jsonb_path_exists(v_failures, '$[*] ? (@.severity == "error")'));
+end $_$;
 
 CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) RETURNS SETOF jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3079,63 +3963,69 @@ $$;
 CREATE FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    SET enable_nestloop TO 'on'
+    SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
     SET enable_mergejoin TO 'off'
-    SET plan_cache_mode TO 'force_custom_plan'
+    SET enable_hashjoin TO 'on'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
-  v_currency constant text := (select t.currency from public.tenants t where t.id = p_tenant_id);
+  v_defaults constant jsonb := (
+    select jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb)
+    from public.tenants t where t.id = p_tenant_id
+  );
+  v_ids constant uuid[] := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(p_items) e);
+  v_skus constant text[] := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(p_items) e);
+  v_parents constant text[] := array(select e -> 'row' ->> 'parent_sku' from jsonb_array_elements(p_items) e);
   v_answer jsonb;
 begin
   with item as materialized (
-    select i.line, i.row - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[] as fields,
-      i.row as given, (i.row ->> 'version')::bigint as version, (i.row ->> 'id')::uuid as id, i.row ->> 'sku' as sku
+    select i.line, i.row, i.row - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[]
+        as fields, (i.row ->> 'version')::bigint as version, (i.row ->> 'id')::uuid as id, i.row ->> 'sku' as sku
     from jsonb_to_recordset(p_items) as i (line integer, row jsonb)
-  ), stored as materialized (
-    select i.line, p from item i join public.products p on p.id = i.id and p.tenant_id = p_tenant_id and p.deleted_at is null
-    union all
-    select i.line, p from item i
-    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.sku and p.deleted_at is null
-    where i.id is null
+  ), by_id as materialized (
+    select p from public.products p where p.tenant_id = p_tenant_id and p.id = any (v_ids) and p.deleted_at is null
+  ), by_sku as materialized (
+    select p from public.products p where p.tenant_id = p_tenant_id and p.sku = any (v_skus) and p.deleted_at is null
   ), parent as materialized (
-    select i.line, p.id from item i
-    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.given ->> 'parent_sku' and p.deleted_at is null
-  ), merged as materialized (
-    select i.line, i.sku, i.version, (s.p).id as id, (s.p).version as stored_version, i.given ? 'publish_at' as plans,
-      i.given ->> 'parent_sku' is not null and a.id is null as parent_missing,
-      i.id is not null and s.line is null as missing,
-      jsonb_populate_record(s.p, case when s.line is null
-        then jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', v_currency, 'attributes', '{}'::jsonb)
-        else '{}' end || i.fields || case when i.given ? 'parent_sku' then jsonb_build_object('parent_id', a.id) else '{}' end
-      ) as n
+    select p.id, p.sku from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = any (v_parents) and p.deleted_at is null
+  ), met as materialized (
+    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id
     from item i
-    left join stored s on s.line = i.line
-    left join parent a on a.line = i.line
-  ), fault as materialized (
-    select m.line, case
-      when m.missing or (m.id is null and m.version is not null)
-        then jsonb_build_object('code', 'product.not_found', 'detail', 'There is no such product among the living.')
-      when m.parent_missing then jsonb_build_object('code', 'product.parent_missing', 'detail', 'There is no product of that parent_sku.')
-      when m.version <> m.stored_version then jsonb_build_object('code', 'version.stale',
-        'detail', format('You sent version %s; the stored version is %s.', m.version, m.stored_version))
-    end as error
-    from merged m
+    left join by_id d on (d.p).id = i.id
+    left join by_sku s on (s.p).sku = i.sku and i.id is null
+    left join parent a on a.sku = i.row ->> 'parent_sku'
+  ), merged as materialized (
+    select m.line, (m.stored).id as id, (m.stored).version as version,
+      case
+        when (m.stored).id is null and (m.id is not null or m.version is not null) then jsonb_build_object(
+          'code', 'product.not_found', 'detail', 'There is no such product among the living.')
+        when m.row ->> 'parent_sku' is not null and m.parent_id is null then jsonb_build_object(
+          'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_sku'))
+        when m.version <> (m.stored).version then jsonb_build_object(
+          'code', 'version.stale', 'detail', format('You sent version %s; the stored version is %s.', m.version, (m.stored).version))
+      end as error,
+      jsonb_populate_record(m.stored, case when (m.stored).id is null then v_defaults else '{}' end || m.fields
+        || case when m.row ? 'parent_sku' then jsonb_build_object('parent_id', m.parent_id) else '{}' end) as n
+    from met m
   ), inserted as (
     insert into public.products
       (tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
     select p_tenant_id, (m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status,
       (m.n).price, (m.n).currency, (m.n).attributes, (m.n).publish_at
-    from merged m join fault f on f.line = m.line
-    where m.id is null and f.error is null
+    from merged m
+    where m.id is null and m.error is null
     order by (m.n).sku
     returning id, sku, version
   ), updated as (
     update public.products p
     set parent_id = (m.n).parent_id, category_id = (m.n).category_id, sku = (m.n).sku, name = (m.n).name,
         description = (m.n).description, status = (m.n).status, price = (m.n).price, currency = (m.n).currency,
-        attributes = (m.n).attributes, publish_at = case when m.plans then (m.n).publish_at else p.publish_at end
-    from merged m join fault f on f.line = m.line
-    where p.id = m.id and f.error is null
+        attributes = (m.n).attributes, publish_at = (m.n).publish_at
+    from merged m
+    where p.id = m.id and m.error is null and p.id = any (array(select g.id from merged g))
       and ((m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status, (m.n).price,
         (m.n).currency, (m.n).attributes, (m.n).publish_at)
       is distinct from (p.parent_id, p.category_id, p.sku, p.name, p.description, p.status, p.price,
@@ -3143,15 +4033,14 @@ begin
     returning p.id, p.version
   )
   select jsonb_agg(jsonb_build_object('line', m.line, 'sku', (m.n).sku,
-    'result', case when f.error is not null then 'refused' when i.id is not null then 'created'
-                   when u.version is distinct from m.stored_version and u.id is not null then 'updated' else 'unchanged' end,
-    'product_id', case when f.error is null then coalesce(m.id, i.id) end,
-    'version', case when f.error is null then coalesce(u.version, i.version, m.stored_version) end,
-    'error', f.error))
+    'result', case when m.error is not null then 'refused' when i.id is not null then 'created'
+                   when u.version <> m.version then 'updated' else 'unchanged' end,
+    'product_id', case when m.error is null then coalesce(m.id, i.id) end,
+    'version', case when m.error is null then coalesce(u.version, i.version, m.version) end,
+    'error', m.error))
   into v_answer
   from merged m
-  join fault f on f.line = m.line
-  left join inserted i on m.id is null and f.error is null and i.sku = (m.n).sku
+  left join inserted i on i.sku = (m.n).sku
   left join updated u on u.id = m.id;
   return coalesce(v_answer, '[]');
 end $$;
@@ -3374,6 +4263,11 @@ CREATE FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.upsert_products(p_tenant_id, p_rows, p_all_or_nothing, p_key) $$;
+
+CREATE FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select private.validate_product(p_tenant_id, p_product) $$;
 
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4497,6 +5391,40 @@ ALTER TABLE public.stock_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE TABLE public.validation_rules (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    entity text DEFAULT 'product'::text NOT NULL,
+    condition jsonb NOT NULL,
+    severity text DEFAULT 'error'::text NOT NULL,
+    message text NOT NULL,
+    enabled boolean DEFAULT true NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT validation_rules_entity_known CHECK ((entity = 'product'::text)),
+    CONSTRAINT validation_rules_message_clean CHECK (private.is_clean(message)),
+    CONSTRAINT validation_rules_message_length CHECK (((length(message) >= 1) AND (length(message) <= 500))),
+    CONSTRAINT validation_rules_name_form CHECK ((name ~ '^[a-z][a-z0-9_]{0,62}$'::text)),
+    CONSTRAINT validation_rules_severity_known CHECK ((severity = ANY (ARRAY['error'::text, 'warning'::text])))
+);
+
+COMMENT ON TABLE public.validation_rules IS 'Conditions that a tenant''s products must meet, of its own making; see docs/validation.md';
+
+CREATE TABLE public.validation_warnings (
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    rule_id uuid NOT NULL,
+    code text NOT NULL,
+    field text NOT NULL,
+    detail text NOT NULL,
+    version bigint NOT NULL,
+    noted_at timestamp with time zone DEFAULT private.now() NOT NULL
+);
+
+COMMENT ON TABLE public.validation_warnings IS 'Rules of severity warning that a product breaks, as of its `version`';
+
 CREATE TABLE queue.deliveries (
     id bigint NOT NULL,
     lane_id bigint NOT NULL,
@@ -4813,6 +5741,18 @@ ALTER TABLE ONLY public.tenants
 ALTER TABLE ONLY public.tenants
     ADD CONSTRAINT tenants_slug_unique UNIQUE (slug);
 
+ALTER TABLE ONLY public.validation_rules
+    ADD CONSTRAINT validation_rules_one_name UNIQUE (tenant_id, entity, name);
+
+ALTER TABLE ONLY public.validation_rules
+    ADD CONSTRAINT validation_rules_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.validation_rules
+    ADD CONSTRAINT validation_rules_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.validation_warnings
+    ADD CONSTRAINT validation_warnings_pkey PRIMARY KEY (product_id, rule_id);
+
 ALTER TABLE ONLY public.webhook_attempts
     ADD CONSTRAINT webhook_attempts_pkey PRIMARY KEY (delivery_id, attempt, attempted_on);
 
@@ -4845,7 +5785,7 @@ ALTER TABLE ONLY queue.worker_awake
 
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
-CREATE INDEX product_words_by_word ON private.product_words USING gin (words);
+CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
 
 CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
 
@@ -4898,6 +5838,10 @@ CREATE INDEX stock_movements_by_level ON public.stock_movements USING btree (lev
 CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
 
 CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING btree (tenant_id, source) WHERE (source IS NOT NULL);
+
+CREATE INDEX validation_warnings_by_product ON public.validation_warnings USING btree (tenant_id, product_id);
+
+CREATE INDEX validation_warnings_by_rule ON public.validation_warnings USING btree (tenant_id, rule_id);
 
 CREATE INDEX webhook_attempts_by_endpoint ON ONLY public.webhook_attempts USING btree (endpoint_id, started_at DESC);
 
@@ -4995,7 +5939,13 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TAB
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
 
+CREATE TRIGGER check_rule BEFORE INSERT OR UPDATE ON public.validation_rules FOR EACH ROW EXECUTE FUNCTION private.check_rule();
+
+CREATE TRIGGER check_schema BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW WHEN ((new.attribute_schema IS NOT NULL)) EXECUTE FUNCTION private.check_schema();
+
 CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
+
+CREATE TRIGGER forget_warnings AFTER UPDATE ON public.validation_rules FOR EACH ROW WHEN (((new.condition <> old.condition) OR (new.severity <> old.severity) OR (new.message <> old.message) OR (new.enabled <> old.enabled) OR (new.name <> old.name))) EXECUTE FUNCTION private.forget_warnings();
 
 CREATE TRIGGER guard_deletion BEFORE UPDATE ON public.products FOR EACH ROW WHEN ((new.deleted_at IS DISTINCT FROM old.deleted_at)) EXECUTE FUNCTION private.guard_deletion();
 
@@ -5025,6 +5975,10 @@ CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW E
 
 CREATE TRIGGER note_alerts BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.note_alerts();
 
+CREATE TRIGGER note_warnings_of_insert AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
+
+CREATE TRIGGER note_warnings_of_update AFTER UPDATE ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
+
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.invitations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -5048,6 +6002,8 @@ CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.stock_levels FOR EACH S
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.tenants FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.webhook_endpoints FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
+CREATE TRIGGER sanitise BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.sanitise_product();
 
 CREATE TRIGGER schedule_publishing AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.schedule_publishing();
 
@@ -5075,9 +6031,13 @@ CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.stock_levels FOR 
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.validation_rules FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER take_variants_along AFTER UPDATE ON public.products FOR EACH ROW WHEN (((old.status = 'active'::text) AND (new.status <> 'active'::text) AND (new.parent_id IS NULL))) EXECUTE FUNCTION private.take_variants_along();
+
+CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.refuse_invalid_product();
 
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -5148,6 +6108,15 @@ ALTER TABLE ONLY public.stock_levels
 ALTER TABLE ONLY public.stock_movements
     ADD CONSTRAINT stock_movements_level_id_fkey FOREIGN KEY (level_id) REFERENCES public.stock_levels(id);
 
+ALTER TABLE ONLY public.validation_rules
+    ADD CONSTRAINT validation_rules_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.validation_warnings
+    ADD CONSTRAINT validation_warnings_product FOREIGN KEY (tenant_id, product_id) REFERENCES public.products(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.validation_warnings
+    ADD CONSTRAINT validation_warnings_rule FOREIGN KEY (tenant_id, rule_id) REFERENCES public.validation_rules(tenant_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -5203,6 +6172,8 @@ CREATE POLICY "managers add pictures to their tenant" ON public.product_images F
 
 CREATE POLICY "managers add products to their tenant" ON public.products FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "managers add rules to their tenant" ON public.validation_rules FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers change their tenant's categories" ON public.categories FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers change their tenant's endpoints" ON public.webhook_endpoints FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
@@ -5213,6 +6184,8 @@ CREATE POLICY "managers change their tenant's pictures" ON public.product_images
 
 CREATE POLICY "managers change their tenant's products" ON public.products FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "managers change their tenant's rules" ON public.validation_rules FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers delete their tenant's categories" ON public.categories FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's endpoints" ON public.webhook_endpoints FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.write'::text) AS tenants_with)::uuid[])));
@@ -5222,6 +6195,8 @@ CREATE POLICY "managers delete their tenant's locations" ON public.locations FOR
 CREATE POLICY "managers delete their tenant's pictures" ON public.product_images FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's products" ON public.products FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's rules" ON public.validation_rules FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers see their tenant's endpoints" ON public.webhook_endpoints FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
 
@@ -5253,7 +6228,11 @@ CREATE POLICY "members see their tenant's products" ON public.products FOR SELEC
 
 CREATE POLICY "members see their tenant's reservations" ON public.reservations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "members see their tenant's rules" ON public.validation_rules FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "members see their tenant's stock" ON public.stock_levels FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's warnings" ON public.validation_warnings FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see themselves, managers see everyone" ON public.memberships FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[]))));
 
@@ -5289,6 +6268,10 @@ CREATE POLICY "only within one's own tenants" ON public.stock_levels AS RESTRICT
 
 CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.validation_rules AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.validation_warnings AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.webhook_attempts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.webhook_endpoints AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -5316,6 +6299,10 @@ ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.validation_rules ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.validation_warnings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.webhook_attempts ENABLE ROW LEVEL SECURITY;
 
@@ -5391,9 +6378,28 @@ REVOKE ALL ON FUNCTION private.asked_amount(p_order public.orders, p_payload jso
 
 REVOKE ALL ON FUNCTION private.asked_order_lines(p_order public.orders, p_payload jsonb, p_back boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.attribute_failures(p_attributes jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.attribute_offence(p_tag text, p_name text, p_value text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.minor_units(p_currency text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO authenticated;
+GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
+
+REVOKE ALL ON FUNCTION private.business_failures(p public.products) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.category_failures(p_product public.products) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
 
@@ -5442,6 +6448,12 @@ REVOKE ALL ON FUNCTION private.check_order_lines(p_lines jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.check_rule() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_schema() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) FROM PUBLIC;
+
 GRANT SELECT ON TABLE public.reservations TO authenticated;
 GRANT SELECT ON TABLE public.reservations TO service_role;
 
@@ -5449,19 +6461,21 @@ REVOKE ALL ON FUNCTION private.commit_for(p_tenant_id uuid, p_ids uuid[]) FROM P
 
 REVOKE ALL ON FUNCTION private.commit_order_holds(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.compare_values(p_a jsonb, p_b jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.comparison_holds(p_condition jsonb, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.comparison_problem(p_entity text, p_condition jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.condition_holds(p_condition jsonb, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.condition_problems(p_entity text, p_condition jsonb, p_path text, p_depth integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.count_levels(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
-
-REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
-
-REVOKE ALL ON FUNCTION private.minor_units(p_currency text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO authenticated;
-GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO service_role;
 
 GRANT SELECT ON TABLE public.tenants TO authenticated;
 GRANT SELECT ON TABLE public.tenants TO service_role;
@@ -5478,9 +6492,6 @@ GRANT ALL ON FUNCTION private.create_tenant(p_slug text, p_name text, p_currency
 REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO authenticated;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
 
 REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
@@ -5506,7 +6517,17 @@ REVOKE ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text,
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO authenticated;
 GRANT ALL ON FUNCTION private.fail(p_sqlstate text, p_code text, p_detail text, p_hint text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.failure(p_code text, p_field text, p_detail text, p_severity text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.failures_to_tell(p_product public.products) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.field_problem(p_entity text, p_field jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.field_value(p_row jsonb, p_field text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.forget_warnings() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) FROM PUBLIC;
 
@@ -5522,7 +6543,11 @@ REVOKE ALL ON FUNCTION private.guard_publishing() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.html_offences(p_html text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
 
@@ -5546,11 +6571,17 @@ REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_versions() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.keyword_problem(p_word text, p_rule jsonb, p_value jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.leave_tenants() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.lies_between(p_value jsonb, p_bounds jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
 
@@ -5563,6 +6594,8 @@ REVOKE ALL ON FUNCTION private.lock_roles(p_tenant_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.matches_format(p_text text, p_format text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.missing_order_stock(p_order public.orders) FROM PUBLIC;
 
@@ -5581,7 +6614,11 @@ GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
 
 REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_warnings() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
@@ -5592,6 +6629,8 @@ REVOKE ALL ON FUNCTION private.open_membership(p_tenant_id uuid, p_principal_id 
 
 REVOKE ALL ON FUNCTION private.open_order(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, OUT locked public.orders, OUT rule private.order_transitions) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.operand_problem(p_op text, p_value jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.order_as_json(p_order public.orders) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) FROM PUBLIC;
@@ -5600,6 +6639,10 @@ GRANT ALL ON FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_e
 
 REVOKE ALL ON FUNCTION private.order_guard_holds(p_order public.orders, p_guard text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.pattern_problem(p_pattern text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.pick_order_stock(p_order public.orders, p_asked jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) FROM PUBLIC;
@@ -5607,6 +6650,8 @@ GRANT ALL ON FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_cus
 GRANT ALL ON FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) TO service_role;
 
 REVOKE ALL ON FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb, OUT lines jsonb, OUT currency text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.product_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
 
@@ -5622,6 +6667,8 @@ REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jso
 
 REVOKE ALL ON FUNCTION private.record_order_event(p_order public.orders, p_event text, p_from text, p_payload jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, p_constraint text) FROM PUBLIC;
@@ -5629,6 +6676,8 @@ REVOKE ALL ON FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail
 REVOKE ALL ON FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_invalid_product() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
 
@@ -5680,11 +6729,21 @@ GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uu
 
 REVOKE ALL ON FUNCTION private.row_fault(p_row jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.rule_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION private.sanitise_product() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.sanitised_product(p public.products) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.schedule_publishing() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.schema_failures(p_schema jsonb, p_value jsonb, p_path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.schema_problems(p_schema jsonb, p_path text, p_depth integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.search_cursor(p_after jsonb, OUT rank real, OUT created_at timestamp with time zone, OUT id uuid) FROM PUBLIC;
 
@@ -5722,6 +6781,8 @@ REVOKE ALL ON FUNCTION private.stock_holding(p_tenant_id uuid, p_product_ids uui
 
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.tag_offence(p_tag text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_payment(p_order public.orders, p_payload jsonb) FROM PUBLIC;
@@ -5732,15 +6793,23 @@ REVOKE ALL ON FUNCTION private.tenants_with(p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.text_failures(p public.products) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
@@ -5869,6 +6938,10 @@ REVOKE ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_
 GRANT ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION public.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
 
@@ -5971,6 +7044,12 @@ GRANT SELECT ON TABLE public.stock_movements TO service_role;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO anon;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO authenticated;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO service_role;
+
+GRANT SELECT ON TABLE public.validation_warnings TO authenticated;
+GRANT SELECT ON TABLE public.validation_warnings TO service_role;
 
 GRANT SELECT ON TABLE queue.deliveries TO authenticated;
 GRANT SELECT ON TABLE queue.deliveries TO service_role;

@@ -72,7 +72,8 @@ begin
   perform 1 from public.products p where p.tenant_id = new.tenant_id and p.id = new.parent_id for share;
   v_failures := private.publishing_failures(new, v_was);
   if v_failures <> '[]' then
-    perform private.fail('PT422', 'product.not_publishable', v_failures::text, 'Mend all that details lists.');
+    perform private.fail('PT422', 'product.not_publishable',
+      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that details lists.');
   end if;
   return new;
 end $$;
