@@ -1,5 +1,5 @@
-"""The database side: the Supabase CLI pushes the migrations to a bare platform database; then its advisors, the rules
-of privileges.py, and the snapshots of schema and privileges are compared with the repository's.
+"""The database side: the Supabase CLI pushes the migrations to a bare platform database; its advisors and
+the rules of privileges.py look at it, and schema and privileges are compared with the snapshots.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def check_database(*, update: bool) -> str | None:
         if problem := push(url):
             return f"supabase db push failed:\n{problem}"
         problems = [problem for problem in (advisors(url), _rules(url)) if problem]
-        for path, text in ((SCHEMA_SNAPSHOT, dump_schema(url)), (PRIVILEGES_SNAPSHOT, _privileges(url))):
+        snapshots = {SCHEMA_SNAPSHOT: dump_schema(url), PRIVILEGES_SNAPSHOT: _privileges(url)}
+        for path, text in snapshots.items():
             if update:
                 path.write_text(text)
             elif problem := _difference(path, text):
@@ -45,7 +46,7 @@ def check_database(*, update: bool) -> str | None:
 
 @contextlib.contextmanager
 def bare_database() -> Iterator[str]:
-    """A server that holds what the hosted platform supplies and nothing of ours; the URL of its role `postgres`."""
+    """A server with what the hosted platform supplies and nothing of ours; the URL of its role `postgres`."""
     guard, ports = Guard(), PortLeases()
     run = Path(tempfile.mkdtemp(prefix="pms-check-", dir=temp_base()))
     run.chmod(0o711)
@@ -73,7 +74,8 @@ def push(url: str) -> str | None:
 
 def advisors(url: str) -> str | None:
     """Supabase's advisors: any ERROR or WARN is a failure."""
-    if problem := run_program([CLI, "db", "advisors", f"--remote={url}", "--level", "warn", "--fail-on", "warn"]):
+    command = [CLI, "db", "advisors", f"--remote={url}", "--level", "warn", "--fail-on", "warn"]
+    if problem := run_program(command):
         return f"supabase db advisors:\n{problem}"
     return None
 
@@ -102,13 +104,16 @@ def dump_schema(url: str) -> str:
         check=True,
         timeout=60,
     )
-    text = re.sub(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n", "", done.stdout, flags=re.M)
+    noise = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n", re.MULTILINE)
+    text = noise.sub("", done.stdout)
     return re.sub(r"\n{3,}", "\n\n", text).lstrip()
 
 
 def _difference(path: Path, text: str) -> str | None:
     stored = path.read_text() if path.exists() else ""
-    lines = list(difflib.unified_diff(stored.splitlines(), text.splitlines(), path.name, "the database", lineterm=""))
+    names = (path.name, "the database")
+    lines = list(difflib.unified_diff(stored.splitlines(), text.splitlines(), *names, lineterm=""))
     if not lines:
         return None
-    return "\n".join([*lines[:60], f"If this is meant: python -m tests.check --update ({len(lines)} lines differ)"])
+    advice = f"If this is meant: python -m tests.check --update ({len(lines)} lines differ)"
+    return "\n".join([*lines[:60], advice])

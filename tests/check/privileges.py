@@ -34,10 +34,12 @@ cross join unnest(%s::text[]) r (role)
 cross join unnest('{select,insert,update,delete,truncate}'::text[]) with ordinality v (privilege, place)
 left join lateral (
   select string_agg(a.attname, ', ' order by a.attnum) as names from pg_attribute a
-  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and v.privilege in ('select', 'insert', 'update')
+  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    and v.privilege in ('select', 'insert', 'update')
     and has_column_privilege(r.role, c.oid, a.attnum, v.privilege)
 ) columns on true
-where n.nspname in ('public', 'worker', 'queue', 'private') and c.relkind in ('r', 'p', 'v', 'm') and not c.relispartition
+where n.nspname in ('public', 'worker', 'queue', 'private') and c.relkind in ('r', 'p', 'v', 'm')
+  and not c.relispartition
   and (has_table_privilege(r.role, c.oid, v.privilege) or columns.names is not null)
 group by 1, r.role
 order by 1, 2
@@ -47,12 +49,13 @@ order by 1, 2
 RULES: dict[str, LiteralString] = {
     "anon may execute nothing of ours": """
         select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-        where n.nspname in ('public', 'worker', 'queue', 'private') and has_function_privilege('anon', p.oid, 'execute')
-          and p.prorettype <> 'trigger'::regtype""",
+        where n.nspname in ('public', 'worker', 'queue', 'private')
+          and has_function_privilege('anon', p.oid, 'execute') and p.prorettype <> 'trigger'::regtype""",
     "no security definer in an exposed schema is callable by clients": """
         select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
         where n.nspname in ('public', 'worker') and p.prosecdef
-          and (has_function_privilege('anon', p.oid, 'execute') or has_function_privilege('authenticated', p.oid, 'execute'))""",
+          and (has_function_privilege('anon', p.oid, 'execute')
+            or has_function_privilege('authenticated', p.oid, 'execute'))""",
     "the schema worker is for service_role alone": """
         select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
         where n.nspname = 'worker' and (has_function_privilege('authenticated', p.oid, 'execute')
@@ -69,14 +72,18 @@ RULES: dict[str, LiteralString] = {
     "no client may truncate": """
         select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname in ('public', 'worker', 'queue', 'private') and c.relkind in ('r', 'p')
-          and (has_table_privilege('authenticated', c.oid, 'truncate') or has_table_privilege('service_role', c.oid, 'truncate'))""",
+          and (has_table_privilege('authenticated', c.oid, 'truncate')
+            or has_table_privilege('service_role', c.oid, 'truncate'))""",
     "every table has row-level security, partitions too": """
         select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname in ('public', 'worker', 'queue', 'private') and c.relkind in ('r', 'p') and not c.relrowsecurity""",
+        where n.nspname in ('public', 'worker', 'queue', 'private') and c.relkind in ('r', 'p')
+          and not c.relrowsecurity""",
     "a partition is out of every client's reach": """
-        select c.oid::regclass::text from pg_class c cross join unnest('{anon,authenticated,service_role}'::text[]) r
+        select c.oid::regclass::text from pg_class c
+        cross join unnest('{anon,authenticated,service_role}'::text[]) r
         where c.relispartition and c.relnamespace = 'private'::regnamespace and c.relkind = 'r'
-          and (has_any_column_privilege(r, c.oid, 'select, insert, update') or has_table_privilege(r, c.oid, 'delete'))
+          and (has_any_column_privilege(r, c.oid, 'select, insert, update')
+            or has_table_privilege(r, c.oid, 'delete'))
         union
         select c.oid::regclass::text from pg_class c join pg_inherits i on i.inhrelid = c.oid
         where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
@@ -89,7 +96,9 @@ RULES: dict[str, LiteralString] = {
         select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'public' and c.relkind in ('r', 'p')
           and has_any_column_privilege('authenticated', c.oid, 'select, insert, update')
-          and not exists (select from pg_policy p where p.polrelid = c.oid and not p.polpermissive and p.polcmd = '*')""",
+          and not exists (
+            select from pg_policy p where p.polrelid = c.oid and not p.polpermissive and p.polcmd = '*'
+          )""",
     "one permissive policy per table, action and role": """
         select p.polrelid::regclass::text || ' ' || p.polcmd::text from pg_policy p
         join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
@@ -119,7 +128,5 @@ def list_privileges(connection: psycopg.Connection) -> list[str]:
 def broken_rules(connection: psycopg.Connection) -> list[str]:
     """`rule: object` for every object that breaks one; empty if all hold."""
     return [
-        f"{rule}: {name}"
-        for rule, query in RULES.items()
-        for (name,) in connection.execute(query).fetchall()
+        f"{rule}: {name}" for rule, query in RULES.items() for (name,) in connection.execute(query).fetchall()
     ]
