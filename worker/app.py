@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from worker.catalogue.handlers import ROUTINES as CATALOGUE_ROUTINES
+from worker.catalogue.handlers import PublishDue
 from worker.config import Settings
 from worker.engine.claim import JobRunner
 from worker.engine.clock import Clock, SystemClock
@@ -29,6 +31,7 @@ from worker.gateway.inventory import RpcReservations
 from worker.gateway.jobs import RpcJobQueue
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
+from worker.gateway.publishing import RpcDuePublishing
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
@@ -60,6 +63,7 @@ def handlers(rpc: Rpc) -> Sequence[Handler]:
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
         SweepReservations(RpcReservations(rpc)),
+        PublishDue(RpcDuePublishing(rpc)),
     ]
 
 
@@ -89,7 +93,12 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         every_side: list[Side] = [
             realtime,
             health,
-            Upkeep(queue, [*ROUTINES, *INVENTORY_ROUTINES], clock=clock, condition=keeping_up),
+            Upkeep(
+                queue,
+                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES],
+                clock=clock,
+                condition=keeping_up,
+            ),
         ]
         state.daemon = Daemon(
             runners=runners,

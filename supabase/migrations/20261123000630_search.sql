@@ -50,7 +50,8 @@ create table private.product_words (
   words tsvector not null
 );
 comment on table private.product_words is 'What living products are found by; kept by triggers';
-create index product_words_by_word on private.product_words using gin (words);
+-- No pending list: every search would read it whole.
+create index product_words_by_word on private.product_words using gin (words) with (fastupdate = off);
 alter table private.product_words enable row level security;
 revoke all on private.product_words from public, anon, authenticated, service_role;
 

@@ -71,64 +71,70 @@ as $$
 $$;
 revoke all on function private.row_fault(jsonb) from public, anon, authenticated, service_role;
 
--- Writes a slice of items {"line", "row"} of one depth, and returns their answers. An error undoes all of it.
+-- Writes a slice of items {"line", "row"} of one depth, and returns their answers. An error undoes all of it. The pins:
+-- nothing tells the planner how many rows JSON holds, so it is to look up by lists of keys and to join by hash; one plan
+-- for all, because single rows would spend their time on planning; and what is forbidden counts as dear, which would call JIT.
 create function private.write_products(p_tenant_id uuid, p_items jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set enable_nestloop = on set enable_mergejoin = off
-  set plan_cache_mode = force_custom_plan
+language plpgsql security definer set search_path = ''
+  set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
+  set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
-  v_currency constant text := (select t.currency from public.tenants t where t.id = p_tenant_id);
+  v_defaults constant jsonb := (
+    select jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb)
+    from public.tenants t where t.id = p_tenant_id
+  );
+  v_ids constant uuid[] := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(p_items) e);
+  v_skus constant text[] := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(p_items) e);
+  v_parents constant text[] := array(select e -> 'row' ->> 'parent_sku' from jsonb_array_elements(p_items) e);
   v_answer jsonb;
 begin
   with item as materialized (
-    select i.line, i.row - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[] as fields,
-      i.row as given, (i.row ->> 'version')::bigint as version, (i.row ->> 'id')::uuid as id, i.row ->> 'sku' as sku
+    select i.line, i.row, i.row - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[]
+        as fields, (i.row ->> 'version')::bigint as version, (i.row ->> 'id')::uuid as id, i.row ->> 'sku' as sku
     from jsonb_to_recordset(p_items) as i (line integer, row jsonb)
-  ), stored as materialized (
-    select i.line, p from item i join public.products p on p.id = i.id and p.tenant_id = p_tenant_id and p.deleted_at is null
-    union all
-    select i.line, p from item i
-    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.sku and p.deleted_at is null
-    where i.id is null
+  ), by_id as materialized (
+    select p from public.products p where p.tenant_id = p_tenant_id and p.id = any (v_ids) and p.deleted_at is null
+  ), by_sku as materialized (
+    select p from public.products p where p.tenant_id = p_tenant_id and p.sku = any (v_skus) and p.deleted_at is null
   ), parent as materialized (
-    select i.line, p.id from item i
-    join public.products p on p.tenant_id = p_tenant_id and p.sku = i.given ->> 'parent_sku' and p.deleted_at is null
-  ), merged as materialized (
-    select i.line, i.sku, i.version, (s.p).id as id, (s.p).version as stored_version, i.given ? 'publish_at' as plans,
-      i.given ->> 'parent_sku' is not null and a.id is null as parent_missing,
-      i.id is not null and s.line is null as missing,
-      jsonb_populate_record(s.p, case when s.line is null
-        then jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', v_currency, 'attributes', '{}'::jsonb)
-        else '{}' end || i.fields || case when i.given ? 'parent_sku' then jsonb_build_object('parent_id', a.id) else '{}' end
-      ) as n
+    select p.id, p.sku from public.products p
+    where p.tenant_id = p_tenant_id and p.sku = any (v_parents) and p.deleted_at is null
+  ), met as materialized (
+    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id
     from item i
-    left join stored s on s.line = i.line
-    left join parent a on a.line = i.line
-  ), fault as materialized (
-    select m.line, case
-      when m.missing or (m.id is null and m.version is not null)
-        then jsonb_build_object('code', 'product.not_found', 'detail', 'There is no such product among the living.')
-      when m.parent_missing then jsonb_build_object('code', 'product.parent_missing', 'detail', 'There is no product of that parent_sku.')
-      when m.version <> m.stored_version then jsonb_build_object('code', 'version.stale',
-        'detail', format('You sent version %s; the stored version is %s.', m.version, m.stored_version))
-    end as error
-    from merged m
+    left join by_id d on (d.p).id = i.id
+    left join by_sku s on (s.p).sku = i.sku and i.id is null
+    left join parent a on a.sku = i.row ->> 'parent_sku'
+  ), merged as materialized (
+    select m.line, (m.stored).id as id, (m.stored).version as version,
+      case
+        when (m.stored).id is null and (m.id is not null or m.version is not null) then jsonb_build_object(
+          'code', 'product.not_found', 'detail', 'There is no such product among the living.')
+        when m.row ->> 'parent_sku' is not null and m.parent_id is null then jsonb_build_object(
+          'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_sku'))
+        when m.version <> (m.stored).version then jsonb_build_object(
+          'code', 'version.stale', 'detail', format('You sent version %s; the stored version is %s.', m.version, (m.stored).version))
+      end as error,
+      jsonb_populate_record(m.stored, case when (m.stored).id is null then v_defaults else '{}' end || m.fields
+        || case when m.row ? 'parent_sku' then jsonb_build_object('parent_id', m.parent_id) else '{}' end) as n
+    from met m
   ), inserted as (
     insert into public.products
       (tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
     select p_tenant_id, (m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status,
       (m.n).price, (m.n).currency, (m.n).attributes, (m.n).publish_at
-    from merged m join fault f on f.line = m.line
-    where m.id is null and f.error is null
+    from merged m
+    where m.id is null and m.error is null
     order by (m.n).sku
     returning id, sku, version
   ), updated as (
     update public.products p
     set parent_id = (m.n).parent_id, category_id = (m.n).category_id, sku = (m.n).sku, name = (m.n).name,
         description = (m.n).description, status = (m.n).status, price = (m.n).price, currency = (m.n).currency,
-        attributes = (m.n).attributes, publish_at = case when m.plans then (m.n).publish_at else p.publish_at end
-    from merged m join fault f on f.line = m.line
-    where p.id = m.id and f.error is null
+        attributes = (m.n).attributes, publish_at = (m.n).publish_at
+    from merged m
+    where p.id = m.id and m.error is null and p.id = any (array(select g.id from merged g))
       and ((m.n).parent_id, (m.n).category_id, (m.n).sku, (m.n).name, (m.n).description, (m.n).status, (m.n).price,
         (m.n).currency, (m.n).attributes, (m.n).publish_at)
       is distinct from (p.parent_id, p.category_id, p.sku, p.name, p.description, p.status, p.price,
@@ -136,15 +142,14 @@ begin
     returning p.id, p.version
   )
   select jsonb_agg(jsonb_build_object('line', m.line, 'sku', (m.n).sku,
-    'result', case when f.error is not null then 'refused' when i.id is not null then 'created'
-                   when u.version is distinct from m.stored_version and u.id is not null then 'updated' else 'unchanged' end,
-    'product_id', case when f.error is null then coalesce(m.id, i.id) end,
-    'version', case when f.error is null then coalesce(u.version, i.version, m.stored_version) end,
-    'error', f.error))
+    'result', case when m.error is not null then 'refused' when i.id is not null then 'created'
+                   when u.version <> m.version then 'updated' else 'unchanged' end,
+    'product_id', case when m.error is null then coalesce(m.id, i.id) end,
+    'version', case when m.error is null then coalesce(u.version, i.version, m.version) end,
+    'error', m.error))
   into v_answer
   from merged m
-  join fault f on f.line = m.line
-  left join inserted i on m.id is null and f.error is null and i.sku = (m.n).sku
+  left join inserted i on i.sku = (m.n).sku
   left join updated u on u.id = m.id;
   return coalesce(v_answer, '[]');
 end $$;
@@ -191,12 +196,14 @@ end $$;
 revoke all on function private.write_slice(uuid, jsonb) from public, anon, authenticated, service_role;
 
 create function private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) returns jsonb
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_known jsonb;
   v_answers jsonb;
   v_items jsonb;
+  v_ids uuid[];
+  v_skus text[];
   v_refused jsonb;
 begin
   perform private.require(p_tenant_id, 'products.write');
@@ -224,10 +231,10 @@ begin
   into v_answers, v_items
   from item i;
 
+  v_ids := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(v_items) e);
+  v_skus := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(v_items) e);
   perform 1 from public.products p
-  where p.tenant_id = p_tenant_id and p.deleted_at is null and (
-    p.sku = any (array(select e -> 'row' ->> 'sku' from jsonb_array_elements(v_items) e))
-    or p.id = any (array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(v_items) e)))
+  where p.tenant_id = p_tenant_id and p.deleted_at is null and (p.sku = any (v_skus) or p.id = any (v_ids))
   order by p.id
   for no key update;
 
