@@ -293,3 +293,29 @@ async def _versions(service: httpx.AsyncClient, tenant: Tenant) -> int:
     """The sum of all versions: any change of a row raises it."""
     answer = await service.get("/products", params={"tenant_id": f"eq.{tenant.id}", "select": "version"})
     return sum(row["version"] for row in answer.json())
+
+
+async def test_the_last_of_many_locations_is_found(
+    pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    rows = [{"tenant_id": str(tenant.id), "code": f"L{n:04}", "name": f"Shop {n}"} for n in range(501)]
+    (await service.post("/locations", json=rows)).raise_for_status()
+    ended = await pms_worker("export", tmp_path / "out.csv", "--tenant", tenant.slug, "--location", "L0500")
+    assert ended.code == 0, ended.err
+    file = tmp_path / "in.csv"
+    file.write_text(sheet(item("a-thing")))
+    ended = await pms_worker("import", file, "--tenant", tenant.slug)
+    assert ended.code == 2
+    assert "L0019, …" in ended.err
+
+
+async def test_a_place_that_cannot_be_written_is_named_as_it_was_given(
+    pms_worker: PmsWorker, tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for place in ("nowhere/out.csv", "folder"):
+        ended = await pms_worker("export", place, "--tenant", tenant.slug, "--format", "shopify")
+        assert ended.code == 2
+        assert f"pms-worker: {place}: " in ended.err
+        assert ".part" not in ended.err
+    assert os.listdir(tmp_path) == ["folder"]

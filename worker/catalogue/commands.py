@@ -33,6 +33,7 @@ from worker.gateway.catalogue import CatalogueGateway, Location, Tenant
 
 UNUSABLE: Final = 2
 DEFAULT_LOCATION: Final = "MAIN"
+MOST_NAMED: Final = 20
 
 _IMPORT_TEXT: Final = """\
 FILE is a Shopify product CSV or JSON Lines, one product a line:
@@ -182,7 +183,8 @@ def _receiving_location(locations: Sequence[Location], wanted: str | None) -> st
             raise Unusable(f"--location: {bad}") from None
     codes = [location.code for location in locations]
     if len(codes) > 1:
-        raise Unusable(f"the tenant has several locations, name one with --location: {', '.join(codes)}")
+        shown_codes = ", ".join(codes[:MOST_NAMED]) + (", …" if len(codes) > MOST_NAMED else "")
+        raise Unusable(f"the tenant has several locations, name one with --location: {shown_codes}")
     return codes[0] if codes else DEFAULT_LOCATION
 
 

@@ -95,20 +95,25 @@ class Exporter:
 def target(path: Path | None) -> Iterator[BinaryIO]:
     """A stream to `path` that takes its place only when all went well, or to standard output.
 
-    Raises `OSError`.
+    Raises `OSError`, naming `path` as it was given.
     """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    path = path.resolve()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    place = path.resolve()
+    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        beside.replace(place)
+    except OSError as error:
+        if str(error.filename) != str(beside):
+            raise
+        # whoever asked knows nothing of the file beside it
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

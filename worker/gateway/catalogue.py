@@ -151,9 +151,12 @@ class CatalogueGateway:
         return found[0] if found else None
 
     async def locations(self, tenant_id: TenantId) -> list[Location]:
-        """Up to 500 locations, by code."""
-        query = self._tables.from_("locations").select("id,code").eq("tenant_id", tenant_id)
-        return await self._rows(Location, query.order("code").limit(PAGE))
+        """All locations, by code."""
+
+        def page() -> AsyncSelectRequestBuilder:
+            return self._tables.from_("locations").select("id,code").eq("tenant_id", tenant_id)
+
+        return sorted([row async for row in self._pages(Location, page)], key=lambda row: row.code)
 
     async def import_products(
         self, tenant_id: TenantId, rows: Sequence[Mapping[str, Any]]
