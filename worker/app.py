@@ -37,7 +37,7 @@ from worker.gateway.upkeep import RpcHousekeeping
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
-from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
+from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
 from worker.webhooks.build import webhook_runner
 from worker.webhooks.runner import WebhookRunner
 
@@ -62,6 +62,7 @@ def handlers(rpc: Rpc) -> Sequence[Handler]:
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
+        EraseTenants(housekeeping),
         SweepReservations(RpcReservations(rpc)),
         PublishDue(RpcDuePublishing(rpc)),
     ]

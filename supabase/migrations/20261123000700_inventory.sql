@@ -225,6 +225,9 @@ create function private.refuse_ledger_change() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
+  if tg_op = 'DELETE' and current_setting('pms.erasing', true) = 'yes' then
+    return null;  -- a deleted tenant takes its ledger along (…_privacy.sql)
+  end if;
   perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
   return null;
 end $$;

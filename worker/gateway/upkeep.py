@@ -22,6 +22,10 @@ class _Forgotten(BaseModel):
     forgotten: int
 
 
+class _Left(BaseModel):
+    left: int
+
+
 class RpcHousekeeping:
     """All methods raise `GatewayError`."""
 
@@ -38,3 +42,6 @@ class RpcHousekeeping:
         hours = int(keep.total_seconds() // 3600)
         answer = await self._rpc.call("forget_command_results", p_keep_hours=hours)
         return parse(_Forgotten, answer).forgotten
+
+    async def erase_tenants(self) -> int:
+        return parse(_Left, await self._rpc.call("erase_tenants")).left

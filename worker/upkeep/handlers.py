@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.engine.job import Done, Job, NewJob, Outcome
+from worker.engine.job import Done, Job, NewJob, Outcome, Snooze
 from worker.engine.upkeep import Routine
 from worker.log import get_logger
 
@@ -20,6 +20,14 @@ class Housekeeping(Protocol):
     async def make_partitions(self, *, days_ahead: int) -> list[str]: ...
     async def drop_partitions(self, *, keep_days: int) -> list[str]: ...
     async def forget_command_results(self, *, keep: timedelta) -> int: ...
+
+
+class Erasure(Protocol):
+    """The outside door of erasing."""
+
+    async def erase_tenants(self) -> int:
+        """Erases one slice; how many deleted tenants still have rows."""
+        ...
 
 
 class PartitionsPayload(BaseModel):
@@ -65,6 +73,26 @@ class ForgetCommandResults:
         forgotten = await self.housekeeping.forget_command_results(keep=timedelta(hours=payload.keep_hours))
         if forgotten:
             get_logger("worker.upkeep").info("upkeep.command_results", forgotten=forgotten)
+        return Done()
+
+
+class ErasurePayload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EraseTenants:
+    """Erases what deleted tenants left, slice by slice. Harmless twice: each slice is another one."""
+
+    erasure: Erasure
+    kind: ClassVar[str] = "upkeep.erase_tenants"
+    Payload: ClassVar[type[ErasurePayload]] = ErasurePayload
+
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        left = await self.erasure.erase_tenants()
+        if left:
+            return Snooze(timedelta(0))
+        get_logger("worker.upkeep").info("upkeep.erased_tenants")
         return Done()
 
 
