@@ -323,6 +323,23 @@ begin
   return null;
 end $_$;
 
+CREATE FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) RETURNS TABLE(seq bigint, occurred_at timestamp with time zone, actor uuid, command_id text, type text, entity_id uuid, version bigint, changed jsonb, previous jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.require(p_tenant_id, 'audit.read');
+  return query
+  select e.seq, e.occurred_at, e.actor, e.command_id, e.type, e.entity_id, e.version,
+    e.body::jsonb #> '{data,changed}', e.body::jsonb #> '{data,previous}'
+  from public.events e
+  where e.tenant_id = p_tenant_id and (p_before is null or e.seq < p_before)
+    and (p_actor is null or e.actor = p_actor) and (p_entity is null or e.entity = p_entity)
+    and (p_entity_id is null or e.entity_id = p_entity_id)
+  order by e.seq desc
+  limit least(greatest(coalesce(p_limit, 100), 1), 1000);
+end $$;
+
 CREATE FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1051,6 +1068,34 @@ begin
   return v_product;
 end $$;
 
+CREATE FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_tenant public.tenants;
+begin
+  perform private.require(p_tenant_id, 'tenant.delete');
+  perform private.lock_roles(p_tenant_id);
+  perform private.require(p_tenant_id, 'tenant.delete');
+  select * into v_tenant from public.tenants t where t.id = p_tenant_id;
+  if v_tenant.id is null then
+    perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s.', p_tenant_id));
+  end if;
+  if p_confirm_slug is distinct from v_tenant.slug then
+    perform private.fail('PT422', 'tenant.not_confirmed', 'p_confirm_slug is not the slug of this tenant.',
+      'Nothing was deleted. Send the slug to confirm: there is no way back.');
+  end if;
+  insert into private.tombstones (id) values (p_tenant_id);
+  delete from public.webhook_endpoints e where e.tenant_id = p_tenant_id;
+  delete from public.invitations i where i.tenant_id = p_tenant_id;
+  delete from public.memberships m where m.tenant_id = p_tenant_id;
+  update public.tenants t
+  set slug = 'deleted-' || replace(p_tenant_id::text, '-', ''), name = 'Deleted' where t.id = p_tenant_id;
+  perform worker.enqueue_job('upkeep.erase_tenants', '{}', null, 'upkeep.erase_tenants');
+  return jsonb_build_object('tenant_id', p_tenant_id, 'status', 'erasing');
+end $$;
+
 CREATE FUNCTION private.drop_secret(p_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1071,6 +1116,20 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.enable_graphql() RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if not exists (select from pg_catalog.pg_available_extensions e where e.name = 'pg_graphql') then
+    perform private.fail('PT501', 'graphql.unavailable', 'This Postgres has no extension pg_graphql.',
+      'Nothing was changed. Supabase projects have it; everything else works without.');
+  end if;
+  execute 'create schema if not exists graphql';
+  execute 'create extension if not exists pg_graphql with schema graphql';
+  return format('GraphQL is on at /graphql/v1; %s types have names.', private.name_graphql_types());
+end $$;
+
 CREATE FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1083,6 +1142,65 @@ begin
   end if;
   return p_result;
 end $$;
+
+CREATE FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_table record;
+  v_rows bigint;
+  v_erased bigint := 0;
+begin
+  perform set_config('pms.erasing', 'yes', true);
+  for v_table in select e.relation, e.leaf from private.erased_tables() e loop
+    loop
+      exit when v_erased >= p_limit;
+      execute format('delete from %1$s where ctid = any (array(
+          select t.ctid from %1$s t where t.tenant_id = $1 and %2$s limit $2))',
+        v_table.relation, coalesce(v_table.leaf, 'true'))
+      using p_tenant_id, p_limit - v_erased;
+      get diagnostics v_rows = row_count;
+      v_erased := v_erased + v_rows;
+      -- Leaves first: what they hung on is a leaf now.
+      exit when v_rows = 0 or v_table.leaf is null;
+    end loop;
+    exit when v_erased >= p_limit;
+  end loop;
+  perform private.forget_own_changes(p_tenant_id);
+  perform set_config('pms.erasing', '', true);
+  return v_erased;
+end $_$;
+
+CREATE FUNCTION private.erased_tables() RETURNS TABLE(relation regclass, leaf text)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with recursive owned as (
+    select c.oid from pg_catalog.pg_class c
+    where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace, 'queue'::regnamespace) and c.relkind = 'r'
+      and exists (select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnum > 0)
+  ), refers as (
+    select f.conrelid, f.confrelid from pg_catalog.pg_constraint f where f.contype = 'f' and f.conrelid <> f.confrelid
+  ), depths as (
+    select o.oid, 0 as depth from owned o
+    union all
+    select r.conrelid, d.depth + 1 from depths d join refers r on r.confrelid = d.oid
+    where d.depth < 20
+  )
+  select d.oid::regclass, (
+    select string_agg(format('not exists (select from %s s where %s)', d.oid::regclass, (
+      select string_agg(format('s.%I = t.%I', child.attname, parent.attname), ' and ')
+      from unnest(f.conkey, f.confkey) k (child, parent)
+      join pg_catalog.pg_attribute child on child.attrelid = f.conrelid and child.attnum = k.child
+      join pg_catalog.pg_attribute parent on parent.attrelid = f.confrelid and parent.attnum = k.parent
+    )), ' and ')
+    from pg_catalog.pg_constraint f where f.contype = 'f' and f.conrelid = d.oid and f.confrelid = d.oid
+  )
+  from depths d join owned o on o.oid = d.oid
+  group by d.oid
+  order by max(d.depth) desc, d.oid::regclass::text
+$$;
 
 CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) RETURNS text
     LANGUAGE sql STABLE
@@ -1167,6 +1285,52 @@ begin
     'Read what is available and decide anew.');
 end $$;
 
+CREATE FUNCTION private.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+declare
+  v_tenant_column constant text := (select e.tenant_column from private.exported_tables() e where e.name = p_table);
+  v_limit constant integer := least(greatest(coalesce(p_limit, 1000), 1), 10000);
+  v_key text[];
+  v_rows jsonb;
+begin
+  perform private.require(p_tenant_id, 'tenant.export');
+  if p_table is null then
+    return jsonb_build_object('tables', (select jsonb_agg(e.name) from private.exported_tables() e),
+      'seq', coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0));
+  end if;
+  if v_tenant_column is null then
+    perform private.fail('PT404', 'export.table_unknown', format('There is no table %s to export.', p_table),
+      'Call without p_table for the list.');
+  end if;
+  v_key := private.key_of(format('public.%I', p_table)::regclass);
+  execute format(
+    'select coalesce(jsonb_agg(to_jsonb(p) - ''token_hash'' order by %1$s), ''[]'') from (
+       select t.* from public.%2$I t cross join jsonb_populate_record(null::public.%2$I, $2) a
+       where t.%3$I = $1 and ($2 is null or (%4$s) > (%5$s)) order by %4$s limit $3
+     ) p',
+    (select string_agg(format('p.%I', k), ', ') from unnest(v_key) k), p_table, v_tenant_column,
+    (select string_agg(format('t.%I', k), ', ') from unnest(v_key) k),
+    (select string_agg(format('a.%I', k), ', ') from unnest(v_key) k)
+  ) into v_rows using p_tenant_id, p_after, v_limit;
+  return jsonb_build_object('table', p_table, 'rows', v_rows, 'next', case jsonb_array_length(v_rows) when v_limit then (
+    select jsonb_object_agg(k, v_rows -> -1 -> k) from unnest(v_key) k) end);
+end $_$;
+
+CREATE FUNCTION private.exported_tables() RETURNS TABLE(name text, tenant_column text)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select c.relname::text, case c.relname when 'tenants' then 'id' else 'tenant_id' end
+  from pg_catalog.pg_class c
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+    and (c.relname = 'tenants' or exists (
+      select from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id'))
+  order by c.relname
+$$;
+
 CREATE FUNCTION private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in interval) RETURNS SETOF public.reservations
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1238,6 +1402,13 @@ CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
       from jsonb_array_elements(p_failures) with ordinality f (failure, place) where f.place > 1)))
 $$;
 
+CREATE FUNCTION private.forget_own_changes(p_tenant_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  delete from private.outbox o where o.xid = pg_current_xact_id() and o.tenant_id = p_tenant_id
+$$;
+
 CREATE FUNCTION private.forget_warnings() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1289,6 +1460,18 @@ begin
   where l.order_id = p_order.id;
   return private.sum_order_lines(p_order);
 end $$;
+
+CREATE FUNCTION private.graphql_names() RETURNS TABLE(table_name text, type_name text)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  values ('tenants', 'Tenant'), ('memberships', 'Membership'), ('invitations', 'Invitation'), ('products', 'Product'),
+    ('product_versions', 'ProductVersion'), ('product_images', 'ProductImage'), ('categories', 'Category'),
+    ('locations', 'Location'), ('stock_levels', 'StockLevel'), ('stock_movements', 'StockMovement'),
+    ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),
+    ('order_history', 'OrderHistoryEntry'), ('webhook_endpoints', 'WebhookEndpoint'),
+    ('webhook_attempts', 'WebhookAttempt')
+$$;
 
 CREATE FUNCTION private.guard_category_tree() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1666,6 +1849,17 @@ begin
   end if;
   return null;
 end $$;
+
+CREATE FUNCTION private.key_of(p_table regclass) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select array_agg(a.attname::text order by k.place)
+  from pg_catalog.pg_index i
+  cross join unnest(i.indkey::smallint[]) with ordinality k (attnum, place)
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+  where i.indrelid = p_table and i.indisprimary
+$$;
 
 CREATE FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2051,6 +2245,28 @@ CREATE FUNCTION private.my_tenants() RETURNS uuid[]
     AS $$
   select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
 $$;
+
+CREATE FUNCTION private.name_graphql_types() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_table record;
+  v_named integer := 0;
+begin
+  execute 'comment on schema public is ' || quote_literal('@graphql({"inflect_names": true})');
+  for v_table in
+    select c.oid::regclass as relation, jsonb_build_object('name', n.type_name, 'totalCount', '{"enabled": true}'::jsonb) as directive,
+      regexp_replace(coalesce(obj_description(c.oid, 'pg_class'), ''), '\s*@graphql\(.*\)$', '') as words
+    from private.graphql_names() n
+    join pg_catalog.pg_class c on c.relname = n.table_name and c.relnamespace = 'public'::regnamespace
+  loop
+    execute format('comment on table %s is %L', v_table.relation,
+      ltrim(v_table.words || ' @graphql(' || v_table.directive || ')'));
+    v_named := v_named + 1;
+  end loop;
+  return v_named;
+end $_$;
 
 CREATE FUNCTION private.next_order_number(p_tenant_id uuid) RETURNS text
     LANGUAGE sql SECURITY DEFINER
@@ -2575,6 +2791,59 @@ CREATE FUNCTION private.record_order_event(p_order public.orders, p_event text, 
     nullif(current_setting('pms.command_id', true), ''))
 $$;
 
+CREATE FUNCTION private.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_ids uuid[];
+  v_seq bigint;
+  v_events bigint;
+begin
+  perform private.require(p_tenant_id, 'customers.redact');
+  if num_nonnulls(p_email, p_order_ids) <> 1 then
+    perform private.fail('PT400', 'redaction.selection_invalid', 'Send either p_email or p_order_ids.');
+  end if;
+  v_ids := array(
+    select o.id from public.orders o
+    where o.tenant_id = p_tenant_id
+      and (o.id = any (p_order_ids) or lower(o.customer ->> 'email') = lower(btrim(p_email)))
+    order by o.id for update
+  );
+  update public.orders o set customer = '{"redacted": true}'
+  where o.tenant_id = p_tenant_id and o.id = any (v_ids) and o.customer is distinct from '{"redacted": true}';
+  update private.command_results r
+  set result = private.without_customer(r.result)
+  where r.tenant_id = p_tenant_id and r.command in ('place_order', 'order_event') and (r.result ->> 'id')::uuid = any (v_ids);
+
+  -- The long part before the lock of dispatch, and under it only what was dispatched meanwhile and what waits.
+  v_seq := coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0);
+  v_events := private.redact_events(p_tenant_id, v_ids, 0);
+  perform private.lock_dispatch();
+  update private.outbox o
+  set new_row = private.without_customer(o.new_row), old_row = private.without_customer(o.old_row)
+  where o.tenant_id = p_tenant_id and o.entity = 'order' and o.entity_id = any (v_ids);
+  v_events := v_events + private.redact_events(p_tenant_id, v_ids, v_seq);
+  return jsonb_build_object('orders', cardinality(v_ids), 'events', v_events);
+end $$;
+
+CREATE FUNCTION private.redact_events(p_tenant_id uuid, p_order_ids uuid[], p_after_seq bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_rows bigint;
+begin
+  update public.events e
+  set body = (jsonb_set(jsonb_set(e.body::jsonb,
+      '{data,object}', private.without_customer(e.body::jsonb #> '{data,object}')),
+      '{data,previous}', private.without_customer(e.body::jsonb #> '{data,previous}')) || '{"redacted": true}')::text
+  where e.tenant_id = p_tenant_id and e.seq > p_after_seq and e.entity = 'order' and e.entity_id = any (p_order_ids)
+    and not e.body::jsonb ? 'redacted';
+  get diagnostics v_rows = row_count;
+  return v_rows;
+end $$;
+
 CREATE FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2682,6 +2951,9 @@ CREATE FUNCTION private.refuse_ledger_change() RETURNS trigger
     SET search_path TO ''
     AS $$
 begin
+  if tg_op = 'DELETE' and current_setting('pms.erasing', true) = 'yes' then
+    return null;  -- a deleted tenant takes its ledger along (…_privacy.sql)
+  end if;
   perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
   return null;
 end $$;
@@ -3948,6 +4220,13 @@ CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[])
   limit 100
 $$;
 
+CREATE FUNCTION private.without_customer(p_row jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when p_row ? 'customer' then p_row || '{"customer": {"redacted": true}}' else p_row end
+$$;
+
 CREATE FUNCTION private.word_key(p_tenant_id uuid) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -4098,6 +4377,11 @@ CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text 
     SET search_path TO ''
     AS $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason, p_allow_shortfall) $$;
 
+CREATE FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 100, p_actor uuid DEFAULT NULL::uuid, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid) RETURNS TABLE(seq bigint, occurred_at timestamp with time zone, actor uuid, command_id text, type text, entity_id uuid, version bigint, changed jsonb, previous jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select * from private.audit_log(p_tenant_id, p_before, p_limit, p_actor, p_entity, p_entity_id) $$;
+
 CREATE FUNCTION public.available(p_level public.stock_levels) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -4137,6 +4421,16 @@ CREATE FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_exp
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version) $$;
+
+CREATE FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.delete_tenant(p_tenant_id, p_confirm_slug) $$;
+
+CREATE FUNCTION public.export_tenant(p_tenant_id uuid, p_table text DEFAULT NULL::text, p_after jsonb DEFAULT NULL::jsonb, p_limit integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select private.export_tenant(p_tenant_id, p_table, p_after, p_limit) $$;
 
 CREATE FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -4180,6 +4474,11 @@ CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_reason) $$;
+
+CREATE FUNCTION public.redact_customer(p_tenant_id uuid, p_email text DEFAULT NULL::text, p_order_ids uuid[] DEFAULT NULL::uuid[]) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.redact_customer(p_tenant_id, p_email, p_order_ids) $$;
 
 CREATE FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -4519,6 +4818,36 @@ begin
     end if;
     -- It was claimed between the two statements, so there is room for a new one.
   end loop;
+end $$;
+
+CREATE FUNCTION worker.erase_tenants(p_limit integer DEFAULT 10000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET statement_timeout TO '30s'
+    AS $$
+declare
+  v_limit constant integer := least(greatest(p_limit, 1), 100000);
+  v_tenant_id uuid;
+  v_erased bigint := 0;
+  v_late bigint := 0;
+  v_done boolean := false;
+begin
+  select b.id into v_tenant_id from private.tombstones b where b.erased_at is null
+  order by b.requested_at, b.id limit 1 for update skip locked;
+  if v_tenant_id is not null then
+    v_erased := private.erase_rows(v_tenant_id, v_limit);
+    if v_erased < v_limit then
+      delete from public.tenants t where t.id = v_tenant_id;
+      perform private.lock_dispatch();
+      v_late := private.erase_rows(v_tenant_id, v_limit);
+      v_done := v_late < v_limit;
+    end if;
+    update private.tombstones b
+    set rows_erased = b.rows_erased + v_erased + v_late, erased_at = case when v_done then private.now() end
+    where b.id = v_tenant_id;
+  end if;
+  return jsonb_build_object('tenant_id', v_tenant_id, 'erased', v_erased + v_late, 'done', v_done,
+    'left', (select count(*) from private.tombstones b where b.erased_at is null));
 end $$;
 
 CREATE FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer DEFAULT 60) RETURNS jsonb
@@ -5176,6 +5505,15 @@ CREATE TABLE private.tenant_log (
 
 COMMENT ON TABLE private.tenant_log IS 'The last seq of each tenant; unrung_since: news that no ring announced yet';
 
+CREATE TABLE private.tombstones (
+    id uuid NOT NULL,
+    requested_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    erased_at timestamp with time zone,
+    rows_erased bigint DEFAULT 0 NOT NULL
+);
+
+COMMENT ON TABLE private.tombstones IS 'Tenants that were deleted: id is what the tenant''s was; erased_at is null until all rows are gone';
+
 CREATE TABLE public.webhook_attempts (
     attempted_on date NOT NULL,
     delivery_id bigint NOT NULL,
@@ -5648,6 +5986,9 @@ ALTER TABLE ONLY private.secrets
 
 ALTER TABLE ONLY private.tenant_log
     ADD CONSTRAINT tenant_log_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY private.tombstones
+    ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
@@ -6154,6 +6495,8 @@ ALTER TABLE private.secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
@@ -6386,6 +6729,10 @@ REVOKE ALL ON FUNCTION private.attribute_failures(p_attributes jsonb) FROM PUBLI
 
 REVOKE ALL ON FUNCTION private.attribute_offence(p_tag text, p_name text, p_value text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
@@ -6501,11 +6848,21 @@ REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uui
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
 
+REVOKE ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
+GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.enable_graphql() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.erased_tables() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) FROM PUBLIC;
 
@@ -6514,6 +6871,12 @@ REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_cha
 REVOKE ALL ON FUNCTION private.expire_holds(p_level_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.explain_shortage(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO authenticated;
+GRANT ALL ON FUNCTION private.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO service_role;
+
+REVOKE ALL ON FUNCTION private.exported_tables() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in interval) FROM PUBLIC;
 
@@ -6531,11 +6894,15 @@ REVOKE ALL ON FUNCTION private.field_value(p_row jsonb, p_field text) FROM PUBLI
 
 REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.forget_own_changes(p_tenant_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.forget_warnings() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.give_up_order_rest(p_order public.orders) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.graphql_names() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_category_tree() FROM PUBLIC;
 
@@ -6574,6 +6941,8 @@ REVOKE ALL ON FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uu
 REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_versions() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.key_of(p_table regclass) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) FROM PUBLIC;
 
@@ -6615,6 +6984,8 @@ GRANT ALL ON FUNCTION private.my_permissions(p_tenant_id uuid) TO authenticated;
 REVOKE ALL ON FUNCTION private.my_tenants() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.my_tenants() TO authenticated;
 GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
+
+REVOKE ALL ON FUNCTION private.name_graphql_types() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 
@@ -6670,6 +7041,12 @@ REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.record_order_event(p_order public.orders, p_event text, p_from text, p_payload jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION private.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO service_role;
+
+REVOKE ALL ON FUNCTION private.redact_events(p_tenant_id uuid, p_order_ids uuid[], p_after_seq bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) FROM PUBLIC;
 
@@ -6817,6 +7194,8 @@ GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.without_customer(p_row jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.word_key(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.words_of(p_text text) FROM PUBLIC;
@@ -6831,6 +7210,10 @@ GRANT ALL ON FUNCTION public.accept_invitation(p_token text) TO authenticated;
 REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.available(p_level public.stock_levels) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO authenticated;
@@ -6858,6 +7241,14 @@ GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url tex
 REVOKE ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
+GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO authenticated;
+GRANT ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.extend_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_expires_in interval, p_key text) TO authenticated;
@@ -6889,6 +7280,10 @@ GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text) TO authenticated;
@@ -6957,6 +7352,9 @@ GRANT ALL ON FUNCTION worker.drop_partitions(p_keep_days integer) TO service_rol
 
 REVOKE ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.erase_tenants(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.erase_tenants(p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) TO service_role;
