@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import deno  # type: ignore[import-untyped]  # ships no types
-
 from tests.demo.programs import run_program
 from tests.demo.stage import Company, Stage, expect, json_of
-from tests.stack.paths import ROOT, STACK
+from tests.stack.scripts import deno_environment, script_command
 
 PMS: Final = Path(__file__).with_name("pms.ts")
 ROUNDS: Final = 60
@@ -31,7 +28,7 @@ async def use_supabase_js(stage: Stage) -> str:
         told[step["step"]] = step
         stage.say(f"pms.ts: {step['step']}")
 
-    done = await run_program(stage.platform, _deno(), _environment(stage), on_line=hear)
+    done = await run_program(stage.platform, script_command(PMS), _environment(stage), on_line=hear)
     expect(done.code == 0, f"pms.ts ended with {done.code} after {list(told)}: {done.last_words}")
     expect("done" in told, f"pms.ts stopped after {list(told)}")
     stage.figures["rings"] = told["done"]["rings"]
@@ -76,18 +73,10 @@ def _round_robin(products: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from products
 
 
-def _deno() -> list[str]:
-    """With the locked packages that `make .venv` fetched; it may speak to loopback alone."""
-    lock = ["--lock", str(STACK / "deno.lock"), "--frozen", "--no-config", "--cached-only"]
-    rights = ["--allow-net=127.0.0.1", "--allow-env", "--allow-read"]
-    return [deno.find_deno_bin(), "run", "--quiet", *lock, *rights, str(PMS)]
-
-
 def _environment(stage: Stage) -> dict[str, str]:
     addresses, company = stage.platform.addresses, stage.fjellmat
     return {
-        "DENO_DIR": os.environ.get("DENO_DIR", str(ROOT / ".cache" / "deno")),
-        "DENO_NO_UPDATE_CHECK": "1",
+        **deno_environment(),
         "SUPABASE_URL": addresses.api_url,
         "SUPABASE_PUBLISHABLE_KEY": addresses.publishable_key,
         "EMAIL": company.email,

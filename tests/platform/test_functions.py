@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.stack.addresses import Addresses
-from tests.stack.functions import deno_environment
 from tests.stack.paths import ROOT
+from tests.stack.scripts import deno_environment
 
 
 @pytest.mark.parametrize("path", ["/pms/health", "/pms/v1/health"])

@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import deno  # type: ignore[import-untyped]  # ships no types
 import httpx
 import jwt
 import psycopg
@@ -16,7 +15,7 @@ from supabase import AsyncClientOptions, create_async_client
 
 from tests.people import People, User
 from tests.stack.addresses import Addresses
-from tests.stack.functions import deno_environment
+from tests.stack.scripts import deno_environment, script_command
 
 HERE = Path(__file__).parent
 
@@ -165,18 +164,8 @@ async def test_supabase_js_signs_in_and_reads_under_rls(
         "EMAIL": user.email,
         "PASSWORD": user.password,
     }
-    command = [
-        deno.find_deno_bin(),
-        "run",
-        "--allow-net",
-        "--allow-env",
-        "--no-config",
-        "--no-lock",
-        "--cached-only",
-    ]
     process = await asyncio.create_subprocess_exec(
-        *command,
-        str(HERE / "sign_in.ts"),
+        *script_command(HERE / "sign_in.ts"),
         env=env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import deno  # type: ignore[import-untyped]  # ships no types
 
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys
-from tests.stack.paths import ROOT, STACK
+from tests.stack.paths import STACK
 from tests.stack.process import Child, answers
 from tests.stack.project import Project
+from tests.stack.scripts import deno_environment
 
 RUNNER = STACK / "functions_runner.ts"
 
@@ -39,16 +39,6 @@ def functions(
         guard=guard,
         ready=lambda: answers(f"http://127.0.0.1:{port}/_ready"),
     )
-
-
-def deno_environment() -> dict[str, str]:
-    """The caller's, without settings of another Supabase, and with the cache that `make .venv` fills."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("SUPABASE_", "DENO_"))},
-        "DENO_DIR": os.environ.get("DENO_DIR", str(ROOT / ".cache" / "deno")),
-        "DENO_NO_UPDATE_CHECK": "1",
-        "NO_COLOR": "1",
-    }
 
 
 def command(project: Project) -> list[str]:

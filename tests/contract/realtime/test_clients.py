@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import deno  # type: ignore[import-untyped]  # ships no types
 import pytest
 from psycopg import AsyncConnection
 from realtime import AsyncRealtimeClient, RealtimePostgresChangesListenEvent, RealtimeSubscribeStates
@@ -17,7 +16,7 @@ from realtime import AsyncRealtimeClient, RealtimePostgresChangesListenEvent, Re
 from tests.contract.realtime.server_process import ServerProcess
 from tests.contract.realtime.tokens import USERS, token
 from tests.eventually import eventually
-from tests.stack.functions import deno_environment
+from tests.stack.scripts import deno_environment, script_command
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.own_platform]
 
@@ -122,19 +121,7 @@ class Script:
 @asynccontextmanager
 async def supabase_js(server: ServerProcess) -> AsyncIterator[Script]:
     process = await asyncio.create_subprocess_exec(
-        deno.find_deno_bin(),
-        "run",
-        "--allow-net=127.0.0.1",
-        "--allow-env",
-        "--allow-read",
-        "--cached-only",
-        "--no-config",
-        "--no-lock",
-        "--node-modules-dir=none",
-        str(SCRIPT),
-        server.http_url,
-        token("anon"),
-        token("authenticated", "1"),
+        *script_command(SCRIPT, server.http_url, token("anon"), token("authenticated", "1")),
         env=deno_environment(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
