@@ -268,6 +268,7 @@ async def test_what_cannot_be_used_ends_in_2_and_leaves_everything_alone(
         (("import", good, *slug, "--currency", "dollars"), "--currency"),
         (("export", tmp_path / "no/such/folder.csv", *slug), "No such file"),
         (("export", "--location", "NOWHERE", *slug), "no location"),
+        (("export", "--tenant", "sb_secret_of_somebody"), 'there is no tenant "[hidden]"'),
         (("import", good), "--tenant"),
     ):
         ended = await pms_worker(*arguments)

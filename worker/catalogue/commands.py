@@ -30,6 +30,7 @@ from worker.catalogue.summary import FINE, INCOMPLETE
 from worker.config import Settings
 from worker.errors import GatewayError
 from worker.gateway.catalogue import CatalogueGateway, Location, Tenant
+from worker.log import redact
 
 UNUSABLE: Final = 2
 DEFAULT_LOCATION: Final = "MAIN"
@@ -217,4 +218,4 @@ def _without_stock(found: Iterable[Group | Refusal], leave_out: bool) -> Iterato
 
 
 def _complain(text: str) -> None:
-    print(f"pms-worker: {text}", file=sys.stderr)
+    print(f"pms-worker: {redact(text)}", file=sys.stderr)

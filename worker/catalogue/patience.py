@@ -25,7 +25,8 @@ PATIENCE: Final = timedelta(minutes=2)
 class Patience:
     """Repeats calls that failed for a moment only; `say` gets a line for each wait.
 
-    Every call that goes through here is harmless when repeated: reads, and imports, which count once.
+    Every call that goes through here is harmless when repeated: reads, and imports, which count once. Unlike
+    the engine's `Backoff`, which goes on for ever, it has an end, and tenacity brings that.
     """
 
     def __init__(

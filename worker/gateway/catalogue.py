@@ -20,14 +20,13 @@ from worker.config import Settings
 from worker.errors import BadAnswer
 from worker.gateway import faults
 from worker.gateway.client import SupabaseRpc
+from worker.gateway.filters import chunks
 from worker.gateway.transport import BoundedTransport
 
 TenantId = NewType("TenantId", str)
 
 PAGE: Final = 500
 CALL_TIMEOUT: Final = timedelta(seconds=60)
-# ids and SKUs travel in the address, which gateways cut at 8 KiB and more
-MAX_FILTER_BYTES: Final = 4096
 
 
 class _Row(BaseModel):
@@ -174,7 +173,7 @@ class CatalogueGateway:
     async def known_skus(self, tenant_id: TenantId, skus: Iterable[str]) -> set[str]:
         """Those of `skus` that a living product of the tenant has."""
         known: set[str] = set()
-        for some in _chunks(skus):
+        for some in chunks(skus):
             query = self._tables.from_("products").select(_PLACE).eq("tenant_id", tenant_id)
             query = query.is_("deleted_at", "null").in_("sku", some)
             known |= {row.sku for row in await self._rows(PlaceRow, query)}
@@ -208,7 +207,7 @@ class CatalogueGateway:
         self, model: type[R], table: str, select: str, tenant_id: TenantId, column: str, ids: Iterable[str]
     ) -> list[R]:
         found: list[R] = []
-        for some in _chunks(ids):
+        for some in chunks(ids):
 
             def page(some: Sequence[str] = some) -> AsyncSelectRequestBuilder:
                 query = self._tables.from_(table).select(select).eq("tenant_id", tenant_id)
@@ -240,19 +239,3 @@ class CatalogueGateway:
         except ValidationError as error:
             what = error.errors(include_input=False, include_url=False)[0]
             raise BadAnswer(f"{model.__name__}: {'.'.join(map(str, what['loc']))}: {what['msg']}") from None
-
-
-def _chunks(values: Iterable[str]) -> Iterable[Sequence[str]]:
-    """`values` in lists whose text fits into an address."""
-    chunk: list[str] = []
-    size = 0
-    for value in values:
-        # a byte takes three characters at most once escaped, and four more are for quotes and the comma
-        length = len(value.encode()) * 3 + 12 if not value.isascii() else len(value) * 2 + 12
-        if chunk and size + length > MAX_FILTER_BYTES:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(value)
-        size += length
-    if chunk:
-        yield chunk
