@@ -26,8 +26,8 @@ ROWS: dict[str, LiteralString] = {
     "product_versions": "update public.products set name = 'New' where tenant_id = %(t)s",
     "validation_rules": "insert into public.validation_rules (tenant_id, name, message, severity, condition)"
     ' values (%(t)s, \'cheap\', \'Too dear\', \'warning\', \'{"field": "price", "op": "<", "value": 5}\')',
-    "validation_warnings": "insert into public.validation_warnings (tenant_id, product_id, rule_id, code, field,"
-    " detail, version) select r.tenant_id, p.id, r.id, 'rule', 'price', 'Too dear', 1"
+    "validation_warnings": "insert into public.validation_warnings (tenant_id, product_id, rule_id, code,"
+    " field, detail, version) select r.tenant_id, p.id, r.id, 'rule', 'price', 'Too dear', 1"
     " from public.validation_rules r join public.products p using (tenant_id) where tenant_id = %(t)s"
     " on conflict do nothing",
     "webhook_attempts": "insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id,"
