@@ -472,6 +472,7 @@ CREATE FUNCTION private.capture_changes() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_hidden constant text[] := tg_argv[1:];
@@ -768,6 +769,7 @@ CREATE FUNCTION private.commit_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETOF
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 begin
   perform private.lock_reservations(p_tenant_id, p_ids);
@@ -918,6 +920,7 @@ CREATE FUNCTION private.count_levels(p_tenant_id uuid, p_lines jsonb, p_reason t
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_twice text;
@@ -1338,6 +1341,7 @@ CREATE FUNCTION private.extend_for(p_tenant_id uuid, p_ids uuid[], p_expires_in 
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_until constant timestamptz := private.hold_until(p_expires_in);
@@ -1693,6 +1697,7 @@ CREATE FUNCTION private.index_words() RETURNS trigger
     SET search_path TO ''
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 begin
   if tg_op = 'INSERT' then
@@ -1830,6 +1835,7 @@ CREATE FUNCTION private.keep_versions() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_now constant timestamptz := private.now();
@@ -2194,6 +2200,7 @@ CREATE FUNCTION private.move_stock(p_tenant_id uuid, p_kind text, p_lines jsonb,
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_ids uuid[];
@@ -2464,6 +2471,7 @@ CREATE FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_event t
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_known jsonb;
@@ -2587,6 +2595,7 @@ CREATE FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_customer 
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_id constant uuid := gen_random_uuid();
@@ -2614,6 +2623,7 @@ CREATE FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb, OUT l
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_missing text;
@@ -2983,6 +2993,7 @@ CREATE FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETO
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 begin
   perform private.lock_reservations(p_tenant_id, p_ids);
@@ -3109,6 +3120,7 @@ CREATE FUNCTION private.reserve_for(p_tenant_id uuid, p_lines jsonb, p_expires_i
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_until constant timestamptz := private.hold_until(p_expires_in);
@@ -3121,8 +3133,12 @@ begin
   perform private.check_lines(p_lines, 'quantity', 1);
   select array_agg(distinct s.id) into v_ids
   from jsonb_to_recordset(p_lines) as l (product_id uuid, location_id uuid)
-  join public.stock_levels s on s.tenant_id = p_tenant_id and s.product_id = l.product_id
-    and (l.location_id is null or s.location_id = l.location_id);
+  cross join lateral (
+    select k.id from public.stock_levels k
+    where k.tenant_id = p_tenant_id and k.product_id = l.product_id
+      and (l.location_id is null or k.location_id = l.location_id)
+    offset 0 -- line by line: before there are statistics, the planner would read the tenant's levels first
+  ) s;
   perform 1 from public.stock_levels s where s.id = any (v_ids) order by s.id for update;
   perform private.expire_holds(v_ids);
   select array_agg(s) into v_levels from public.stock_levels s where s.id = any (v_ids);
@@ -3427,6 +3443,7 @@ CREATE FUNCTION private.schedule_publishing() RETURNS trigger
     SET search_path TO ''
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_moments timestamptz[];
@@ -3717,6 +3734,7 @@ CREATE FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) RETURNS SETOF 
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_ids constant uuid[] := (
@@ -4114,6 +4132,7 @@ CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_known jsonb;
@@ -4577,6 +4596,7 @@ CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -4646,6 +4666,7 @@ CREATE FUNCTION worker.dispatch_outbox(p_limit integer DEFAULT 2000, p_mark xid8
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_today constant date := private.today();
@@ -4881,6 +4902,7 @@ CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS j
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_row jsonb;
@@ -5019,6 +5041,7 @@ CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit intege
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -5120,6 +5143,7 @@ CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURN
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_lanes bigint[];
@@ -5280,6 +5304,7 @@ CREATE FUNCTION worker.sweep_reservations(p_limit integer DEFAULT 1000) RETURNS 
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 declare
   v_now constant timestamptz := private.now();
@@ -6066,9 +6091,6 @@ ALTER TABLE ONLY public.reservations
     ADD CONSTRAINT reservations_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.stock_levels
-    ADD CONSTRAINT stock_levels_identity UNIQUE (id, tenant_id, product_id, location_id);
-
-ALTER TABLE ONLY public.stock_levels
     ADD CONSTRAINT stock_levels_one_per_place UNIQUE (product_id, location_id);
 
 ALTER TABLE ONLY public.stock_levels
@@ -6439,7 +6461,7 @@ ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.reservations
-    ADD CONSTRAINT reservations_level FOREIGN KEY (level_id, tenant_id, product_id, location_id) REFERENCES public.stock_levels(id, tenant_id, product_id, location_id);
+    ADD CONSTRAINT reservations_level FOREIGN KEY (level_id) REFERENCES public.stock_levels(id);
 
 ALTER TABLE ONLY public.reservations
     ADD CONSTRAINT reservations_order FOREIGN KEY (tenant_id, order_id) REFERENCES public.orders(tenant_id, id) DEFERRABLE INITIALLY DEFERRED;

@@ -119,7 +119,6 @@ create table public.stock_levels (
   created_at timestamptz not null default private.now(),
   updated_at timestamptz not null default private.now(),
   constraint stock_levels_one_per_place unique (product_id, location_id),
-  constraint stock_levels_identity unique (id, tenant_id, product_id, location_id),
   constraint stock_levels_promises_kept check (reserved <= on_hand + backorder_limit + shortfall),
   constraint stock_levels_product foreign key (tenant_id, product_id) references public.products (tenant_id, id),
   constraint stock_levels_location foreign key (tenant_id, location_id) references public.locations (tenant_id, id)
@@ -324,7 +323,7 @@ create function private.move_stock(
   p_tenant_id uuid, p_kind text, p_lines jsonb, p_reason text, p_may_fall_short boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = ''
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_ids uuid[];

@@ -8,7 +8,7 @@
 -- Sets levels to what was counted; lines [{product_id, location_id, counted, as_of_version?}], each level once.
 create function private.count_levels(p_tenant_id uuid, p_lines jsonb, p_reason text) returns jsonb
 language plpgsql security definer set search_path = ''
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan set jit = off
 as $$
 declare
   v_twice text;
