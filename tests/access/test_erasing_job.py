@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import httpx
+
 from tests.people import People, Tenant
 from worker.engine.job import AttemptId, Done, Job, JobId, Snooze
 from worker.upkeep.handlers import EraseTenants, ErasurePayload
@@ -38,10 +40,16 @@ async def test_it_returns_at_once_while_something_is_left() -> None:
     assert outcomes == [Snooze(timedelta(0)), Snooze(timedelta(0)), Done(), Done()]
 
 
-async def test_a_deleted_tenant_is_gone_at_once_over_http(people: People, tenant: Tenant) -> None:
+async def test_a_deleted_tenant_is_gone_at_once_and_erased_later(
+    people: People, tenant: Tenant, worker_rpc: httpx.AsyncClient
+) -> None:
     async with people.rest(tenant.owner) as rest:
         arguments = {"p_tenant_id": str(tenant.id), "p_confirm_slug": tenant.slug}
         answer = await rest.post("/rpc/delete_tenant", json=arguments)
         assert answer.json() == {"tenant_id": str(tenant.id), "status": "erasing"}
         assert (await rest.get("/tenants", params={"id": f"eq.{tenant.id}"})).json() == []
         assert (await rest.post("/rpc/delete_tenant", json=arguments)).status_code == 404
+    while (slice_ := (await worker_rpc.post("/rpc/erase_tenants", json={})).json())["left"]:
+        assert slice_["erased"] > 0
+    async with people.service() as service:
+        assert (await service.get("/tenants", params={"id": f"eq.{tenant.id}"})).json() == []
