@@ -472,6 +472,7 @@ CREATE FUNCTION private.capture_changes() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_hidden constant text[] := tg_argv[1:];
@@ -1696,6 +1697,7 @@ CREATE FUNCTION private.index_words() RETURNS trigger
     SET search_path TO ''
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 begin
   if tg_op = 'INSERT' then
@@ -1833,6 +1835,7 @@ CREATE FUNCTION private.keep_versions() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_now constant timestamptz := private.now();
@@ -2468,6 +2471,7 @@ CREATE FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_event t
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_known jsonb;
@@ -2591,6 +2595,7 @@ CREATE FUNCTION private.place_order(p_tenant_id uuid, p_lines jsonb, p_customer 
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_id constant uuid := gen_random_uuid();
@@ -2618,6 +2623,7 @@ CREATE FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb, OUT l
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_missing text;
@@ -3437,6 +3443,7 @@ CREATE FUNCTION private.schedule_publishing() RETURNS trigger
     SET search_path TO ''
     SET enable_nestloop TO 'off'
     SET enable_hashjoin TO 'on'
+    SET jit TO 'off'
     AS $$
 declare
   v_moments timestamptz[];
@@ -4125,6 +4132,7 @@ CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_known jsonb;
@@ -4588,6 +4596,7 @@ CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -4657,6 +4666,7 @@ CREATE FUNCTION worker.dispatch_outbox(p_limit integer DEFAULT 2000, p_mark xid8
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_today constant date := private.today();
@@ -4892,6 +4902,7 @@ CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS j
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_row jsonb;
@@ -5030,6 +5041,7 @@ CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit intege
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -5131,6 +5143,7 @@ CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURN
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 declare
   v_lanes bigint[];

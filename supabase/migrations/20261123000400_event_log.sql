@@ -69,7 +69,7 @@ revoke all on function private.ring(text) from public, anon, authenticated, serv
 -- minute; some callers turn hash joins off. The zone: a PostgREST client may set its own (Prefer: timezone).
 create function private.capture_changes() returns trigger
 language plpgsql security definer set search_path = '' set timezone = 'UTC'
-  set enable_nestloop = off set enable_hashjoin = on
+  set enable_nestloop = off set enable_hashjoin = on set jit = off
 as $$
 declare
   v_hidden constant text[] := tg_argv[1:];

@@ -70,7 +70,7 @@ grant execute on function worker.enqueue_job(text, jsonb, uuid, text, text, nume
 -- Leases up to p_limit due jobs of the given kinds.
 create function worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer default 60)
 returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_bitmapscan = off
+language plpgsql security definer set search_path = '' set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 declare
   -- A volatile function is no index condition; its value is.

@@ -34,7 +34,7 @@ grant select on public.product_versions to authenticated, service_role;
 -- The pins: see private.capture_changes.
 create function private.keep_versions() returns trigger
 language plpgsql security definer set search_path = '' set timezone = 'UTC'
-  set enable_nestloop = off set enable_hashjoin = on
+  set enable_nestloop = off set enable_hashjoin = on set jit = off
 as $$
 declare
   v_now constant timestamptz := private.now();

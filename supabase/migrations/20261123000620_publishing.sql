@@ -100,7 +100,7 @@ create trigger take_variants_along after update on public.products
 -- AFTER statement trigger: a job for each new moment at which something is to be published. Sorted, so that two bulk
 -- writers of the same moments do not wait for each other in a ring. The pins: see private.capture_changes.
 create function private.schedule_publishing() returns trigger
-language plpgsql security definer set search_path = '' set enable_nestloop = off set enable_hashjoin = on
+language plpgsql security definer set search_path = '' set enable_nestloop = off set enable_hashjoin = on set jit = off
 as $$
 declare
   v_moments timestamptz[];

@@ -57,7 +57,7 @@ revoke all on private.product_words from public, anon, authenticated, service_ro
 
 -- AFTER statement trigger. The pins: see private.capture_changes.
 create function private.index_words() returns trigger
-language plpgsql security definer set search_path = '' set enable_nestloop = off set enable_hashjoin = on
+language plpgsql security definer set search_path = '' set enable_nestloop = off set enable_hashjoin = on set jit = off
 as $$
 begin
   if tg_op = 'INSERT' then

@@ -196,7 +196,7 @@ end $$;
 revoke all on function private.write_slice(uuid, jsonb) from public, anon, authenticated, service_role;
 
 create function private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off
+language plpgsql security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   v_known jsonb;

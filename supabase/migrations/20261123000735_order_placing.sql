@@ -50,7 +50,7 @@ revoke all on function private.check_order_lines(jsonb) from public, anon, authe
 -- Products are looked up one by one, for the reason that move_stock gives.
 create function private.price_order_lines(p_tenant_id uuid, p_lines jsonb, out lines jsonb, out currency text)
 language plpgsql stable security definer set search_path = ''
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_missing text;
@@ -165,7 +165,7 @@ create function private.place_order(
   p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval
 ) returns jsonb
 language plpgsql security definer set search_path = ''
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_id constant uuid := gen_random_uuid();

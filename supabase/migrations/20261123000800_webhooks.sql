@@ -333,7 +333,7 @@ create function worker.read_lanes(
   p_busy_ids bigint[] default '{}', p_through bigint default null, p_parked_lane_ids bigint[] default '{}',
   p_behind_lane_ids bigint[] default '{}'
 ) returns jsonb
-language plpgsql stable security definer set search_path = '' set enable_seqscan = off
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   -- A volatile function is no index condition; its value is.
@@ -411,7 +411,7 @@ grant execute on function worker.read_lanes(bigint, bigint, integer, bigint[], b
 
 -- Writes back what became of deliveries, all or nothing, while the lease is valid; lanes of others are left alone.
 create function worker.settle_deliveries(p_token bigint, p_results jsonb) returns jsonb
-language plpgsql security definer set search_path = '' set enable_seqscan = off
+language plpgsql security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   v_lanes bigint[];

@@ -81,7 +81,7 @@ revoke all on function private.event_body(text, text, uuid, bigint, timestamptz,
 -- entries and all, than its key.
 create function worker.dispatch_outbox(p_limit integer default 2000, p_mark xid8 default '0', p_worker text default null)
 returns jsonb
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   v_today constant date := private.today();

@@ -121,7 +121,7 @@ revoke all on function private.import_product(uuid, jsonb) from public, anon, au
 -- Imports up to 500 rows, in their order. See docs/worker-rpc.md for the shapes.
 create function worker.import_products(p_tenant_id uuid, p_rows jsonb) returns jsonb
 -- The pins hold for everything it calls: see private.move_stock.
-language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 declare
   v_row jsonb;
