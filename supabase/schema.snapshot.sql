@@ -3040,6 +3040,21 @@ begin
   from moved m;
 end $$;
 
+CREATE FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.require(p_tenant_id, 'reports.read');
+  if p_from is null or p_to is null or not isfinite(p_from) or not isfinite(p_to) or p_to - p_from not between 0 and 365 then
+    perform private.fail('PT400', 'report.period_invalid', 'A report covers 1 to 366 days, from p_from to p_to.');
+  end if;
+  starts := p_from::timestamp at time zone coalesce(p_time_zone, 'UTC');
+  ends := (p_to + 1)::timestamp at time zone coalesce(p_time_zone, 'UTC');
+exception when invalid_parameter_value then
+  perform private.fail('PT400', 'report.time_zone_unknown', format('There is no time zone %s.', p_time_zone));
+end $$;
+
 CREATE FUNCTION private.require(p_tenant_id uuid, p_permission text) RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -4446,6 +4461,34 @@ CREATE FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) RETU
     SET search_path TO ''
     AS $$ select private.delete_tenant(p_tenant_id, p_confirm_slug) $$;
 
+CREATE FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text DEFAULT 'UTC'::text) RETURNS TABLE(endpoint_id uuid, url text, status text, attempts bigint, delivered bigint, success_rate numeric, p50_ms numeric, p95_ms numeric, failing_since timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_period constant record := private.report_period(p_tenant_id, p_from, p_to, p_time_zone);
+begin
+  return query
+  with tried as (
+    select a.endpoint_id, a.outcome, a.duration_ms, a.started_at,
+      max(a.started_at) filter (where a.outcome = 'delivered') over (partition by a.endpoint_id) as last_success
+    from public.webhook_attempts a
+    where a.tenant_id = p_tenant_id and a.started_at >= v_period.starts and a.started_at < v_period.ends
+      -- for pruning: an attempt lies in the partition of the day, in UTC, on which it was settled
+      and a.attempted_on >= (v_period.starts at time zone 'UTC')::date
+  )
+  select e.id, e.url, e.status, count(t.outcome), count(*) filter (where t.outcome = 'delivered'),
+    round(count(*) filter (where t.outcome = 'delivered')::numeric / nullif(count(t.outcome), 0), 4),
+    percentile_disc(0.5) within group (order by t.duration_ms), percentile_disc(0.95) within group (order by t.duration_ms),
+    min(t.started_at) filter (where t.outcome <> 'delivered' and (t.last_success is null or t.started_at > t.last_success))
+  from public.webhook_endpoints e
+  left join tried t on t.endpoint_id = e.id
+  where e.tenant_id = p_tenant_id
+  group by e.id
+  order by 6 nulls last, e.id;
+end $$;
+
 CREATE FUNCTION public.export_tenant(p_tenant_id uuid, p_table text DEFAULT NULL::text, p_after jsonb DEFAULT NULL::jsonb, p_limit integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -4539,6 +4582,29 @@ CREATE FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean DEFAUL
     SET search_path TO ''
     AS $$ select private.run_stock_proof(p_tenant_id, p_repair) $$;
 
+CREATE FUNCTION public.sales_by_day(p_tenant_id uuid, p_from date, p_to date, p_time_zone text DEFAULT 'UTC'::text) RETURNS TABLE(day date, product_id uuid, sku text, currency text, orders bigint, quantity bigint, returned bigint, net_total numeric, tax_total numeric, total numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_period constant record := private.report_period(p_tenant_id, p_from, p_to, p_time_zone);
+begin
+  return query
+  select (o.paid_at at time zone coalesce(p_time_zone, 'UTC'))::date, l.product_id, (array_agg(l.sku order by o.paid_at desc))[1],
+    o.currency, count(distinct o.id), sum(k.pieces)::bigint, sum(l.returned)::bigint, sum(k.net), sum(k.tax), sum(k.net + k.tax)
+  from public.orders o
+  join public.order_lines l on l.tenant_id = o.tenant_id and l.order_id = o.id
+  cross join lateral (select l.quantity - l.cancelled - l.returned as pieces) s
+  cross join lateral (
+    select s.pieces, l.unit_price * s.pieces as net,
+      round(l.unit_price * s.pieces * l.tax_rate, private.minor_units(o.currency)) as tax
+  ) k
+  where o.tenant_id = p_tenant_id and o.paid_at >= v_period.starts and o.paid_at < v_period.ends
+  group by 1, 2, 4
+  order by 1, 2, 4;
+end $$;
+
 CREATE FUNCTION public.search_products(p_tenant_id uuid, p_query text DEFAULT NULL::text, p_after jsonb DEFAULT NULL::jsonb, p_limit integer DEFAULT 50, p_status text DEFAULT NULL::text, p_category_id uuid DEFAULT NULL::uuid, p_order text DEFAULT 'relevance'::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -4551,6 +4617,34 @@ CREATE FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid
   select private.reservation_command(p_tenant_id, 'ship_reservation', p_key, jsonb_build_object('lines',
     coalesce(p_lines, (select jsonb_agg(jsonb_build_object('reservation_id', i)) from unnest(p_reservation_ids) i), '[]')))
 $$;
+
+CREATE FUNCTION public.slow_movers(p_tenant_id uuid, p_from date, p_to date, p_time_zone text DEFAULT 'UTC'::text, p_at_most bigint DEFAULT 0) RETURNS TABLE(product_id uuid, sku text, name text, shipped bigint, on_hand bigint, currency text, value numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_period constant record := private.report_period(p_tenant_id, p_from, p_to, p_time_zone);
+begin
+  return query
+  with sold as (
+    select m.level_id, -sum(m.quantity) as shipped
+    from public.stock_movements m
+    where m.tenant_id = p_tenant_id and m.kind = 'ship' and m.created_at >= v_period.starts and m.created_at < v_period.ends
+    group by m.level_id
+  ), held as (
+    select s.product_id, sum(s.on_hand)::bigint as on_hand, sum(coalesce(o.shipped, 0))::bigint as shipped
+    from public.stock_levels s left join sold o on o.level_id = s.id
+    where s.tenant_id = p_tenant_id
+    group by s.product_id
+    having sum(s.on_hand) > 0 and sum(coalesce(o.shipped, 0)) <= p_at_most
+  )
+  select h.product_id, p.sku, p.name, h.shipped, h.on_hand, p.currency, h.on_hand * p.price
+  from held h
+  join public.products p on p.tenant_id = p_tenant_id and p.id = h.product_id
+  where p.deleted_at is null
+  order by 7 desc, 2;
+end $$;
 
 CREATE FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, p_location_id uuid DEFAULT NULL::uuid, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 50) RETURNS TABLE(movement_id bigint, location_id uuid, kind text, quantity bigint, reserved_quantity bigint, on_hand_after bigint, reserved_after bigint, level_version bigint, reason text, order_id uuid, actor uuid, command_id text, created_at timestamp with time zone)
     LANGUAGE sql STABLE
@@ -4570,6 +4664,83 @@ CREATE FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, p_loca
   order by m.id desc
   limit greatest(1, least(p_limit, 1000))
 $$;
+
+CREATE FUNCTION public.stock_out_history(p_tenant_id uuid, p_from date, p_to date, p_time_zone text DEFAULT 'UTC'::text) RETURNS TABLE(product_id uuid, sku text, location_id uuid, out_from timestamp with time zone, out_until timestamp with time zone, lasted interval)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_period constant record := private.report_period(p_tenant_id, p_from, p_to, p_time_zone);
+  v_ends constant timestamptz := least(v_period.ends, private.now());
+begin
+  return query
+  with moved as (
+    select m.level_id, m.id, m.created_at as at, m.on_hand_after - m.reserved_after as free,
+      m.quantity - m.reserved_quantity as change
+    from public.stock_movements m
+    where m.tenant_id = p_tenant_id and m.created_at >= v_period.starts
+  ), first as (
+    select distinct on (m.level_id) m.level_id, m.free - m.change as free from moved m order by m.level_id, m.id
+  ), state as (
+    -- how each level that was there began, by its first movement since, or by what it is now
+    select s.id as level_id, 0::bigint as id, v_period.starts as at, coalesce(f.free, s.on_hand - s.reserved) <= 0 as is_out
+    from public.stock_levels s left join first f on f.level_id = s.id
+    where s.tenant_id = p_tenant_id and s.created_at < v_period.starts
+    union all
+    select m.level_id, m.id, m.at, m.free <= 0 from moved m where m.at < v_ends
+  ), turn as (
+    select t.level_id, t.id, t.at, t.is_out, lag(t.is_out) over (partition by t.level_id order by t.id) as was_out
+    from state t
+  ), spell as (
+    select t.level_id, t.is_out, t.at, lead(t.at) over (partition by t.level_id order by t.id) as until
+    from turn t where t.was_out is distinct from t.is_out
+  )
+  select s.product_id, p.sku, s.location_id, e.at, e.until, coalesce(e.until, v_ends) - e.at
+  from spell e
+  join public.stock_levels s on s.id = e.level_id
+  join public.products p on p.tenant_id = p_tenant_id and p.id = s.product_id
+  where e.is_out
+  order by e.at, p.sku, s.location_id;
+end $$;
+
+CREATE FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text DEFAULT 'UTC'::text) RETURNS TABLE(product_id uuid, sku text, shipped bigint, returned bigint, opening bigint, closing bigint, average numeric, turnover numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+  v_period constant record := private.report_period(p_tenant_id, p_from, p_to, p_time_zone);
+  v_ends constant timestamptz := least(v_period.ends, private.now());
+  v_seconds constant numeric := greatest(extract(epoch from v_ends - v_period.starts), 0);
+begin
+  return query
+  with moved as (
+    select m.level_id, sum(m.quantity) as since,
+      sum(m.quantity) filter (where m.created_at < v_ends) as within,
+      -- a piece that came in counts for the rest of the period
+      sum(m.quantity * extract(epoch from v_ends - m.created_at)) filter (where m.created_at < v_ends) as piece_seconds,
+      -sum(m.quantity) filter (where m.kind = 'ship' and m.created_at < v_ends) as shipped,
+      sum(m.quantity) filter (where m.kind = 'return' and m.created_at < v_ends) as returned
+    from public.stock_movements m
+    where m.tenant_id = p_tenant_id and m.created_at >= v_period.starts
+    group by m.level_id
+  ), told as (
+    select s.product_id, sum(coalesce(m.shipped, 0))::bigint as shipped, sum(coalesce(m.returned, 0))::bigint as returned,
+      sum(s.on_hand - coalesce(m.since, 0))::bigint as opening,
+      sum(s.on_hand - coalesce(m.since, 0) + coalesce(m.within, 0))::bigint as closing,
+      sum(s.on_hand - coalesce(m.since, 0) + coalesce(m.piece_seconds, 0) / nullif(v_seconds, 0)) as average
+    from public.stock_levels s
+    left join moved m on m.level_id = s.id
+    where s.tenant_id = p_tenant_id
+    group by s.product_id
+  )
+  select t.product_id, p.sku, t.shipped, t.returned, t.opening, t.closing, round(t.average, 4),
+    round((t.shipped - t.returned) / nullif(t.average, 0), 4)
+  from told t
+  join public.products p on p.tenant_id = p_tenant_id and p.id = t.product_id
+  order by 8 desc nulls last, 2;
+end $$;
 
 CREATE FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -5758,6 +5929,39 @@ ALTER TABLE public.stock_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+CREATE VIEW public.stock_outs WITH (security_invoker='true') AS
+ SELECT s.tenant_id,
+    s.product_id,
+    p.sku,
+    p.name,
+    s.location_id,
+    l.code AS location_code,
+    s.out_since,
+    s.on_hand,
+    s.reserved,
+    s.safety,
+    s.shortfall
+   FROM ((public.stock_levels s
+     JOIN public.products p ON (((p.tenant_id = s.tenant_id) AND (p.id = s.product_id))))
+     JOIN public.locations l ON (((l.tenant_id = s.tenant_id) AND (l.id = s.location_id))))
+  WHERE ((s.out_since IS NOT NULL) AND (p.deleted_at IS NULL) AND ((( SELECT auth.role() AS role) = 'service_role'::text) OR (s.tenant_id = ANY (( SELECT private.tenants_with('reports.read'::text) AS tenants_with)::uuid[]))));
+
+COMMENT ON VIEW public.stock_outs IS 'Levels of which nothing can be sold, and since when';
+
+CREATE VIEW public.stock_valuation WITH (security_invoker='true') AS
+ SELECT s.tenant_id,
+    s.location_id,
+    p.currency,
+    count(*) AS products,
+    (sum(s.on_hand))::bigint AS on_hand,
+    sum(((s.on_hand)::numeric * p.price)) AS value
+   FROM (public.stock_levels s
+     JOIN public.products p ON (((p.tenant_id = s.tenant_id) AND (p.id = s.product_id))))
+  WHERE ((s.on_hand > 0) AND ((( SELECT auth.role() AS role) = 'service_role'::text) OR (s.tenant_id = ANY (( SELECT private.tenants_with('reports.read'::text) AS tenants_with)::uuid[]))))
+  GROUP BY s.tenant_id, s.location_id, p.currency;
+
+COMMENT ON VIEW public.stock_valuation IS 'What lies at each location, at today''s prices, per currency';
+
 CREATE TABLE public.validation_rules (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -6163,6 +6367,8 @@ CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (t
 CREATE INDEX memberships_by_principal ON public.memberships USING btree (principal_id, role, tenant_id);
 
 CREATE INDEX order_lines_by_product ON public.order_lines USING btree (tenant_id, product_id);
+
+CREATE INDEX orders_by_payment ON public.orders USING btree (tenant_id, paid_at) WHERE (paid_at IS NOT NULL);
 
 CREATE INDEX orders_by_status ON public.orders USING btree (tenant_id, status, placed_at DESC);
 
@@ -7096,6 +7302,10 @@ GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uui
 
 REVOKE ALL ON FUNCTION private.repair_stock(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) TO service_role;
+
 REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO service_role;
@@ -7268,6 +7478,10 @@ REVOKE ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug tex
 GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
 GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
+GRANT ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO authenticated;
 GRANT ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO service_role;
@@ -7335,6 +7549,10 @@ REVOKE ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION public.sales_by_day(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sales_by_day(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
+GRANT ALL ON FUNCTION public.sales_by_day(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO authenticated;
 GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO service_role;
@@ -7343,9 +7561,21 @@ REVOKE ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_i
 GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO authenticated;
 GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION public.slow_movers(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, p_at_most bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.slow_movers(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, p_at_most bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.slow_movers(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, p_at_most bigint) TO service_role;
+
 REVOKE ALL ON FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, p_location_id uuid, p_before bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, p_location_id uuid, p_before bigint, p_limit integer) TO authenticated;
 GRANT ALL ON FUNCTION public.stock_history(p_tenant_id uuid, p_product_id uuid, p_location_id uuid, p_before bigint, p_limit integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.stock_out_history(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.stock_out_history(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
+GRANT ALL ON FUNCTION public.stock_out_history(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
+GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
@@ -7468,6 +7698,12 @@ GRANT SELECT ON TABLE public.stock_movements TO service_role;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO anon;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO authenticated;
 GRANT ALL ON SEQUENCE public.stock_movements_id_seq TO service_role;
+
+GRANT SELECT ON TABLE public.stock_outs TO authenticated;
+GRANT SELECT ON TABLE public.stock_outs TO service_role;
+
+GRANT SELECT ON TABLE public.stock_valuation TO authenticated;
+GRANT SELECT ON TABLE public.stock_valuation TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO service_role;

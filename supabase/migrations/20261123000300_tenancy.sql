@@ -66,6 +66,7 @@ from (values
   ('locations.write', '{owner,manager}'),
   ('orders.read',     '{owner,manager,clerk,viewer,integration}'),
   ('orders.write',    '{owner,manager,clerk,integration}'),
+  ('reports.read',    '{owner,manager}'),
   ('webhooks.read',   '{owner,manager}'),
   ('webhooks.write',  '{owner,manager}')
 ) as p (permission, roles)

@@ -34,6 +34,10 @@ ROWS: dict[str, LiteralString] = {
     " endpoint_id, event_id, event_type, outcome, started_at, settled_at)"
     " select private.today(), 900000 + hashtext(tenant_id::text) %% 100000, 1, tenant_id, id, 'evt_1',"
     " 'product.created', 'delivered', now(), now() from public.webhook_endpoints where tenant_id = %(t)s",
+    "stock_outs": "with place as (insert into public.locations (tenant_id, code, name)"
+    " values (%(t)s, 'ATTIC', 'Attic') returning id)"
+    " insert into public.stock_levels (tenant_id, product_id, location_id)"
+    " select p.tenant_id, p.id, place.id from public.products p, place where p.tenant_id = %(t)s limit 1",
     "reconciliation_findings": "insert into public.reconciliation_findings (tenant_id, run_id, level_id,"
     " product_id, location_id, kind, level_amount, other_amount, level_version)"
     " select tenant_id, id, id, product_id, location_id, 'ledger', 1, 2, 1"
