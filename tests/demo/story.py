@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.demo import audit, companies, editing, importing, stock, strangers
+from tests.demo import audit, companies, editing, importing, ordering, stock, strangers
 from tests.demo.board import Board, Row, Screen, percentile
 from tests.demo.daemon import WorkerDaemon
 from tests.demo.receiver import Receiver
@@ -27,6 +27,7 @@ ACTS: Final[Sequence[tuple[str, Act]]] = (
     ("Import", importing.import_catalogue),
     ("Import again", importing.import_again),
     ("Stock", stock.stock_up),
+    ("Orders", ordering.sell),
     ("supabase-js", editing.use_supabase_js),
     ("Busy minute", editing.edit_by_http),
     ("Strangers", strangers.try_doors),
