@@ -2247,11 +2247,13 @@ CREATE FUNCTION private.my_permissions(p_tenant_id uuid) RETURNS TABLE(tenant_id
 $$;
 
 CREATE FUNCTION private.my_tenants() RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
-  select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
-$$;
+begin
+  return (select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid());
+end $$;
 
 CREATE FUNCTION private.name_graphql_types() RETURNS integer
     LANGUAGE plpgsql
@@ -4043,14 +4045,18 @@ begin
 end $$;
 
 CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
-  select coalesce(array_agg(m.tenant_id), '{}')
-  from public.memberships m
-  join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
-  where m.principal_id = auth.uid()
-$$;
+begin
+  return (
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from public.memberships m
+    join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
+    where m.principal_id = auth.uid()
+  );
+end $$;
 
 CREATE FUNCTION private.text_failures(p public.products) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE

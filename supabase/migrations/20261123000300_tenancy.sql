@@ -73,24 +73,29 @@ from (values
 cross join lateral unnest(p.roles) as r (role);
 
 -- The tenants in which the caller has a permission. Source of every policy; stable, so a policy that wraps it in a
--- sub-select runs it once a statement.
+-- sub-select runs it once a statement. plpgsql keeps its plan for the session, where sql would plan each call anew:
+-- that was half the time of a page of products. Keys are looked up, whatever the plan's age.
 create function private.tenants_with(p_permission text) returns uuid[]
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off
 as $$
-  select coalesce(array_agg(m.tenant_id), '{}')
-  from public.memberships m
-  join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
-  where m.principal_id = auth.uid()
-$$;
+begin
+  return (
+    select coalesce(array_agg(m.tenant_id), '{}')
+    from public.memberships m
+    join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
+    where m.principal_id = auth.uid()
+  );
+end $$;
 revoke all on function private.tenants_with(text) from public, anon, authenticated, service_role;
 grant execute on function private.tenants_with(text) to authenticated, service_role;
 
 -- The tenants that the caller belongs to, in whatever role: the restrictive guard of every table.
 create function private.my_tenants() returns uuid[]
-language sql stable security definer set search_path = ''
+language plpgsql stable security definer set search_path = '' set enable_seqscan = off
 as $$
-  select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid()
-$$;
+begin
+  return (select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid());
+end $$;
 revoke all on function private.my_tenants() from public, anon, authenticated, service_role;
 grant execute on function private.my_tenants() to authenticated, service_role;
 

@@ -13,6 +13,7 @@ from tests.bench.dispatch import dispatch
 from tests.bench.empty_look import empty_look
 from tests.bench.figures import Line
 from tests.bench.latency import latency
+from tests.bench.products_page import products_page
 from tests.bench.reserve import reserve
 from tests.bench.rpc import rpc
 from tests.flow.scene import Scene, scene
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "dispatch": dispatch,
     "latency": latency,
     "deliveries": deliveries,
+    "products_page": products_page,
     "reserve": reserve,
 }
 
