@@ -20,6 +20,7 @@ from tests.people import People, Tenant, User
 from tests.stack.addresses import Addresses
 from tests.stack.platform import Platform
 from tests.stack.remote import RemotePlatform
+from worker.engine.ending import leave
 
 REMOTE = bool(os.environ.get("SUPABASE_URL"))
 NOT_REMOTE = "needs a platform of its own; SUPABASE_URL names a remote one"
@@ -30,6 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("own_platform"):
                 item.add_marker(pytest.mark.skip(reason=NOT_REMOTE))
+
+
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_status] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends as the worker does, for the same reason: see `worker.engine.ending.leave`."""
+    if (status := config.stash.get(_status, None)) is not None:
+        leave(lambda: status)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,8 +1,6 @@
 """`python -m worker` is `pms-worker`."""
 
-import sys
-
-from worker.cli import main
+from worker.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

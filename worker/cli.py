@@ -8,12 +8,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import NoReturn
 
 from worker.config import Settings
+from worker.engine.ending import leave
 from worker.errors import SettingsError, WorkerError
 from worker.log import redact, set_up_logging
 
 FINE, FAILED, MISUSED = 0, 1, 2
+
+
+def entry() -> NoReturn:
+    """The console script."""
+    leave(main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

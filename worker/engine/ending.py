@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 from worker.log import END_OVERDUE, get_logger
 
 END_WITHIN: Final = timedelta(seconds=3)
+
+
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Runs `main` and ends the process with its answer, without taking the interpreter down.
+
+    The HTTP client's threads outlive the event loop, and one that wants the interpreter while it is taken
+    down aborts the process: pyreqwest 0.15, exit by SIGABRT after the work was done, on a busy machine.
+    """
+    try:
+        code = main()
+    except SystemExit as stop:  # argparse, after --help or a complaint
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:  # any: it is shown as Python would show it
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        # whoever read it may have gone
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager
