@@ -13,8 +13,6 @@ from tests.stack.paths import ROOT
 ABORTS_AT_THE_END = (
     "import atexit, os, sys; atexit.register(os.abort); from worker.engine.ending import leave; "
 )
-    "import atexit, os, sys; atexit.register(os.abort); from worker.engine.ending import leave; "
-)
 
 
 def ended(program: str) -> tuple[int, str, str]:
