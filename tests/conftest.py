@@ -18,6 +18,7 @@ import pytest
 from tests.databases import Connection, Database, cloned_database
 from tests.people import People, Tenant, User
 from tests.stack.addresses import Addresses
+from tests.stack.graphql import NO_GRAPHQL
 from tests.stack.platform import Platform
 from tests.stack.remote import RemotePlatform
 from worker.engine.ending import leave
@@ -48,11 +49,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    skipped = [
-        report for report in terminalreporter.stats.get("skipped", []) if NOT_REMOTE in str(report.longrepr)
-    ]
-    if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests not run against the remote Supabase: {NOT_REMOTE}")
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if skipped := sum(NOT_REMOTE in reason for reason in reasons):
+        terminalreporter.write_line(f"{skipped} tests not run against the remote Supabase: {NOT_REMOTE}")
+    if skipped := sum(NO_GRAPHQL in reason for reason in reasons):
+        terminalreporter.write_line(f"{skipped} GraphQL examples of the guide {NO_GRAPHQL}")
 
 
 # -- the platform --------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
                 "fail",
                 "API schemas",
                 f"not exposed: {', '.join(sorted(missing))}; run `supabase config push`, "
-                'with [api] schemas = ["public", "worker"]',
+                'with [api] schemas = ["public", "graphql_public", "worker"]',
             )
         elif exposed:
             yield Finding("ok", "API schemas", ", ".join(sorted(exposed)))

@@ -2,7 +2,7 @@
 --
 -- Nothing here runs by itself. The project's owner calls private.enable_graphql() in the SQL editor (docs/operations.md):
 -- it creates pg_graphql where the platform has it and names the types in comments, which is where pg_graphql reads
--- them. Queries run as their caller, so the policies of the tables decide as they do for REST.
+-- them. The way in, graphql_public.graphql, is the platform's: creating the extension puts it in the placeholder's place. Queries run as their caller, so the policies of the tables decide as they do for REST.
 
 -- The type of each table; a table that is not named here gets the name that pg_graphql derives.
 create function private.graphql_names() returns table (table_name text, type_name text)
@@ -17,12 +17,21 @@ as $$
 $$;
 revoke all on function private.graphql_names() from public, anon, authenticated, service_role;
 
--- Puts the names into the comments, after the words for people; again it puts the same. Returns how many.
+-- What the two ends of a foreign key to its own table are called: pg_graphql would call both after the type.
+create function private.graphql_relations() returns table (table_name text, constraint_name text, up text, down text)
+language sql immutable set search_path = ''
+as $$
+  values ('products', 'products_parent', 'parent', 'variants'), ('categories', 'categories_parent', 'parent', 'children')
+$$;
+revoke all on function private.graphql_relations() from public, anon, authenticated, service_role;
+
+-- Puts the names into the comments, after the words for people; again it puts the same. Returns how many types.
 create function private.name_graphql_types() returns integer
 language plpgsql set search_path = ''
 as $$
 declare
   v_table record;
+  v_relation record;
   v_named integer := 0;
 begin
   execute 'comment on schema public is ' || quote_literal('@graphql({"inflect_names": true})');
@@ -35,6 +44,10 @@ begin
     execute format('comment on table %s is %L', v_table.relation,
       ltrim(v_table.words || ' @graphql(' || v_table.directive || ')'));
     v_named := v_named + 1;
+  end loop;
+  for v_relation in select * from private.graphql_relations() loop
+    execute format('comment on constraint %I on public.%I is %L', v_relation.constraint_name, v_relation.table_name,
+      format('@graphql(%s)', jsonb_build_object('foreign_name', v_relation.up, 'local_name', v_relation.down)));
   end loop;
   return v_named;
 end $$;

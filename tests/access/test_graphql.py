@@ -11,6 +11,7 @@ import pytest
 from tests.databases import Connection, acting_as
 from tests.sql.ask import column, rows, value
 from tests.sql.company import Company
+from tests.stack.graphql import NO_GRAPHQL_ANSWER
 
 COMMENTS = (
     "select obj_description(c.oid, 'pg_class') from pg_class c where relnamespace = 'public'::regnamespace"
@@ -21,11 +22,13 @@ async def test_without_the_extension_it_says_so_and_changes_nothing(db: Connecti
     if await value(db, "select count(*) from pg_available_extensions where name = 'pg_graphql'"):
         pytest.skip("this Postgres has pg_graphql")
     before = await column(db, COMMENTS)
+    assert await value(db, "select graphql_public.graphql()") == NO_GRAPHQL_ANSWER
     with pytest.raises(psycopg.Error, match=r"graphql\.unavailable") as refused:
         await db.execute("select private.enable_graphql()")
     assert refused.value.sqlstate == "PT501"
     assert await column(db, COMMENTS) == before
     assert await value(db, "select to_regnamespace('graphql')") is None
+    assert await value(db, "select graphql_public.graphql()") == NO_GRAPHQL_ANSWER
 
 
 async def test_every_name_is_valid_and_of_a_table_and_naming_twice_is_naming_once(db: Connection) -> None:
@@ -40,6 +43,25 @@ async def test_every_name_is_valid_and_of_a_table_and_naming_twice_is_naming_onc
         words, directive = re.fullmatch(r"(.*) @graphql\((.+)\)", comment).groups()  # type: ignore[union-attr]  # no match fails
         assert json.loads(directive)["name"] == name
         assert len(words) > 10, "the words for people stay"
+
+
+async def test_a_foreign_key_to_its_own_table_has_a_name_for_each_end(db: Connection) -> None:
+    """Else pg_graphql names both ends after the type, and of two of one name it shows one."""
+    own = await column(
+        db,
+        "select conname::text from pg_constraint where contype = 'f' and conrelid = confrelid"
+        " and connamespace = 'public'::regnamespace and conparentid = 0",
+    )
+    for _ in range(2):
+        await db.execute("select private.name_graphql_types()")
+    relations = await rows(db, "select constraint_name, up, down from private.graphql_relations()")
+    assert sorted(own) == sorted(name for name, _, _ in relations)
+    for name, up, down in relations:
+        comment = await value(
+            db, "select obj_description(oid, 'pg_constraint') from pg_constraint where conname = %s", name
+        )
+        (directive,) = re.fullmatch(r"@graphql\((.+)\)", comment).groups()  # type: ignore[union-attr]  # no match fails
+        assert json.loads(directive) == {"foreign_name": up, "local_name": down}
 
 
 async def test_clients_cannot_turn_it_on(db: Connection, company: Company) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.databases import Connection
 from tests.people import People, Tenant, User
 from tests.stack.addresses import Addresses
+from tests.stack.graphql import NO_GRAPHQL_ANSWER
 
 
 async def _whoami(people: People, key: str, token: str | None = None) -> dict[str, str]:
@@ -72,7 +73,9 @@ async def test_the_jwt_secret_and_the_signing_key_both_make_tokens(
     assert answer.status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/rest/v1/tenants", "/auth/v1/health", "/realtime/v1/api/ping"])
+@pytest.mark.parametrize(
+    "path", ["/rest/v1/tenants", "/graphql/v1", "/auth/v1/health", "/realtime/v1/api/ping"]
+)
 async def test_a_key_is_required_as_kong_does(addresses: Addresses, path: str) -> None:
     async with httpx.AsyncClient(base_url=addresses.api_url) as client:
         missing = await client.get(path)
@@ -91,6 +94,24 @@ async def test_nothing_else_is_routed(addresses: Addresses) -> None:
     async with httpx.AsyncClient(base_url=addresses.api_url) as client:
         for path in ("/", "/rest", "/rest/v11/tenants", "/pg/v1/"):
             assert (await client.get(path)).status_code == 404, path
+
+
+@pytest.mark.parametrize("path", ["/graphql/v1", "/graphql/v1/"])
+async def test_graphql_is_the_function_of_its_schema(people: People, user: User, path: str) -> None:
+    """The platform's placeholder and pg_graphql take these four arguments, in this schema alone."""
+    body = {
+        "operationName": "Mine",
+        "query": "query Mine { __typename }",
+        "variables": {},
+        "extensions": None,
+    }
+    client = people.client("", token=user.access_token)
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() in (NO_GRAPHQL_ANSWER, {"data": {"__typename": "Query"}})
+    direct = {"Content-Profile": "graphql_public"}
+    assert (await client.post("/rest/v1/rpc/graphql", json=body, headers=direct)).json() == answer.json()
+    assert (await client.post("/rest/v1/rpc/graphql", json=body)).status_code == 404
 
 
 async def test_a_browser_may_call(addresses: Addresses) -> None:

@@ -89,7 +89,7 @@ async def test_time_limits_are_the_hosted_ones(database: Database) -> None:
     ).fetchall()
     assert ("anon", "statement_timeout=3s") in set_for
     assert ("authenticated", "statement_timeout=8s") in set_for
-    assert ("authenticator", "pgrst.db_schemas=public,worker") in set_for
+    assert ("authenticator", "pgrst.db_schemas=public,graphql_public,worker") in set_for
 
 
 async def test_the_publication_can_be_extended_by_the_migrating_role(db: Connection) -> None:

@@ -172,8 +172,20 @@ reset role;
 
 create schema storage authorization supabase_storage_admin;
 grant usage on schema storage to postgres, anon, authenticated, service_role;
+
+-- GraphQL's schema, and what answers where pg_graphql is not enabled. Hosted, event triggers put the extension's own
+-- function here when it is created, and this one when it is dropped; no Postgres that runs here has it.
 create schema graphql_public;
 grant usage on schema graphql_public to postgres, anon, authenticated, service_role;
+alter default privileges in schema graphql_public grant all on tables to postgres, anon, authenticated, service_role;
+alter default privileges in schema graphql_public grant all on functions to postgres, anon, authenticated, service_role;
+alter default privileges in schema graphql_public grant all on sequences to postgres, anon, authenticated, service_role;
+create function graphql_public.graphql(
+  "operationName" text default null, query text default null, variables jsonb default null, extensions jsonb default null
+) returns jsonb language plpgsql set search_path = '' as $$
+begin
+  return jsonb_build_object('errors', jsonb_build_array(jsonb_build_object('message', 'pg_graphql extension is not enabled.')));
+end $$;
 
 create publication supabase_realtime;
 alter publication supabase_realtime owner to postgres;

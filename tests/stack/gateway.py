@@ -1,6 +1,7 @@
 """The one address of the platform, as Kong is Supabase's: `python -m tests.stack.gateway SETTINGS.json`.
 
     /rest/v1        PostgREST                     an apikey is required
+    /graphql/v1     its /rpc/graphql              an apikey is required; in the schema graphql_public
     /realtime/v1    the Realtime server           an apikey is required, as header or query parameter
     /auth/v1        sign-in (auth.py)             an apikey is required, but for /.well-known/
     /functions/v1   the edge functions in Deno    open; a function's verify_jwt decides
@@ -67,6 +68,8 @@ class Gateway:
             settings.keys, AuthStore(settings.auth_db), api_url=settings.api_url, seconds=settings.jwt_expiry
         )
         self._rest = Proxy(session, settings.rest, name="rest")
+        in_graphql = {"Content-Profile": "graphql_public"}
+        self._graphql = Proxy(session, f"{settings.rest}/rpc/graphql", name="rest", headers=in_graphql)
         self._realtime = Proxy(session, settings.realtime, name="realtime")
         self._functions = Proxy(session, settings.functions, name="functions")
 
@@ -79,6 +82,10 @@ class Gateway:
                 case "rest":
                     authorization, query = self._api_keys.authorize(request)
                     return await self._rest.forward(request, path + query, authorization, CORS_ORIGIN)
+                case "graphql":
+                    authorization, query = self._api_keys.authorize(request)
+                    path = path.removesuffix("/")
+                    return await self._graphql.forward(request, path + query, authorization, CORS_ORIGIN)
                 case "auth":
                     return await self._to_auth(request, path)
                 case "realtime":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
@@ -19,12 +22,20 @@ NOT_SENT_BACK = HOP_BY_HOP | {"content-length", "transfer-encoding"}
 
 
 class Proxy:
-    """`upstream` is `http://host:port`."""
+    """`upstream` is `http://host:port`, or an address under it; `headers` go where the client sends none."""
 
-    def __init__(self, session: aiohttp.ClientSession, upstream: str, *, name: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        upstream: str,
+        *,
+        name: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._session = session
         self._upstream = upstream
         self._name = name
+        self._headers = headers
 
     async def forward(
         self, request: web.BaseRequest, path_qs: str, authorization: str, extra: dict[str, str]
@@ -34,6 +45,8 @@ class Proxy:
         headers = CIMultiDict(
             (name, value) for name, value in request.headers.items() if name.lower() not in NOT_SENT_ON
         )
+        for name, value in self._headers.items():
+            headers.setdefault(name, value)
         headers["X-Forwarded-Host"] = request.host
         headers["X-Forwarded-Proto"] = "http"
         if authorization:
