@@ -1477,6 +1477,13 @@ CREATE FUNCTION private.graphql_names() RETURNS TABLE(table_name text, type_name
     ('webhook_attempts', 'WebhookAttempt')
 $$;
 
+CREATE FUNCTION private.graphql_relations() RETURNS TABLE(table_name text, constraint_name text, up text, down text)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  values ('products', 'products_parent', 'parent', 'variants'), ('categories', 'categories_parent', 'parent', 'children')
+$$;
+
 CREATE FUNCTION private.guard_category_tree() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2261,6 +2268,7 @@ CREATE FUNCTION private.name_graphql_types() RETURNS integer
     AS $_$
 declare
   v_table record;
+  v_relation record;
   v_named integer := 0;
 begin
   execute 'comment on schema public is ' || quote_literal('@graphql({"inflect_names": true})');
@@ -2273,6 +2281,10 @@ begin
     execute format('comment on table %s is %L', v_table.relation,
       ltrim(v_table.words || ' @graphql(' || v_table.directive || ')'));
     v_named := v_named + 1;
+  end loop;
+  for v_relation in select * from private.graphql_relations() loop
+    execute format('comment on constraint %I on public.%I is %L', v_relation.constraint_name, v_relation.table_name,
+      format('@graphql(%s)', jsonb_build_object('foreign_name', v_relation.up, 'local_name', v_relation.down)));
   end loop;
   return v_named;
 end $_$;
@@ -7137,6 +7149,8 @@ REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[
 REVOKE ALL ON FUNCTION private.give_up_order_rest(p_order public.orders) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.graphql_names() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.graphql_relations() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_category_tree() FROM PUBLIC;
 

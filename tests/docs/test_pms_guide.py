@@ -53,7 +53,7 @@ def promised(language: str, text: str = GUIDE) -> list[str]:
 
 
 def assert_kept(lines: list[str], language: str) -> None:
-    """Every promise is kept, those of the GraphQL examples, which end the guide, where the platform has it."""
+    """Every promise is kept; those of the GraphQL examples, the last ones, where the platform has it."""
     promises = promised(language)
     plain = len(promises) - len(promised(language, GRAPHQL))
     assert lines[:plain] == promises[:plain]

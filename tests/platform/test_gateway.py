@@ -99,7 +99,7 @@ async def test_nothing_else_is_routed(addresses: Addresses) -> None:
 @pytest.mark.parametrize("path", ["/graphql/v1", "/graphql/v1/"])
 async def test_graphql_is_the_function_of_its_schema(people: People, user: User, path: str) -> None:
     """The platform's placeholder and pg_graphql take these four arguments, in this schema alone."""
-    body = {
+    body: dict[str, object] = {
         "operationName": "Mine",
         "query": "query Mine { __typename }",
         "variables": {},

@@ -1,4 +1,7 @@
-"""How a Supabase without pg_graphql answers a GraphQL request (supabase/postgres, `set_graphql_placeholder`)."""
+"""How a Supabase without pg_graphql answers a GraphQL request.
+
+Its words are those of `set_graphql_placeholder` in the migrations of supabase/postgres.
+"""
 
 from __future__ import annotations
 
