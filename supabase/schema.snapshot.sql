@@ -1119,6 +1119,86 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.ed25519_public_key(p_seed bytea) RETURNS bytea
+    LANGUAGE plpgsql IMMUTABLE STRICT
+    SET search_path TO ''
+    AS $$
+declare
+  v_p constant numeric := 57896044618658097711785492504343953926634992332820282019728792003956564819949; -- 2^255 - 19
+  -- the base point as it is added: y - x, y + x, 2dxy
+  v_minus constant numeric := 31204614345391077396927242593886631629853981173214368409736920319215404093758;
+  v_plus constant numeric := 3533012425803781230144052908719740726127014226477800802100354883158534798213;
+  v_twisted constant numeric := 50237614328228664512531835696112167678046477356841409204013502641986506238568;
+  v_hash bytea;
+  v_x numeric := 0;
+  v_y numeric := 1;
+  v_z numeric := 1;
+  v_t numeric;
+  v_a numeric;
+  v_b numeric;
+  v_e numeric;
+  v_f numeric;
+  v_g numeric;
+  v_h numeric;
+  v_public bytea := decode(repeat('00', 32), 'hex');
+begin
+  if length(p_seed) <> 32 then
+    raise exception 'an Ed25519 seed has 32 bytes, this one has %', length(p_seed) using errcode = '22023';
+  end if;
+  v_hash := substr(sha512(p_seed), 1, 32);
+  v_hash := set_byte(v_hash, 0, get_byte(v_hash, 0) & 248);
+  v_hash := set_byte(v_hash, 31, get_byte(v_hash, 31) & 127 | 64);
+
+  -- Remainders keep the sign of what is divided: only the last ones are brought above zero.
+  for v_bit in reverse 254..0 loop
+    v_a := v_x * v_x;
+    v_b := v_y * v_y;
+    v_h := (v_a + v_b) % v_p;
+    v_e := (v_h - (v_x + v_y) * (v_x + v_y)) % v_p;
+    v_g := (v_a - v_b) % v_p;
+    v_f := (2 * v_z * v_z + v_g) % v_p;
+    v_x := v_e * v_f % v_p;
+    v_y := v_g * v_h % v_p;
+    v_z := v_f * v_g % v_p;
+    if get_bit(v_hash, v_bit) = 1 then
+      v_t := v_e * v_h % v_p;
+      v_a := (v_y - v_x) * v_minus % v_p;
+      v_b := (v_y + v_x) * v_plus % v_p;
+      v_t := v_t * v_twisted % v_p;
+      v_e := v_b - v_a;
+      v_f := 2 * v_z - v_t;
+      v_g := 2 * v_z + v_t;
+      v_h := v_b + v_a;
+      v_x := v_e * v_f % v_p;
+      v_y := v_g * v_h % v_p;
+      v_z := v_f * v_g % v_p;
+    end if;
+  end loop;
+
+  -- 1/z by Euclid: v_e * z is v_f and v_g * z is v_h, modulo p.
+  v_e := 0;
+  v_f := v_p;
+  v_g := 1;
+  v_h := (v_z + v_p) % v_p;
+  while v_h <> 0 loop
+    v_a := div(v_f, v_h);
+    v_b := v_e - v_a * v_g;
+    v_e := v_g;
+    v_g := v_b;
+    v_b := v_f - v_a * v_h;
+    v_f := v_h;
+    v_h := v_b;
+  end loop;
+  v_x := (v_x * v_e % v_p + v_p) % v_p;
+  v_y := (v_y * v_e % v_p + v_p) % v_p;
+
+  for v_byte in 0..31 loop
+    v_public := set_byte(v_public, v_byte, (v_y % 256)::integer);
+    v_y := div(v_y, 256);
+  end loop;
+  return set_byte(v_public, 31, get_byte(v_public, 31) | (128 * (v_x % 2))::integer);
+end $$;
+
 CREATE FUNCTION private.enable_graphql() RETURNS text
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -1789,6 +1869,27 @@ CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     then p_value::integer between 1 and 1000000 else false end
 $_$;
 
+CREATE FUNCTION private.is_public_address(p_address inet) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case family(p_address)
+    when 4 then not p_address <<= any ('{
+      0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12,
+      192.0.0.0/24, 192.0.2.0/24, 192.31.196.0/24, 192.52.193.0/24, 192.88.99.0/24,
+      192.168.0.0/16, 192.175.48.0/24, 198.18.0.0/15, 198.51.100.0/24, 203.0.113.0/24,
+      224.0.0.0/4, 240.0.0.0/4, 168.63.129.16/32
+    }'::inet[])
+    when 6 then p_address <<= '2000::/3'
+      and not p_address <<= any ('{
+        2001::/23, 2001:db8::/32, 2002::/16, 2620:4f:8000::/48, 3ffe::/16, 3fff::/20
+      }'::inet[])
+      -- ISATAP (RFC 5214): an interface id that begins like this carries an IPv4 address
+      and p_address & '::ffff:ffff:0:0' not in (inet '::5efe:0:0', inet '::200:5efe:0:0')
+    else false
+  end
+$$;
+
 CREATE FUNCTION private.is_tax_rate(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -1805,6 +1906,24 @@ CREATE FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) RETURN
   from jsonb_array_elements(p_items) with ordinality e (item, n)
   where (coalesce(e.item -> 'row' ->> 'parent_sku', e.item -> 'row' ->> 'parent_id') is not null) = p_variants
 $$;
+
+CREATE FUNCTION private.judge_endpoint_url() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_problem text;
+begin
+  if tg_op = 'UPDATE' and new.url = old.url then
+    return new;
+  end if;
+  v_problem := private.url_problem(new.url, (select p.allow_private_hosts from private.webhook_policy p));
+  if v_problem is not null then
+    perform private.fail('PT422', 'webhook.url_refused', v_problem,
+      'Send https://host/path with the name of a host that the whole internet reaches.');
+  end if;
+  return new;
+end $$;
 
 CREATE FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4227,6 +4346,98 @@ begin
   ));
 end $$;
 
+CREATE FUNCTION private.url_problem(p_url text, p_private boolean DEFAULT false) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  -- https://fetch.spec.whatwg.org/#port-blocking, and the ports of databases and agents
+  v_bad_ports constant integer[] := '{
+    1719,1720,1723,2049,3659,4045,4190,5060,5061,6000,6566,6665,6666,6667,6668,6669,6679,6697,10080,
+    1433,1521,2375,2376,2379,2380,3306,3389,5432,5900,5984,5985,5986,
+    6379,6443,9042,9092,9200,9300,10250,11211,27017,50000
+  }';
+  v_private_names constant text[] := '{
+    alt,arpa,corp,home,internal,intranet,invalid,lan,local,localdomain,localhost,onion,private,test
+  }';
+  v_quad constant text := '((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.|$)){4}(?<!\.)$';
+  v_private constant boolean := coalesce(p_private, false);
+  v_url text[];
+  v_authority text[];
+  v_secure boolean;
+  v_host text;
+  v_port integer;
+  v_last text;
+  v_literal inet;
+begin
+  if p_url is null then
+    return null;
+  end if;
+  if length(p_url) > 2048 then
+    return 'The URL is longer than 2048 characters.';
+  end if;
+  v_url := regexp_match(p_url, '^[Hh][Tt][Tt][Pp]([Ss]?)://([^/?#\\]*)((?:/[^?#]*)?(?:\?[^#]*)?)$');
+  if v_url is null then
+    return 'The URL is not of the form https://host/path.';
+  end if;
+  v_secure := v_url[1] <> '';
+  if not (v_secure or v_private) then
+    return 'Only https is allowed.';
+  end if;
+  if strpos(v_url[2], '@') > 0 then
+    return 'Credentials in the URL are not allowed.';
+  end if;
+  if v_url[3] !~ '^[]!$-;=?-Z[_a-z~]*$' then
+    return 'The path or query holds characters that must be percent-encoded.';
+  end if;
+
+  v_authority := regexp_match(v_url[2], '^(\[[^][]*\]|[^]:[]*)(?::([0-9]{1,5}))?$');
+  if v_authority is null then
+    return 'The host and port are not well-formed.';
+  end if;
+  v_port := coalesce(v_authority[2]::integer, case when v_secure then 443 else 80 end);
+  if v_port not between 1 and 65535 or v_port = any (v_bad_ports) or (v_port < 1024 and v_port not in (80, 443)) then
+    return format('Port %s is not allowed.', v_port);
+  end if;
+
+  v_host := v_authority[1];
+  if v_host ~ '[^\x01-\x7f]' then
+    return 'The host name holds other characters than ASCII: send its xn-- form.';
+  end if;
+  v_host := lower(v_host);
+  if left(v_host, 1) = '[' then
+    v_host := substr(v_host, 2, length(v_host) - 2);
+    -- Postgres reads ::1.2.3 too.
+    if v_host !~ '^[0-9a-f:.]*:[0-9a-f:.]*$' or (v_host ~ '\.' and v_host !~ (':' || v_quad))
+      or not pg_input_is_valid(v_host, 'inet') then
+      return 'The IPv6 address is not well-formed.';
+    end if;
+    v_literal := v_host::inet;
+  else
+    if length(v_host) > 253
+      or v_host !~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$' then
+      return 'The host name is not well-formed.';
+    end if;
+    v_last := substring(v_host from '[^.]*$');
+    -- Other parsers read such a name as an IPv4 address (127.1, 0x7f.1, 2130706433).
+    if v_last ~ '^([0-9]+|0x[0-9a-f]*)$' then
+      if v_host !~ ('^' || v_quad) then
+        return 'The host looks like an IPv4 address, but is not a plain one.';
+      end if;
+      v_literal := v_host::inet;
+    elsif not v_private and (v_last = v_host or v_last = any (v_private_names)) then
+      return format('%s: names of private networks are not allowed.', v_host);
+    -- Lenient parsers stop reading 127.0.0.1e0 where its numbers end.
+    elsif not v_private and v_last !~ '^([a-z]{2,}|xn--[a-z0-9-]+)$' then
+      return format('%s: there is no such top-level domain.', v_host);
+    end if;
+  end if;
+  if not v_private and v_literal is not null and not private.is_public_address(v_literal) then
+    return format('%s is not a public address.', host(v_literal));
+  end if;
+  return null;
+end $_$;
+
 CREATE FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -5750,6 +5961,20 @@ PARTITION BY RANGE (attempted_on);
 
 COMMENT ON TABLE public.webhook_attempts IS 'What was tried, one row an attempt; the outcome retry is not the end';
 
+CREATE TABLE private.webhook_policy (
+    one boolean DEFAULT true NOT NULL,
+    allow_private_hosts boolean DEFAULT false NOT NULL,
+    disable_after interval DEFAULT '5 days'::interval NOT NULL,
+    CONSTRAINT webhook_policy_disable_after_range CHECK (((disable_after >= '01:00:00'::interval) AND (disable_after <= '90 days'::interval))),
+    CONSTRAINT webhook_policy_one_row CHECK (one)
+);
+
+COMMENT ON TABLE private.webhook_policy IS 'What the project allows of webhook endpoints: one row';
+
+COMMENT ON COLUMN private.webhook_policy.allow_private_hosts IS 'Whether http, and hosts of private networks, may be stored: for development alone (the worker has a setting of its own)';
+
+COMMENT ON COLUMN private.webhook_policy.disable_after IS 'How long an endpoint may fail without a break before it is disabled';
+
 CREATE TABLE private.webhook_secrets (
     secret_id uuid NOT NULL,
     endpoint_id uuid NOT NULL,
@@ -6237,6 +6462,9 @@ ALTER TABLE ONLY private.tenant_log
 ALTER TABLE ONLY private.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY private.webhook_policy
+    ADD CONSTRAINT webhook_policy_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
 
@@ -6558,6 +6786,8 @@ CREATE TRIGGER index_words AFTER UPDATE ON public.products REFERENCING OLD TABLE
 
 CREATE TRIGGER index_words_of_new AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.index_words();
 
+CREATE TRIGGER judge_url BEFORE INSERT OR UPDATE OF url ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.judge_endpoint_url();
+
 CREATE TRIGGER keep_versions_of_deleted AFTER DELETE ON public.products REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.keep_versions();
 
 CREATE TRIGGER keep_versions_of_updated AFTER UPDATE ON public.products REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.keep_versions();
@@ -6742,6 +6972,8 @@ ALTER TABLE private.secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.webhook_policy ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
 
@@ -7102,6 +7334,8 @@ REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.ed25519_public_key(p_seed bytea) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.enable_graphql() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) FROM PUBLIC;
@@ -7180,9 +7414,13 @@ GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_ro
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_public_address(p_address inet) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.judge_endpoint_url() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 
@@ -7439,6 +7677,8 @@ REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.url_problem(p_url text, p_private boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO authenticated;

@@ -37,9 +37,12 @@ _PRIVATE_NAMES: Final = frozenset(
     {"alt", "arpa", "corp", "home", "internal", "intranet", "invalid", "lan", "local"}
     | {"localdomain", "localhost", "onion", "private", "test"}
 )
-_URL: Final = re.compile(r"(?i)(https?)://([^/?#\\]*)(/[^?#]*)?(\?[^#]*)?")
+# without (?a) the long s of "http\u017f" counts as an s
+_URL: Final = re.compile(r"(?ia)(https?)://([^/?#\\]*)(/[^?#]*)?(\?[^#]*)?")
 _REST: Final = re.compile(r"[!$-;=?-Z\[\]_a-z~]*")
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+# RFC 1123, 2.1: the last label is alphabetic; since then there are international ones
+_TOP_LEVEL: Final = re.compile(r"[a-z]{2,}|xn--[a-z0-9-]+")
 
 
 class WallError(WorkerError):
@@ -186,6 +189,9 @@ def _parse_host(name: str, *, private: bool) -> tuple[str, Address | None]:
             raise BlockedError("the host looks like an IPv4 address, but is not a plain one") from error
     if not private and (len(labels) == 1 or labels[-1] in _PRIVATE_NAMES):
         raise BlockedError(f"{host}: names of private networks are not allowed")
+    # lenient parsers stop reading 127.0.0.1e0 where its numbers end
+    if not private and not _TOP_LEVEL.fullmatch(labels[-1]):
+        raise BlockedError(f"{host}: there is no such top-level domain")
     return host, None
 
 
