@@ -34,11 +34,15 @@ from worker.gateway.outbox import RpcOutbox
 from worker.gateway.publishing import RpcDuePublishing
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
+from worker.gateway.webhooks import RpcWebhookJobs
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
-from worker.webhooks.build import webhook_runner
+from worker.webhooks.attempt import Trier
+from worker.webhooks.build import webhook_attempter, webhook_runner
+from worker.webhooks.handlers import ROUTINES as WEBHOOK_ROUTINES
+from worker.webhooks.handlers import ExpireDeliveries, ForgetSecrets, ReplayEvents, SendTestEvent
 from worker.webhooks.runner import WebhookRunner
 
 # what makes Supabase as a whole unusable; the rest is one call's own trouble
@@ -56,15 +60,19 @@ class Worker:
     rpc: Rpc
 
 
-def handlers(rpc: Rpc) -> Sequence[Handler]:
+def handlers(rpc: Rpc, trier: Trier) -> Sequence[Handler]:
     """Every kind of job that this worker does."""
-    housekeeping = RpcHousekeeping(rpc)
+    housekeeping, webhooks = RpcHousekeeping(rpc), RpcWebhookJobs(rpc)
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
         EraseTenants(housekeeping),
         SweepReservations(RpcReservations(rpc)),
         PublishDue(RpcDuePublishing(rpc)),
+        ReplayEvents(webhooks),
+        SendTestEvent(webhooks, trier),
+        ExpireDeliveries(webhooks),
+        ForgetSecrets(webhooks),
     ]
 
 
@@ -75,14 +83,15 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     dispatching, keeping_up, *working = [_part(name, clock) for name in _PARTS]
     mark = DeliveryMark()
-    async with SupabaseRpc(
-        settings, watch=partial(_note, Upstream(upstream, clock, away=_AWAY), metrics)
-    ) as rpc:
+    async with (
+        SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock, away=_AWAY), metrics)) as rpc,
+        webhook_attempter(settings, clock=clock) as trier,
+    ):
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
-        webhooks = _webhooks(settings, rpc, clock, metrics, mark)
+        webhooks = _webhooks(settings, rpc, trier, clock, metrics, mark)
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner(settings, rpc, queue, clock, metrics, working),
+            _job_runner(settings, handlers(rpc, trier), queue, clock, metrics, working),
             webhooks,
         ]
         for runner in runners:
@@ -96,7 +105,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             health,
             Upkeep(
                 queue,
-                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES],
+                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES, *WEBHOOK_ROUTINES],
                 clock=clock,
                 condition=keeping_up,
             ),
@@ -131,7 +140,7 @@ def _dispatcher(
 
 def _job_runner(
     settings: Settings,
-    rpc: Rpc,
+    every_handler: Sequence[Handler],
     queue: JobQueue,
     clock: Clock,
     metrics: Metrics,
@@ -140,7 +149,7 @@ def _job_runner(
     claiming, settling, extending = conditions
     return JobRunner(
         queue,
-        Executor(handlers(rpc)),
+        Executor(every_handler),
         clock=clock,
         metrics=metrics,
         condition=claiming,
@@ -153,11 +162,12 @@ def _job_runner(
 
 
 def _webhooks(
-    settings: Settings, rpc: Rpc, clock: Clock, metrics: Metrics, mark: DeliveryMark
+    settings: Settings, rpc: Rpc, trier: Trier, clock: Clock, metrics: Metrics, mark: DeliveryMark
 ) -> WebhookRunner:
     return webhook_runner(
         settings,
         rpc,
+        trier,
         clock=clock,
         poll=settings.poll,
         mark=mark,

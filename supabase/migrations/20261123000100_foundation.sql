@@ -53,6 +53,20 @@ as $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
 revoke all on function private.is_clean(text) from public, anon, authenticated, service_role;
 grant execute on function private.is_clean(text) to authenticated, service_role;
 
+-- True for a JSON object of texts alone, at most p_most of them: keys of the form p_key, values clean and up to p_length.
+create function private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select jsonb_typeof(p_object) = 'object' and (
+    select count(*) <= p_most
+      and coalesce(bool_and(e.key ~ p_key and jsonb_typeof(e.value) = 'string'
+        and length(e.value #>> '{}') <= p_length and private.is_clean(e.value #>> '{}')), true)
+    from jsonb_each(case jsonb_typeof(p_object) when 'object' then p_object else '{}' end) e
+  )
+$$;
+revoke all on function private.is_flat_text(jsonb, text, integer, integer) from public, anon, authenticated, service_role;
+grant execute on function private.is_flat_text(jsonb, text, integer, integer) to authenticated, service_role;
+
 -- The version that the worker's doctor and start-up compare with their own.
 create function worker.schema_version() returns integer
 language sql immutable set search_path = ''

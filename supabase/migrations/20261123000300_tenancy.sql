@@ -68,7 +68,8 @@ from (values
   ('orders.write',    '{owner,manager,clerk,integration}'),
   ('reports.read',    '{owner,manager}'),
   ('webhooks.read',   '{owner,manager}'),
-  ('webhooks.write',  '{owner,manager}')
+  ('webhooks.write',  '{owner,manager}'),
+  ('notifications.read', '{owner,manager}')
 ) as p (permission, roles)
 cross join lateral unnest(p.roles) as r (role);
 

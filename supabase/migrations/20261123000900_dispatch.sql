@@ -6,6 +6,9 @@
 -- id order, numbers and deletes it under the lock; a late commit simply gets a later number. No fence on xid: that
 -- would stall all tenants for as long as any transaction stays open.
 --
+-- An event of a tenant with more endpoints than fit a slice is queued in parts: its fan-out is a row, worked off by the
+-- calls that follow, and while a tenant has one, its later events line up behind it, so that every lane keeps its order.
+--
 -- Entries of deleted rows are skipped by an exact mark. A call that took everything visible returns its snapshot's
 -- xmin: every transaction before it had ended and was visible, so the next call need not look below.
 
@@ -60,6 +63,91 @@ language sql volatile set search_path = ''
 as $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
 revoke all on function private.lock_dispatch() from public, anon, authenticated, service_role;
 
+-- Events whose deliveries are still to be queued, from after_lane_id on. Written and read under the dispatch lock alone.
+create table queue.fan_outs (
+  tenant_id uuid not null,
+  seq bigint not null,
+  dispatched_on date not null,
+  type text not null,
+  entity text not null,
+  after_lane_id bigint not null default 0,
+  through_lane_id bigint not null,
+  primary key (tenant_id, seq)
+);
+comment on table queue.fan_outs is 'Events of tenants with many endpoints, whose deliveries are queued part by part';
+comment on column queue.fan_outs.through_lane_id is 'The last lane that was there when it was dispatched: later ones get later events';
+alter table queue.fan_outs enable row level security;
+revoke all on queue.fan_outs from public, anon, authenticated, service_role;
+
+-- More endpoints than this, and a tenant's events are fanned out part by part.
+create function private.wide_tenant() returns integer
+language sql immutable set search_path = ''
+as $$ select 1000 $$;
+revoke all on function private.wide_tenant() from public, anon, authenticated, service_role;
+
+-- Whether an endpoint with the filter p_events takes an event.
+create function private.takes_event(p_events text[], p_type text, p_entity text) returns boolean
+language sql immutable set search_path = ''
+as $$ select '*' = any (p_events) or p_type = any (p_events) or p_entity || '.*' = any (p_events) $$;
+revoke all on function private.takes_event(text[], text, text) from public, anon, authenticated, service_role;
+
+-- Queues deliveries of fan-outs, looking at up to p_limit lanes, of up to 20 tenants in turn; the first event of each
+-- tenant goes first. Answers how many were queued. Call under the dispatch lock.
+create function private.fan_out(p_limit integer) returns integer
+language plpgsql security definer set search_path = '' set enable_seqscan = off set jit = off
+as $$
+declare
+  v_fan_out queue.fan_outs;
+  v_tenants constant uuid[] := array(
+    select f.tenant_id from queue.fan_outs f group by f.tenant_id order by random() limit 20
+  );
+  v_share constant integer := greatest(1, p_limit / greatest(1, cardinality(v_tenants)));
+  v_tenant_id uuid;
+  v_left integer;
+  v_seen integer;
+  v_last bigint;
+  v_more integer;
+  v_queued integer := 0;
+begin
+  foreach v_tenant_id in array v_tenants loop
+    v_left := v_share;
+    loop
+      select * into v_fan_out from queue.fan_outs f where f.tenant_id = v_tenant_id order by f.seq limit 1;
+      exit when not found or v_left <= 0;
+      with lanes as materialized (
+        select l.id, l.endpoint_id from queue.lanes l
+        where l.tenant_id = v_tenant_id and l.id > v_fan_out.after_lane_id and l.id <= v_fan_out.through_lane_id
+        order by l.id limit v_left
+      ), owed as (
+        insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
+        select l.id, v_tenant_id, v_fan_out.seq, v_fan_out.dispatched_on
+        from lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+        where e.status <> 'disabled' and private.takes_event(e.events, v_fan_out.type, v_fan_out.entity)
+        order by l.id
+        returning 1
+      )
+      select (select count(*) from lanes), (select max(l.id) from lanes l), (select count(*) from owed)
+      into v_seen, v_last, v_more;
+      v_queued := v_queued + v_more;
+      if v_seen < v_left then
+        delete from queue.fan_outs f where f.tenant_id = v_tenant_id and f.seq = v_fan_out.seq;
+      else
+        update queue.fan_outs f set after_lane_id = v_last where f.tenant_id = v_tenant_id and f.seq = v_fan_out.seq;
+      end if;
+      v_left := v_left - greatest(v_seen, 1);
+    end loop;
+  end loop;
+  return v_queued;
+end $$;
+revoke all on function private.fan_out(integer) from public, anon, authenticated, service_role;
+
+-- The id of an event: its number in the tenant's log, and 80 random bits. An event is so found by its id without an index
+-- on the log (private.seq_of_event).
+create function private.event_id(p_seq bigint) returns text
+language sql volatile set search_path = ''
+as $$ select 'evt_' || lpad(to_hex(p_seq), 12, '0') || substr(replace(gen_random_uuid()::text, '-', ''), 13) $$;
+revoke all on function private.event_id(bigint) from public, anon, authenticated, service_role;
+
 -- The exact bytes of an event, as webhooks sign them.
 create function private.event_body(
   p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamptz, p_version bigint,
@@ -93,6 +181,7 @@ declare
   v_deliveries integer := 0;
   v_endpoints integer := 0;
   v_endpoint_gone boolean := false;
+  v_fanned_out boolean := true;
   v_last bigint;
   v_news uuid[];
 begin
@@ -111,26 +200,31 @@ begin
   -- Most looks find nothing, and need not even start the statement below.
   perform from private.outbox where xid >= p_mark limit 1;
   if found then
-    -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
-    -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
+    -- A slice ends before it could queue more than 100,000 deliveries, or it could be one that no time limit allows, and
+    -- nobody's would ever end. One change is at most private.wide_tenant() of them.
     with slice as materialized (
       select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
     ), fan_out as materialized (
-      select t.tenant_id, (
-        select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
-      ) as lanes
-      from (select distinct s.tenant_id from slice s) t
+      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id
+      from (
+        select d.tenant_id,
+          (select count(*) from (select from queue.lanes l where l.tenant_id = d.tenant_id limit private.wide_tenant()) l) as lanes,
+          case when exists (select from queue.fan_outs f where f.tenant_id = d.tenant_id)
+            or exists (select from queue.lanes l where l.tenant_id = d.tenant_id offset private.wide_tenant())
+          then (select max(l.id) from queue.lanes l where l.tenant_id = d.tenant_id) end as through_lane_id
+        from (select distinct s.tenant_id from slice s) d
+      ) t
     ), taken as materialized (
       select w.* from (
-        select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
+        select s.*, f.wide, f.through_lane_id, case when f.wide then 0 else f.lanes end as lanes,
+          sum(case when f.wide then 0 else f.lanes end) over (order by s.id rows unbounded preceding) as owed
         from slice s join fan_out f on f.tenant_id = s.tenant_id
       ) w
-      where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
+      where w.owed <= 100000
     ), gone as (
       delete from private.outbox o using taken t where o.ctid = t.place
     ), typed as materialized (
-      select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
-        row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
+      select t.*, e.type, e.webhooks, row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
       from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
       where e.type is not null
     ), counted as (
@@ -139,8 +233,11 @@ begin
       on conflict (tenant_id) do update set seq = l.seq + excluded.seq
       returning l.tenant_id, l.seq
     ), numbered as materialized (
-      select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
-      from typed t join counted c on c.tenant_id = t.tenant_id
+      select t.*, private.event_id(t.seq) as event_id
+      from (
+        select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
+        from typed t join counted c on c.tenant_id = t.tenant_id
+      ) t
     ), logged as (
       insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
         occurred_at, dispatched_at, body)
@@ -153,17 +250,27 @@ begin
       select l.id, n.tenant_id, n.seq, v_today
       from numbered n
       join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
-        and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
+        and private.takes_event(e.events, n.type, n.entity)
       join queue.lanes l on l.endpoint_id = e.id
-      where n.webhooks
+      where n.webhooks and not n.wide
       order by n.id, l.id
       returning 1
+    ), later as (
+      insert into queue.fan_outs (tenant_id, seq, dispatched_on, type, entity, through_lane_id)
+      select n.tenant_id, n.seq, v_today, n.type, n.entity, n.through_lane_id
+      from numbered n
+      where n.webhooks and n.wide
     )
     select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
       (select count(*) from taken t where t.entity = 'webhook_endpoint'),
       exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
       (select array_agg(c.tenant_id) from counted c)
     into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  end if;
+
+  if exists (select from queue.fan_outs) then
+    v_deliveries := v_deliveries + private.fan_out(2500);
+    v_fanned_out := not exists (select from queue.fan_outs);
   end if;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
@@ -194,7 +301,7 @@ begin
 
   return jsonb_build_object(
     'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
-    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit,
+    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit and v_fanned_out,
     'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );
 end $$;

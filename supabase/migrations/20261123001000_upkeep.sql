@@ -61,6 +61,82 @@ end $$;
 revoke all on function worker.forget_command_results(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.forget_command_results(integer) to service_role;
 
+-- Forgets signing secrets an hour after their last use.
+create function worker.forget_webhook_secrets() returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_forgotten integer;
+begin
+  delete from private.webhook_secrets s where s.expires_at < private.now() - interval '1 hour';
+  get diagnostics v_forgotten = row_count;
+  return jsonb_build_object('forgotten', v_forgotten);
+end $$;
+revoke all on function worker.forget_webhook_secrets() from public, anon, authenticated, service_role;
+grant execute on function worker.forget_webhook_secrets() to service_role;
+
+-- Who holds the xmin horizon, the oldest first: what vacuum cannot clean up behind. Null when nobody does.
+create function private.oldest_xmin_holder() returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select jsonb_build_object('kind', h.kind, 'name', h.name, 'xids', h.xids, 'seconds', h.seconds)
+  from (
+    select 'session' as kind, format('pid %s, %s, %s, %s', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no name'), a.state) as name,
+      age(a.backend_xmin)::bigint as xids, extract(epoch from private.now() - a.xact_start) as seconds
+    from pg_catalog.pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+    union all
+    select 'slot', s.slot_name, greatest(age(s.xmin), age(s.catalog_xmin))::bigint, null
+    from pg_catalog.pg_replication_slots s where s.xmin is not null
+    union all
+    select 'prepared', p.gid, age(p.transaction)::bigint, extract(epoch from private.now() - p.prepared)
+    from pg_catalog.pg_prepared_xacts p
+  ) h
+  order by h.xids desc, h.seconds desc nulls last limit 1
+$$;
+revoke all on function private.oldest_xmin_holder() from public, anon, authenticated, service_role;
+
+-- The state of the queues for /metrics, cheap enough for every few seconds: estimates where counting would cost.
+create function worker.queue_health() returns jsonb
+language sql volatile security definer set search_path = ''
+as $$
+  select jsonb_build_object(
+    'tables', (
+      select jsonb_object_agg(t.schemaname || '.' || t.relname, jsonb_build_object('live', t.n_live_tup, 'dead', t.n_dead_tup,
+        'bytes', pg_total_relation_size(t.relid), 'vacuumed_seconds', extract(epoch from private.now() - greatest(t.last_vacuum, t.last_autovacuum))))
+      from pg_catalog.pg_stat_user_tables t
+      where (t.schemaname, t.relname) in (('queue', 'deliveries'), ('queue', 'retries'), ('queue', 'jobs'), ('queue', 'lanes'),
+        ('queue', 'leases'), ('private', 'outbox'), ('private', 'tenant_log'))
+    ),
+    'xmin', private.oldest_xmin_holder(),
+    'outbox_oldest_seconds', (
+      select extract(epoch from private.now() - min(o.occurred_at)) from (select b.occurred_at from private.outbox b limit 1000) o
+    ),
+    'fan_outs', (select count(*) from queue.fan_outs),
+    'endpoints', (
+      select coalesce(jsonb_object_agg(s.status, s.endpoints), '{}')
+      from (select e.status, count(*) as endpoints from public.webhook_endpoints e group by e.status) s
+    ),
+    'endpoints_failing', (select count(*) from public.webhook_troubles),
+    'jobs_buried', (select count(*) from (select from queue.jobs j where j.state = 'buried' limit 10000) j),
+    'partitions_ahead_days', (
+      select coalesce(min(a.days), 0) from (
+        select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today() as days
+        from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
+        left join pg_catalog.pg_inherits i on i.inhparent = p.parent
+        left join pg_catalog.pg_class c on c.oid = i.inhrelid
+        group by p.parent
+      ) a
+    ),
+    'oldest_partition_days', (
+      select coalesce(max(private.today() - to_date(right(c.relname, 8), 'YYYYMMDD')), 0)
+      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+      where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
+    )
+  )
+$$;
+revoke all on function worker.queue_health() from public, anon, authenticated, service_role;
+grant execute on function worker.queue_health() to service_role;
+
 -- One look at everything that waits; "held" is what paused and disabled endpoints are owed. Depths are counted up to 10,000.
 create function worker.worker_status() returns jsonb
 language sql stable security definer set search_path = ''
@@ -90,7 +166,7 @@ as $$
     'retries', (
       select jsonb_build_object('waiting', count(*), 'next_due_at', min(r.due_at))
       from (
-        select q.due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
+        select nullif(q.due_at, 'infinity') as due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
         join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
         order by q.due_at limit 10000
       ) r
@@ -115,10 +191,7 @@ as $$
       where i.inhparent = 'public.events'::regclass
     ),
     'secrets', private.secrets_home(),
-    'oldest_xmin_seconds', (
-      select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
-      where a.backend_xmin is not null and a.pid <> pg_backend_pid()
-    )
+    'oldest_xmin_seconds', private.oldest_xmin_holder() -> 'seconds'
   )
 $$;
 revoke all on function worker.worker_status() from public, anon, authenticated, service_role;

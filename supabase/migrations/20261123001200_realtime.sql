@@ -20,7 +20,7 @@ begin
   if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
     create publication supabase_realtime;
   end if;
-  foreach v_table in array '{products,product_images,stock_levels,orders,webhook_endpoints}'::text[] loop
+  foreach v_table in array '{products,product_images,stock_levels,orders,webhook_endpoints,notifications}'::text[] loop
     if not exists (
       select from pg_catalog.pg_publication_tables
       where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = v_table

@@ -68,14 +68,18 @@ async def a_stale_token_changes_nothing(stage: Stage) -> None:
     former = (await rpc(db, "lease_lanes", p_worker="former"))["token"]
     owed = (await rpc(db, "read_lanes", p_token=former, p_after=0, p_limit=10))["deliveries"]
     await db.execute("update queue.leases set expires_at = private.now() where id = %s", (former,))
-    assert (await rpc(db, "lease_lanes", p_worker="successor"))["lanes"][0]["endpoint_id"] == endpoint["id"]
+    taken = (await rpc(db, "lease_lanes", p_worker="successor"))["lanes"]
+    assert taken == [[endpoint["lane_id"], 1]]
     results = [
         {
             "delivery_id": delivery["delivery_id"],
             "lane_id": delivery["lane_id"],
             "attempt": 1,
             "outcome": "failed",
+            "event_id": delivery["event_id"],
+            "type": delivery["type"],
             "started_at": "2026-01-01T00:00:00Z",
+            "expires_at": "2100-01-01T00:00:00Z",
         }
         for delivery in owed
     ]

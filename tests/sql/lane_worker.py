@@ -32,7 +32,13 @@ class LaneWorker:
         return answer
 
     async def lanes(self, **options: object) -> set[int]:
-        return {lane["lane_id"] for lane in (await self.lease(**options))["lanes"]}
+        return {lane_id for lane_id, _ in (await self.lease(**options))["lanes"]}
+
+    async def describe(self, *lane_ids: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await rpc(
+            self.session, "describe_lanes", p_token=self.token, p_lane_ids=list(lane_ids)
+        )
+        return found
 
     async def read(self, after: int = 0, limit: int = 100, **options: object) -> dict[str, Any]:
         answer: dict[str, Any] = await rpc(
@@ -57,8 +63,12 @@ def outcome_of(delivery: Delivery, outcome: str, **more: object) -> dict[str, An
         "delivery_id": delivery["delivery_id"],
         "lane_id": delivery["lane_id"],
         "attempt": delivery["attempt"],
+        "event_id": delivery["event_id"],
+        "type": delivery["type"],
+        "order_key": delivery.get("order_key"),
         "outcome": outcome,
         "started_at": "2026-11-23T10:00:00+00:00",
+        "expires_at": "2026-12-23T10:00:00+00:00",
         "duration_ms": 12.5,
         "status": 200 if outcome == "delivered" else 500,
         **more,

@@ -55,7 +55,7 @@ async def test_a_paused_endpoint_is_kept_until_it_is_resumed(
     owed = await owe(db, company, 2)
     answer = await worker.read()
     assert (answer["deliveries"], answer["after"]) == ([], owed[-1])
-    assert (await worker.lease())["lanes"][0]["status"] == "paused"
+    assert (await worker.describe(endpoint["lane_id"]))[0]["status"] == "paused"
     await db.execute(set_status, ("active", endpoint["id"]))
     assert ids(await worker.deliveries(p_lane_ids=[endpoint["lane_id"]])) == owed
 

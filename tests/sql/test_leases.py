@@ -15,23 +15,53 @@ from tests.sql.lane_worker import LEASE, LaneWorker, owe
 async def test_a_lease_tells_all_about_its_lanes(
     db: Connection, company: Company, endpoint: dict[str, Any]
 ) -> None:
-    answer = await LaneWorker(db, "first").lease(p_seconds=30)
+    worker = LaneWorker(db, "first")
+    answer = await worker.lease(p_seconds=30)
     now = await value(db, "select private.now()")
     assert dt.datetime.fromisoformat(answer["expires_at"]) == now + LEASE
     assert answer["surplus"] == 0
-    assert answer["lanes"] == [
+    assert answer["lanes"] == [[endpoint["lane_id"], 1]]
+    assert await worker.describe(endpoint["lane_id"], 999_999) == [
         {
             "lane_id": endpoint["lane_id"],
             "endpoint_id": endpoint["id"],
             "tenant_id": str(company.tenant_id),
             "url": "https://example.com/hook",
-            "secrets": [endpoint["secret"]],
+            "secrets": [{"secret": endpoint["secret"], "expires_at": None}],
             "status": "active",
+            "headers": {},
             "timeout_seconds": 15,
             "max_concurrency": 10,
+            "rate_limit_per_second": None,
+            "ordered": False,
+            "expires_after_hours": 72,
             "version": 1,
         }
     ]
+
+
+async def test_lanes_are_told_again_only_when_something_changed(
+    db: Connection, company: Company, endpoint: dict[str, Any]
+) -> None:
+    worker = LaneWorker(db, "first")
+    first = await worker.lease()
+    assert (await worker.lease(p_known=first["known"]))["lanes"] is None
+    await db.execute(
+        "update public.webhook_endpoints set rate_limit_per_second = 5 where id = %s", (endpoint["id"],)
+    )
+    changed = await worker.lease(p_known=first["known"])
+    assert changed["lanes"] == [[endpoint["lane_id"], 2]]
+    await add_endpoint(db, company)
+    assert len((await worker.lease(p_known=changed["known"]))["lanes"]) == 2
+
+
+async def test_lanes_of_others_are_not_described(
+    db: Connection, other: Connection, endpoint: dict[str, Any], worker: LaneWorker
+) -> None:
+    stranger = LaneWorker(other, "second")
+    await stranger.lease()
+    assert await stranger.describe(endpoint["lane_id"]) == []
+    assert len(await worker.describe(endpoint["lane_id"])) == 1
 
 
 async def test_extending_keeps_the_token_and_moves_the_end(db: Connection, worker: LaneWorker) -> None:
@@ -87,7 +117,7 @@ async def test_a_second_worker_gets_its_share_by_surplus(
     assert await second.lanes() == set()
     answer = await worker.lease()
     assert answer["surplus"] == 2
-    spare = [lane["lane_id"] for lane in answer["lanes"]][:2]
+    spare = [lane_id for lane_id, _ in answer["lanes"]][:2]
     assert await rpc(db, "release_lanes", p_token=worker.token, p_lane_ids=spare) == {"released": 2}
     assert await second.lanes() == set(spare)
     assert (await worker.lease())["surplus"] == 0

@@ -81,7 +81,7 @@ VARIANTS = [
         guarantees.a_stale_token_changes_nothing,
         SETTLE,
         (
-            ("l.id = p_token and l.expires_at > private.now()", "true"),
+            ("l.id = p_token and l.expires_at > v_now", "true"),
             ("l.lease_id = p_token and l.id in", "l.id in"),
         ),
     ),
@@ -90,7 +90,7 @@ VARIANTS = [
         guarantees.a_stale_token_changes_nothing,
         SETTLE,
         (
-            ("l.id = p_token and l.expires_at > private.now()", "l.worker is not null"),
+            ("l.id = p_token and l.expires_at > v_now", "l.worker is not null"),
             ("l.lease_id = p_token and l.id in", "l.id in"),
         ),
     ),

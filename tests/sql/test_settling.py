@@ -122,7 +122,13 @@ async def test_a_failure_comes_back_when_it_is_due(
     assert dt.datetime.fromisoformat(answer["next_retry_at"]) == now + dt.timedelta(seconds=5)
     await move_clock(db, dt.timedelta(seconds=5))
     (second,) = await worker.deliveries()
-    assert second == {**first, "retry": True, "attempt": 2}
+    assert second == {
+        **first,
+        "retry": True,
+        "attempt": 2,
+        "order_key": None,
+        "expires_at": "2026-12-23T10:00:00+00:00",
+    }
     await worker.settle([second], "retry", retry_in_seconds=0)
     (last,) = await worker.deliveries()
     assert (await worker.settle([second], "delivered"))["unknown"] == ids([second]), "that attempt is over"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker.errors import GatewayError
-from worker.gateway.lanes import Delivery, Lane, Lease, Page, Result
+from worker.gateway.lanes import Delivery, Lane, Lease, Page, Result, Secret
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 EPOCH = datetime(2026, 11, 23, tzinfo=UTC)
@@ -20,6 +20,7 @@ EPOCH = datetime(2026, 11, 23, tzinfo=UTC)
 class _Retry:
     delivery: Delivery
     due: float
+    blocked: bool = False
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Database:
                 endpoint_id=f"00000000-0000-0000-0000-{lane_id:012}",
                 tenant_id="00000000-0000-0000-0000-000000000001",
                 url=url,
-                secrets=(SECRET,),
+                secrets=(Secret(SECRET),),
                 paused=False,
                 timeout=timedelta(seconds=15),
                 max_concurrency=10,
@@ -58,7 +59,7 @@ class Database:
         lane = self.lanes[lane_id]
         self.lanes[lane_id] = replace(lane, version=lane.version + 1, **settings)
 
-    def dispatch(self, *lane_ids: int, body: str = '{"test": 1}') -> list[int]:
+    def dispatch(self, *lane_ids: int, body: str = '{"test": 1}', order_key: str | None = None) -> list[int]:
         """Queues one delivery for each lane, as dispatch does: ids in commit order."""
         ids = []
         for lane_id in lane_ids:
@@ -72,6 +73,8 @@ class Database:
                 body,
                 datetime.now(UTC),
                 time.monotonic(),
+                "test.event",
+                order_key if self.lanes[lane_id].ordered else None,
             )
             ids.append(self.last_id)
         return ids
@@ -153,7 +156,9 @@ class MemoryLanes:
         mine = [
             retry
             for retry in db.retries.values()
-            if self._reads(db, token, retry.delivery.lane_id) and retry.delivery.lane_id not in closed
+            if self._reads(db, token, retry.delivery.lane_id)
+            and retry.delivery.lane_id not in closed
+            and not retry.blocked
         ]
         due = [r for r in mine if r.due <= db.now() and r.delivery.delivery_id not in busy]
         due.sort(key=lambda r: (r.due, r.delivery.delivery_id))
@@ -203,7 +208,7 @@ class MemoryLanes:
         if not db.valid(token):
             return Page(stale=True, after=after, more=False, deliveries=(), next_retry_at=None)
         found = [
-            delivery
+            replace(delivery, blocked=self._is_blocked(db, delivery))
             for delivery_id, delivery in sorted(db.pending.items())
             if delivery_id > after and delivery.lane_id in lanes and self._reads(db, token, delivery.lane_id)
         ][:limit]
@@ -213,7 +218,27 @@ class MemoryLanes:
             last = max(last, through if through is not None else max(db.pending, default=after))
         return Page(stale=False, after=last, more=more, deliveries=tuple(found), next_retry_at=None)
 
+    def _is_blocked(self, db: Database, delivery: Delivery) -> bool:
+        return delivery.order_key is not None and any(
+            retry.delivery.order_key == delivery.order_key
+            and retry.delivery.lane_id == delivery.lane_id
+            and delivery_id < delivery.delivery_id
+            for delivery_id, retry in db.retries.items()
+        )
+
+    def _release_next(self, db: Database, result: Result) -> None:
+        chain = [
+            retry
+            for _, retry in sorted(db.retries.items())
+            if retry.delivery.order_key == result.order_key and retry.delivery.lane_id == result.lane_id
+        ]
+        if chain and chain[0].blocked:
+            chain[0].blocked, chain[0].due = False, db.now()
+
     def _write(self, db: Database, result: Result) -> None:
+        if result.outcome == "probe":
+            db.attempts.append(result)
+            return
         delivery = db.pending.get(result.delivery_id) if result.attempt == 1 else None
         retry = db.retries.get(result.delivery_id)
         if delivery is not None:
@@ -222,10 +247,16 @@ class MemoryLanes:
             delivery = db.retries.pop(result.delivery_id).delivery
         else:
             return
-        db.attempts.append(result)
+        if result.outcome == "blocked":
+            behind = replace(delivery, retry=True, blocked=False, expires_at=result.expires_at)
+            db.retries[result.delivery_id] = _Retry(behind, math.inf, blocked=True)
+        else:
+            db.attempts.append(result)
         if result.outcome == "retry":
-            again = replace(delivery, retry=True, attempt=delivery.attempt + 1)
+            again = replace(delivery, retry=True, attempt=delivery.attempt + 1, expires_at=result.expires_at)
             wait = (result.retry_in or timedelta()).total_seconds()
             db.retries[result.delivery_id] = _Retry(again, db.now() + wait)
         elif result.outcome == "gone":
             db.change(result.lane_id, paused=True)
+        if result.order_key is not None:
+            self._release_next(db, result)

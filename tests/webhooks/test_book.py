@@ -20,6 +20,8 @@ from worker.webhooks.stock import Stock
 T = TypeVar("T")
 LEASE = timedelta(seconds=30)
 LANES = 3
+ORDERED = 3
+"""The lane that sends the deliveries of an entity one after the other."""
 
 
 def done(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -36,12 +38,12 @@ def result(delivery: Delivery, outcome: str = "delivered") -> Result:
         delivery_id=delivery.delivery_id,
         lane_id=delivery.lane_id,
         attempt=delivery.attempt,
+        event_id=delivery.event_id,
+        type=delivery.type,
         outcome=outcome,  # type: ignore[arg-type]
         started_at=datetime.now(UTC),
-        duration=timedelta(),
-        status=204,
-        error=None,
-        response=None,
+        expires_at=datetime.now(UTC) + timedelta(hours=72),
+        order_key=delivery.order_key,
         retry_in=timedelta(seconds=5) if outcome == "retry" else None,
     )
 
@@ -65,14 +67,21 @@ class Interleavings(RuleBasedStateMachine):
         self.reading: tuple[int, Backlog | None, bool, Page] | None = None
         self.sent: Counter[tuple[int, int]] = Counter()
         self.leases_lost = 0
+        self.entities: dict[int, str] = {}
+        self.ended: set[int] = set()
         for lane in range(LANES):
-            self.db.endpoint(f"https://hook.example.com/{lane}")
+            self.db.endpoint(f"https://hook.example.com/{lane}", ordered=lane + 1 == ORDERED)
 
     # -- the world ---------------------------------------------------------------------------------------
 
-    @rule(lanes=st.lists(st.integers(1, LANES), min_size=1, max_size=6))
-    def dispatch(self, lanes: list[int]) -> None:
-        self.db.dispatch(*lanes)
+    @rule(
+        lanes=st.lists(st.integers(1, LANES), min_size=1, max_size=6),
+        entity=st.sampled_from(["a", "a", "a", "b"]),
+    )
+    def dispatch(self, lanes: list[int], entity: str = "a") -> None:
+        for lane, delivery_id in zip(lanes, self.db.dispatch(*lanes, order_key=entity), strict=True):
+            if lane == ORDERED:
+                self.entities[delivery_id] = entity
 
     @rule(lane=st.integers(1, LANES), paused=st.booleans())
     def pause_or_resume(self, lane: int, paused: bool) -> None:
@@ -148,6 +157,7 @@ class Interleavings(RuleBasedStateMachine):
             else:
                 self.book.take_backlog(read, page)
         self.book.end_read()
+        self.line_up()
 
     @precondition(lambda self: self.reading is None)
     @rule()
@@ -158,18 +168,34 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def send(self, data: st.DataObject) -> None:
-        lanes = [held for held in self.book.lanes.values() if held.queued and not held.lane.paused]
+        lanes = [held for held in self.book.lanes.values() if held.queue.ready and not held.lane.paused]
         if lanes:
-            held = data.draw(st.sampled_from(lanes))
-            self.under_way.append((held, self.book.take(held)))
+            self.take(data.draw(st.sampled_from(lanes)))
+
+    def take(self, held: HeldLane) -> None:
+        delivery = self.book.take(held)
+        self.under_way.append((held, delivery))
+        entity = self.entities.get(delivery.delivery_id)
+        before = {i for i, other in self.entities.items() if other == entity and i < delivery.delivery_id}
+        assert before <= self.ended, f"{delivery} overtakes {before - self.ended}"
+
+    def answer(self, held: HeldLane, delivery: Delivery, outcome: str) -> None:
+        self.sent[delivery.delivery_id, delivery.attempt] += 1
+        self.book.sent(held, delivery, again=outcome == "retry")
+        self.to_settle.append((held, result(delivery, outcome)))
+        if outcome != "retry":
+            self.ended.add(delivery.delivery_id)
+        self.line_up()
+
+    def line_up(self) -> None:
+        for held, delivery in self.book.take_lining_up():
+            self.to_settle.append((held, result(delivery, "blocked")))
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), outcome=st.sampled_from(["delivered", "retry", "delivered", "failed"]))
     def the_endpoint_answers(self, data: st.DataObject, outcome: str) -> None:
         held, delivery = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
-        self.sent[delivery.delivery_id, delivery.attempt] += 1
-        self.book.sent(held)
-        self.to_settle.append((held, result(delivery, outcome)))
+        self.answer(held, delivery, outcome)
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data())
@@ -208,7 +234,7 @@ class Interleavings(RuleBasedStateMachine):
         held = self.book.lanes.values()
         assert self.book.stock.queued == sum(lane.queued for lane in held)
         # what was put back comes on top of the bound, and was in hand before
-        assert all(len(lane.queue) <= 4 + lane.in_flight + len(lane.in_hand) for lane in held)
+        assert all(lane.queue.firsts <= 4 + lane.in_flight + len(lane.in_hand) for lane in held)
 
     @invariant()
     def nothing_is_sent_twice_while_no_lease_was_lost(self) -> None:
@@ -239,14 +265,11 @@ class Interleavings(RuleBasedStateMachine):
             if self.reading is not None:
                 self.the_page_arrives()
         for held in list(self.book.lanes.values()):
-            while held.queued:
-                delivery = self.book.take(held)
-                self.under_way.append((held, delivery))
-        for held, delivery in self.under_way:
-            self.sent[delivery.delivery_id, delivery.attempt] += 1
-            self.book.sent(held)
-            self.to_settle.append((held, result(delivery)))
-        self.under_way.clear()
+            while held.queue.ready:
+                self.take(held)
+        under_way, self.under_way = self.under_way, []
+        for held, delivery in under_way:
+            self.answer(held, delivery, "delivered")
         if self.settling is not None:
             self.the_settlement_arrives()
         if self.to_settle:
@@ -260,7 +283,7 @@ def test_a_lane_paused_and_resumed_unseen_is_read_again_from_the_start() -> None
     world.ask_for_a_backlog(limit=5)
     world.the_page_arrives()
     world.db.change(1, paused=True)
-    world.dispatch([1, 2])
+    world.db.dispatch(1, 2)
     world.ask_for_the_tail(limit=5)
     world.the_page_arrives()
     world.db.change(1, paused=False)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +9,7 @@ from worker.gateway.lanes import Delivery, Lane
 from worker.webhooks.breaker import FAILURES_TO_PARK, Breaker
 from worker.webhooks.held import HeldLane
 from worker.webhooks.turns import Turns
+from worker.webhooks.window import Window
 
 MOST = 10
 
@@ -72,16 +73,18 @@ def test_an_endpoint_cannot_hold_its_lane_for_more_than_an_hour() -> None:
 def lane(number: int, *, queued: int = 100, most: int = 100) -> HeldLane:
     settings = Lane(number, "", "", "", (), False, timedelta(seconds=15), most, 1)
     held = HeldLane(settings)
-    held.queue.extend([Delivery] * queued)  # type: ignore[list-item]  # turns only count them
+    held.window = Window(100.0)
+    for n in range(queued):
+        held.queue.add(Delivery(n, number, False, 1, "", "", datetime.now(UTC)))
     return held
 
 
 def take(turns: Turns, now: float = 0.0) -> HeldLane | None:
     held = turns.next(now)
     if held is not None:
-        held.queue.popleft()
+        held.queue.take()
         held.in_flight += 1
-        turns.started(held)
+        turns.started(held, now)
     return held
 
 

@@ -44,9 +44,13 @@ def result(delivery: Delivery, outcome: Outcome, *, retry_in: timedelta | None =
         delivery_id=delivery.delivery_id,
         lane_id=delivery.lane_id,
         attempt=delivery.attempt,
+        event_id=delivery.event_id,
+        type=delivery.type,
         outcome=outcome,
         started_at=datetime.now(UTC),
+        expires_at=datetime.now(UTC) + timedelta(hours=72),
         duration=timedelta(milliseconds=12.5),
+        order_key=delivery.order_key,
         status=200 if outcome == "delivered" else 500,
         error=None if outcome == "delivered" else "status: 500",
         response="ok",
@@ -66,7 +70,7 @@ async def test_a_lease_holds_every_lane_and_can_be_extended(world: World) -> Non
         10,
     )
     assert lane.url == "https://example.com/hook"
-    assert parse_key(lane.secrets[0])
+    assert parse_key(lane.secrets[0].text)
     await world.pass_time(29 * SECOND)
     assert (await store.lease(lease.token, duration=LEASE)).token == lease.token
     await world.pass_time(29 * SECOND)

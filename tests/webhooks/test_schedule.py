@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.webhooks.answer import Answer, Trouble
-from worker.webhooks.schedule import DELAYS, MAX_ATTEMPTS, WHOLE_SCHEDULE, next_delay, parse_retry_after
-from worker.webhooks.verdict import Keep, Settle, judge, lane_hold
+from worker.webhooks.schedule import DELAYS, MAX_ATTEMPTS, next_delay, parse_retry_after
+from worker.webhooks.verdict import Keep, Settle, judge, lane_hold, overloaded
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-YOUNG = timedelta(minutes=1)
+LONG = timedelta(hours=72)
 dice = st.floats(min_value=0, max_value=1, exclude_max=True)
 
 
@@ -83,47 +83,61 @@ def troubled(trouble: Trouble) -> Answer:
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 @pytest.mark.parametrize("probe", [False, True])
 def test_every_2xx_is_a_confirmation(status: int, probe: bool) -> None:
-    verdict = judge(answered(status), attempt=3, age=YOUNG, probe=probe, dice=0.5)
+    verdict = judge(answered(status), attempt=3, left=LONG, probe=probe, dice=0.5)
     assert verdict == Settle("delivered")
 
 
 @pytest.mark.parametrize("status", [100, 301, 302, 307, 400, 401, 404, 408, 429, 500, 503])
 def test_everything_else_is_tried_again_until_the_last_attempt(status: int) -> None:
-    first = judge(answered(status), attempt=1, age=YOUNG, probe=False, dice=0.5)
+    first = judge(answered(status), attempt=1, left=LONG, probe=False, dice=0.5)
     assert isinstance(first, Settle)
     assert (first.outcome, first.retry_in) == ("retry", timedelta(seconds=5))
     assert str(status) in (first.error or "")
-    last = judge(answered(status), attempt=MAX_ATTEMPTS, age=YOUNG, probe=False, dice=0.5)
+    last = judge(answered(status), attempt=MAX_ATTEMPTS, left=LONG, probe=False, dice=0.5)
     assert isinstance(last, Settle)
     assert (last.outcome, last.retry_in) == ("failed", None)
 
 
 @pytest.mark.parametrize("probe", [False, True])
 def test_410_is_the_end_of_the_endpoint(probe: bool) -> None:
-    verdict = judge(answered(410), attempt=1, age=YOUNG, probe=probe, dice=0.5)
+    verdict = judge(answered(410), attempt=1, left=LONG, probe=probe, dice=0.5)
     assert isinstance(verdict, Settle)
     assert verdict.outcome == "gone"
 
 
 @pytest.mark.parametrize("trouble", ["timeout", "connect", "tls", "protocol", "blocked", "no_such_host"])
 def test_troubles_of_the_endpoint_are_charged(trouble: Trouble) -> None:
-    verdict = judge(troubled(trouble), attempt=1, age=YOUNG, probe=False, dice=0.5)
+    verdict = judge(troubled(trouble), attempt=1, left=LONG, probe=False, dice=0.5)
     assert isinstance(verdict, Settle)
     assert verdict.outcome == "retry"
 
 
 @pytest.mark.parametrize("trouble", ["resolver", "local"])
 @pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
-@pytest.mark.parametrize("age", [YOUNG, 2 * WHOLE_SCHEDULE])
-def test_our_own_troubles_are_never_charged(trouble: Trouble, attempt: int, age: timedelta) -> None:
-    assert judge(troubled(trouble), attempt=attempt, age=age, probe=False, dice=0.5) == Keep(ours=True)
+@pytest.mark.parametrize("probe", [False, True])
+def test_our_own_troubles_are_never_charged(trouble: Trouble, attempt: int, probe: bool) -> None:
+    assert judge(troubled(trouble), attempt=attempt, left=LONG, probe=probe, dice=0.5) == Keep()
 
 
-def test_a_failed_probe_is_not_charged_until_the_message_is_older_than_the_schedule() -> None:
-    assert judge(answered(500), attempt=1, age=YOUNG, probe=True, dice=0.5) == Keep(ours=False)
-    late = judge(answered(500), attempt=1, age=WHOLE_SCHEDULE, probe=True, dice=0.5)
-    assert isinstance(late, Settle)
-    assert late.outcome == "failed"
+@pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
+def test_a_failed_probe_is_noted_and_not_charged(attempt: int) -> None:
+    assert judge(answered(500), attempt=attempt, left=LONG, probe=True, dice=0.5) == Keep("status: 500")
+
+
+def test_there_is_no_retry_that_would_come_after_the_expiry() -> None:
+    five = timedelta(seconds=5)
+    last = judge(answered(500), attempt=1, left=five, probe=False, dice=0.5)
+    assert isinstance(last, Settle)
+    assert (last.outcome, last.retry_in) == ("failed", None)
+    again = judge(answered(500), attempt=1, left=five + timedelta(milliseconds=1), probe=False, dice=0.5)
+    assert isinstance(again, Settle)
+    assert again.outcome == "retry"
+
+
+def test_429_5xx_and_time_outs_are_signs_of_overload_and_nothing_else_is() -> None:
+    assert [s for s in range(200, 600, 1) if overloaded(answered(s))] == [429, *range(500, 600)]
+    assert overloaded(troubled("timeout"))
+    assert not overloaded(troubled("connect"))
 
 
 def test_only_429_and_503_hold_the_whole_lane() -> None:

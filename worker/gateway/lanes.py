@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from worker.engine.clock import Clock
 from worker.engine.ports import Rpc
 from worker.errors import BadAnswer
 from worker.gateway.mark import DeliveryMark
 
-Outcome = Literal["delivered", "retry", "failed", "gone"]
+Outcome = Literal["delivered", "retry", "probe", "failed", "gone", "expired", "blocked"]
+"""`probe`: it failed while the endpoint was down and stays where it was; `blocked`: not tried, it lines up
+behind a retry of its entity."""
 T = TypeVar("T")
+
+DESCRIBED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A signing secret, valid until `expires_at`, if that is set."""
+
+    text: str = field(repr=False)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One webhook endpoint, as the last lease call told it. `secrets`: newest first."""
+    """One webhook endpoint, as the database described it. `secrets`: newest first."""
 
     lane_id: int
     endpoint_id: str
     tenant_id: str
     url: str
-    secrets: tuple[str, ...] = field(repr=False)
+    secrets: tuple[Secret, ...]
     paused: bool
     timeout: timedelta
     max_concurrency: int
     version: int
     """The endpoint's: another than before means that it was changed, perhaps paused and resumed."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rate_limit: int | None = None
+    """Requests started a second, at most."""
+    ordered: bool = False
+    expires_after: timedelta = timedelta(hours=72)
+
+    def expiry_of(self, delivery: Delivery) -> datetime:
+        """When `delivery` need not be tried any more."""
+        return delivery.expires_at or delivery.occurred_at + self.expires_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,13 @@ class Delivery:
     occurred_at: datetime
     read_at: float = 0.0
     """When the answer that brought it came, in monotonic seconds."""
+    type: str = ""
+    order_key: str | None = None
+    """Of an ordered lane: the entity whose deliveries go one after the other."""
+    blocked: bool = False
+    """A retry of the same entity waits in the database: this one lines up behind it."""
+    expires_at: datetime | None = None
+    """None: as its lane says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +103,34 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """Parts of an attempt's duration. `connect` (TCP and TLS) is None when an open connection was used;
+    `first_byte` is counted from the start of the attempt."""
+
+    dns: timedelta | None = None
+    connect: timedelta | None = None
+    first_byte: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one delivery; becomes one row of `webhook_attempts`."""
+    """What became of one delivery; becomes one row of `webhook_attempts`, but for `blocked`."""
 
     delivery_id: int
     lane_id: int
     attempt: int
+    event_id: str
+    type: str
     outcome: Outcome
     started_at: datetime
-    duration: timedelta
-    status: int | None
-    error: str | None
-    response: str | None
-    retry_in: timedelta | None
+    expires_at: datetime
+    duration: timedelta = timedelta(0)
+    timings: Timings = field(default_factory=Timings)
+    status: int | None = None
+    error: str | None = None
+    response: str | None = None
+    retry_in: timedelta | None = None
+    order_key: str | None = None
 
 
 class LaneStore(Protocol):
@@ -125,16 +168,50 @@ class LaneStore(Protocol):
 
 
 class RpcLanes:
-    """The `LaneStore` of production: the database's functions. `mark`: how far a tail surely reaches."""
+    """The `LaneStore` of production: the database's functions. `mark`: how far a tail surely reaches.
+
+    A lease answer names lanes and versions alone; what is new among them is asked for and kept here.
+    """
 
     def __init__(self, rpc: Rpc, *, worker: str, clock: Clock, mark: DeliveryMark) -> None:
         self._rpc, self._worker, self._clock, self._mark = rpc, worker, clock, mark
+        self._known: str | None = None
+        self._lanes: dict[int, Lane] = {}
 
     async def lease(self, token: int | None, *, duration: timedelta) -> Lease:
         answer = await self._rpc.call(
-            "lease_lanes", p_worker=self._worker, p_token=token, p_seconds=round(duration.total_seconds())
+            "lease_lanes",
+            p_worker=self._worker,
+            p_token=token,
+            p_seconds=round(duration.total_seconds()),
+            p_known=self._known,
         )
-        return _parsed("lease_lanes", _lease, answer)
+        held = _parsed("lease_lanes", _held, answer)
+        if held.versions is not None:
+            # what is not described yet must be asked for again, even if the next call fails
+            self._known = None
+            await self._describe(held.token, held.versions)
+            self._known = held.known
+        return Lease(held.token, tuple(self._lanes.values()), surplus=held.surplus)
+
+    async def _describe(self, token: int, versions: Mapping[int, int]) -> None:
+        """Learns of the lanes in `versions` that are new or changed, and forgets all others."""
+        self._lanes = {lane_id: lane for lane_id, lane in self._lanes.items() if lane_id in versions}
+        asked = [
+            lane_id
+            for lane_id, version in versions.items()
+            if lane_id not in self._lanes or self._lanes[lane_id].version != version
+        ]
+        for start in range(0, len(asked), DESCRIBED_AT_ONCE):
+            some = asked[start : start + DESCRIBED_AT_ONCE]
+            answer = await self._rpc.call("describe_lanes", p_token=token, p_lane_ids=some)
+            # one that is missing was taken or deleted in between
+            told = {lane.lane_id: lane for lane in _parsed("describe_lanes", _lanes, answer)}
+            for lane_id in some:
+                if lane_id in told:
+                    self._lanes[lane_id] = told[lane_id]
+                else:
+                    self._lanes.pop(lane_id, None)
 
     async def read_tail(
         self,
@@ -173,7 +250,7 @@ class RpcLanes:
 
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
         answer = await self._rpc.call(
-            "settle_deliveries", p_token=token, p_results=[_result_json(result) for result in results]
+            "settle_deliveries", p_token=token, p_results=[result_json(result) for result in results]
         )
         return not _parsed("settle_deliveries", lambda value: bool(value["stale"]), answer)
 
@@ -189,35 +266,56 @@ def _parsed(name: str, parse: Callable[[Any], T], answer: Any) -> T:
         raise BadAnswer(f"{name} answered in another shape than docs/worker-rpc.md: {error!r}") from error
 
 
-def _lease(value: Mapping[str, Any]) -> Lease:
-    lanes = tuple([_lane(lane) for lane in value["lanes"]])
-    return Lease(int(value["token"]), lanes, surplus=int(value.get("surplus", 0)))
+@dataclass(frozen=True, slots=True)
+class _Held:
+    token: int
+    surplus: int
+    known: str
+    versions: Mapping[int, int] | None
 
 
-def _lane(value: Mapping[str, Any]) -> Lane:
+def _held(value: Mapping[str, Any]) -> _Held:
+    lanes = value["lanes"]
+    versions = None if lanes is None else {int(lane_id): int(version) for lane_id, version in lanes}
+    return _Held(int(value["token"]), int(value["surplus"]), str(value["known"]), versions)
+
+
+def _lanes(value: Iterable[Mapping[str, Any]]) -> list[Lane]:
+    return [parse_lane(lane) for lane in value]
+
+
+def parse_lane(value: Mapping[str, Any]) -> Lane:
+    """A lane as `describe_lanes` tells it; raises what a wrong shape makes Python raise."""
     return Lane(
         lane_id=value["lane_id"],
         endpoint_id=value["endpoint_id"],
         tenant_id=value["tenant_id"],
         url=value["url"],
-        secrets=tuple(value["secrets"]),
+        secrets=tuple([_secret(secret) for secret in value["secrets"]]),
         paused=value["status"] != "active",
         timeout=timedelta(seconds=value["timeout_seconds"]),
         max_concurrency=value["max_concurrency"],
         version=value["version"],
+        headers=dict(value["headers"]),
+        rate_limit=value["rate_limit_per_second"],
+        ordered=bool(value["ordered"]),
+        expires_after=timedelta(hours=value["expires_after_hours"]),
     )
+
+
+def _secret(value: Mapping[str, Any]) -> Secret:
+    return Secret(value["secret"], _moment(value["expires_at"]))
 
 
 def _page(value: Mapping[str, Any], *, read_at: float) -> Page:
     if value["stale"]:
         return Page(stale=True, after=0, more=False, deliveries=(), next_retry_at=None)
-    due = value["next_retry_at"]
     return Page(
         stale=False,
         after=int(value["after"]),
         more=bool(value["more"]),
         deliveries=tuple([_delivery(delivery, read_at) for delivery in value["deliveries"]]),
-        next_retry_at=datetime.fromisoformat(due) if due else None,
+        next_retry_at=_moment(value["next_retry_at"]),
     )
 
 
@@ -231,19 +329,40 @@ def _delivery(value: Mapping[str, Any], read_at: float) -> Delivery:
         value["body"],
         datetime.fromisoformat(value["occurred_at"]),
         read_at,
+        value["type"],
+        value.get("order_key"),
+        value.get("blocked", False),
+        _moment(value.get("expires_at")),
     )
 
 
-def _result_json(result: Result) -> dict[str, Any]:
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result in the form of docs/worker-rpc.md."""
+    timings = result.timings
     return {
         "delivery_id": result.delivery_id,
         "lane_id": result.lane_id,
         "attempt": result.attempt,
+        "event_id": result.event_id,
+        "type": result.type,
         "outcome": result.outcome,
         "started_at": result.started_at.isoformat(),
-        "duration_ms": round(result.duration.total_seconds() * 1000, 3),
+        "expires_at": result.expires_at.isoformat(),
+        "duration_ms": _milliseconds(result.duration),
+        "dns_ms": _milliseconds(timings.dns),
+        "connect_ms": _milliseconds(timings.connect),
+        "first_byte_ms": _milliseconds(timings.first_byte),
         "status": result.status,
         "error": result.error,
         "response": result.response,
         "retry_in_seconds": result.retry_in.total_seconds() if result.retry_in is not None else None,
+        "order_key": result.order_key,
     }
+
+
+def _milliseconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else round(duration.total_seconds() * 1000, 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
+
+from worker.gateway.lanes import Timings
 
 Trouble = Literal["timeout", "connect", "tls", "protocol", "blocked", "no_such_host", "resolver", "local"]
 """Why there is no status. `resolver` and `local` are our own faults, all others the endpoint's."""
@@ -25,6 +27,7 @@ class Answer:
     retry_after: timedelta | None = None
     trouble: Trouble | None = None
     detail: str | None = None
+    timings: Timings = field(default_factory=Timings)
 
     @property
     def ours(self) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from worker.engine.clock import Clock
-from worker.gateway.lanes import Delivery, Lane, Result
+from worker.gateway.lanes import Delivery, Lane, Outcome, Result
 from worker.webhooks.answer import Answer
 from worker.webhooks.sender import Sender
-from worker.webhooks.signing import BadSecretError, Key, parse_key, sign
+from worker.webhooks.signing import Key, parse_key, sign
 from worker.webhooks.verdict import Keep, Settle, judge
 
-MAX_KEYRINGS: Final = 10_000
+MAX_KEYS: Final = 10_000
+EXPIRED: Final = Settle("expired", "expired: it could not be delivered in its time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An attempt that does not count."""
+    """An attempt that does not count. `result`: what is to be noted of it all the same; None if the fault
+    was our own."""
 
     answer: Answer
     verdict: Keep
+    result: Result | None = None
 
 
 Tried = Settled | Kept
@@ -50,53 +53,88 @@ class Attempter:
     def __init__(self, sender: Sender, *, clock: Clock, chance: random.Random | None = None) -> None:
         self._sender, self._clock = sender, clock
         self._chance = chance or random.Random()  # noqa: S311 - it only spreads retries
-        self._keyrings: OrderedDict[tuple[str, ...], tuple[Key, ...]] = OrderedDict()
+        self._keys: OrderedDict[str, Key] = OrderedDict()
 
     async def attempt(self, lane: Lane, delivery: Delivery, *, probe: bool) -> Tried:
         """`probe`: the lane is parked, and a failure is not to be charged."""
         started_at = self._clock.now()
-        answer = await self._send(lane, delivery, timestamp=int(started_at.timestamp()))
-        verdict = judge(
-            answer,
-            attempt=delivery.attempt,
-            age=started_at - delivery.occurred_at,
-            probe=probe,
-            dice=self._chance.random(),
-        )
-        if isinstance(verdict, Keep):
-            return Kept(answer, verdict)
-        return Settled(
-            answer,
-            verdict,
-            Result(
-                delivery_id=delivery.delivery_id,
-                lane_id=lane.lane_id,
-                attempt=delivery.attempt,
-                outcome=verdict.outcome,
-                started_at=started_at,
-                duration=answer.duration,
-                status=answer.status,
-                error=verdict.error,
-                response=answer.head,
-                retry_in=verdict.retry_in,
-            ),
-        )
+        left = lane.expiry_of(delivery) - started_at
+        if left <= timedelta(0):
+            return _settled(lane, delivery, started_at, Answer(duration=timedelta(0)), EXPIRED)
+        answer = await self._send(lane, delivery, started_at)
+        verdict = judge(answer, attempt=delivery.attempt, left=left, probe=probe, dice=self._chance.random())
+        if isinstance(verdict, Settle):
+            return _settled(lane, delivery, started_at, answer, verdict)
+        result = None
+        if verdict.error is not None:
+            result = _result(lane, delivery, started_at, answer, outcome="probe", error=verdict.error)
+        return Kept(answer, verdict, result)
 
-    async def _send(self, lane: Lane, delivery: Delivery, *, timestamp: int) -> Answer:
+    async def _send(self, lane: Lane, delivery: Delivery, now: datetime) -> Answer:
         try:
-            keys = self._keys(lane.secrets)
-        except BadSecretError as error:
+            keys = [self._key(s.text) for s in lane.secrets if s.expires_at is None or now < s.expires_at]
+            signed = sign(
+                keys, message_id=delivery.event_id, timestamp=int(now.timestamp()), body=delivery.body
+            )
+        except ValueError as error:
             # we made the secret, so the fault is ours, and unsigned it must not go
             return Answer(duration=timedelta(0), trouble="local", detail=str(error))
-        headers = sign(keys, message_id=delivery.event_id, timestamp=timestamp, body=delivery.body)
+        headers = {**lane.headers, **signed}
         return await self._sender.send(lane.url, headers=headers, body=delivery.body, within=lane.timeout)
 
-    def _keys(self, secrets: tuple[str, ...]) -> tuple[Key, ...]:
-        keys = self._keyrings.get(secrets)
-        if keys is None:
-            if not secrets:
-                raise BadSecretError("the endpoint has no secret to sign with")
-            keys = self._keyrings[secrets] = tuple([parse_key(secret) for secret in secrets])
-            while len(self._keyrings) > MAX_KEYRINGS:
-                self._keyrings.popitem(last=False)
-        return keys
+    def _key(self, secret: str) -> Key:
+        key = self._keys.get(secret)
+        if key is None:
+            key = self._keys[secret] = parse_key(secret)
+            while len(self._keys) > MAX_KEYS:
+                self._keys.popitem(last=False)
+        return key
+
+
+def _settled(
+    lane: Lane, delivery: Delivery, started_at: datetime, answer: Answer, verdict: Settle
+) -> Settled:
+    result = _result(
+        lane,
+        delivery,
+        started_at,
+        answer,
+        outcome=verdict.outcome,
+        error=verdict.error,
+        retry_in=verdict.retry_in,
+    )
+    return Settled(answer, verdict, result)
+
+
+def _result(
+    lane: Lane,
+    delivery: Delivery,
+    started_at: datetime,
+    answer: Answer,
+    *,
+    outcome: Outcome,
+    error: str | None,
+    retry_in: timedelta | None = None,
+) -> Result:
+    return Result(
+        delivery_id=delivery.delivery_id,
+        lane_id=lane.lane_id,
+        attempt=delivery.attempt,
+        event_id=delivery.event_id,
+        type=delivery.type,
+        outcome=outcome,
+        started_at=started_at,
+        expires_at=lane.expiry_of(delivery),
+        duration=answer.duration,
+        timings=answer.timings,
+        status=answer.status,
+        error=error,
+        response=answer.head,
+        retry_in=retry_in,
+        order_key=delivery.order_key if lane.ordered else None,
+    )
+
+
+def lined_up(lane: Lane, delivery: Delivery, now: datetime) -> Result:
+    """What is written back for a first attempt that lines up behind a retry of its entity, untried."""
+    return _result(lane, delivery, now, Answer(duration=timedelta(0)), outcome="blocked", error=None)

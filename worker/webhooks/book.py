@@ -27,6 +27,7 @@ class Book:
         self._behind: set[HeldLane] = set()
         self._reading = False
         self._gone_while_reading: set[int] = set()
+        self._lining_up: list[tuple[HeldLane, Delivery]] = []
 
     # -- lanes --------------------------------------------------------------------------------------------
 
@@ -51,7 +52,9 @@ class Book:
             elif lane.version != held.lane.version:
                 # perhaps paused and resumed between two lease calls: meanwhile the tail skipped it
                 self._fall_behind(held, 0)
-            held.lane = lane
+            if lane.ordered != held.lane.ordered:
+                self._empty(held)
+            held.become(lane)
 
     def pause(self, held: HeldLane) -> None:
         """Sends nothing more of this lane until a lease call says that it is active."""
@@ -112,7 +115,9 @@ class Book:
                     self.stock.add(held, delivery)
                     got[held] = None
             elif held.live:
-                if self._make_room(held):
+                if held.lines_up(delivery):
+                    self._line_up(held, delivery)
+                elif self._make_room(held):
                     self.stock.add(held, delivery)
                     got[held] = None
                 else:
@@ -150,7 +155,9 @@ class Book:
             held = self.lanes.get(delivery.lane_id)
             if held is None or held not in still or self._known(held, delivery):
                 continue
-            if self._make_room(held):
+            if held.lines_up(delivery):
+                self._line_up(held, delivery)
+            elif self._make_room(held):
                 self.stock.add(held, delivery)
                 got[held] = None
             else:
@@ -181,14 +188,32 @@ class Book:
         if not self.holds(held):
             return
         if held.lane.paused:
+            held.queue.ended(delivery)
             self.stock.let_go(held, [delivery.delivery_id])
             self._fall_behind(held, 0)
             return
         self.stock.put_back(held, delivery)
 
-    def sent(self, held: HeldLane) -> None:
-        """It was sent; its id stays in hand until it is settled."""
+    def sent(self, held: HeldLane, delivery: Delivery, *, again: bool) -> None:
+        """It was sent; its id stays in hand until it is settled. `again`: it will be tried again, and in an
+        ordered lane its entity waits for that."""
         held.in_flight -= 1
+        held.queue.ended(delivery)
+        key = delivery.order_key
+        if not held.lane.ordered or key is None:
+            return
+        if again:
+            held.waiting.add(key)
+            for follower in self.stock.take_followers(held, key):
+                self._lining_up.append((held, follower))
+        elif delivery.retry:
+            held.waiting.discard(key)
+
+    def take_lining_up(self) -> list[tuple[HeldLane, Delivery]]:
+        """First attempts that must be written back as blocked, each told once; they stay in hand until
+        then."""
+        told, self._lining_up = self._lining_up, []
+        return told
 
     def settled(self, held: HeldLane, delivery_id: int) -> None:
         """It was written back."""
@@ -201,6 +226,10 @@ class Book:
 
     def _known(self, held: HeldLane, delivery: Delivery) -> bool:
         return delivery.delivery_id in held.in_hand or delivery.delivery_id in self._gone_while_reading
+
+    def _line_up(self, held: HeldLane, delivery: Delivery) -> None:
+        self.stock.hold(held, delivery)
+        self._lining_up.append((held, delivery))
 
     def _fall_behind(self, held: HeldLane, cursor: int) -> None:
         held.live, held.cursor = False, cursor

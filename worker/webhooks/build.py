@@ -1,7 +1,9 @@
-"""Puts the runner of the webhook lanes together from the settings."""
+"""Puts the parts of webhooks together from the settings."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
@@ -13,15 +15,26 @@ from worker.gateway.lanes import RpcLanes
 from worker.gateway.mark import DeliveryMark
 from worker.resolver import SystemResolver
 from worker.wall import Wall
-from worker.webhooks.attempt import Attempter
+from worker.webhooks.attempt import Attempter, Trier
 from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
 
 
+@asynccontextmanager
+async def webhook_attempter(settings: Settings, *, clock: Clock) -> AsyncIterator[Attempter]:
+    """What makes attempts, for the lanes and for tests alike; its connections close at the end."""
+    clients = PinnedClients(Wall(SystemResolver(), allow=settings.worker_allow_private_hosts), clock=clock)
+    try:
+        yield Attempter(Sender(clients, clock=clock), clock=clock)
+    finally:
+        await clients.close()
+
+
 def webhook_runner(
     settings: Settings,
     rpc: Rpc,
+    trier: Trier,
     *,
     clock: Clock,
     poll: timedelta,
@@ -32,15 +45,13 @@ def webhook_runner(
     """The runner as it runs in production. `mark` is what dispatch told; `registry` takes the histograms;
     failures in `told_elsewhere` are logged by somebody else already.
     """
-    clients = PinnedClients(Wall(SystemResolver(), allow=settings.worker_allow_private_hosts), clock=clock)
     return WebhookRunner(
         RpcLanes(rpc, worker=settings.worker_name, clock=clock, mark=mark),
-        Attempter(Sender(clients, clock=clock), clock=clock),
+        trier,
         clock=clock,
         poll=poll,
         lease=settings.lease,
         slots=settings.worker_send_concurrency,
         registry=registry,
         told_elsewhere=told_elsewhere,
-        close=clients.close,
     )

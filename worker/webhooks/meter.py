@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from worker.gateway.lanes import Outcome
 
 Stage = Literal["read_to_sent", "sent_to_answered", "answered_to_settled"]
 STAGES: Final[tuple[Stage, ...]] = ("read_to_sent", "sent_to_answered", "answered_to_settled")
@@ -29,8 +31,7 @@ class Meter:
         )
         self._stages = {stage: stages.labels(stage=stage) for stage in STAGES}
         self._attempts = {
-            outcome: attempts.labels(outcome=outcome)
-            for outcome in ("delivered", "retry", "failed", "gone", "probe_failed", "our_fault")
+            outcome: attempts.labels(outcome=outcome) for outcome in (*get_args(Outcome), "our_fault")
         }
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self.counts: Tally[str] = Tally()

@@ -15,8 +15,8 @@ from worker.gateway.lanes import LaneStore, Page
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 
-TAIL_LIMIT: Final = 500
-BACKLOG_LIMIT: Final = 250
+TAIL_LIMIT: Final = 1000
+BACKLOG_LIMIT: Final = 1000
 REREAD_EVERY: Final = timedelta(seconds=30)
 SOONEST: Final = timedelta(milliseconds=20)
 AT_ONCE: Final = timedelta(0)
@@ -147,7 +147,7 @@ class Reader:
     def _take(self, lanes: Collection[HeldLane]) -> None:
         if lanes:
             self._again.found()
-            self._got(lanes)
+        self._got(lanes)
 
     def _lost_if(self, token: int) -> None:
         if self._book.token == token:

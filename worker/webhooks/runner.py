@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -50,11 +50,10 @@ class WebhookRunner:
         slots: int,
         registry: CollectorRegistry | None = None,
         told_elsewhere: tuple[type[Exception], ...] = (),
-        close: Callable[[], Awaitable[None]] | None = None,
         book: Book | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        self._clock, self._slots, self._close = clock, slots, close
+        self._clock, self._slots = clock, slots
         self._book = book or Book()
         self.meter = Meter(registry)
         self.conditions = [
@@ -96,13 +95,6 @@ class WebhookRunner:
             self._keeper.wake()
 
     async def run(self) -> None:
-        try:
-            await self._run()
-        finally:
-            if self._close is not None:
-                await self._close()
-
-    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._senders.start(group)
             self._side = [

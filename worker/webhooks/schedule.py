@@ -18,7 +18,6 @@ DELAYS = (
     timedelta(hours=24),
 )
 MAX_ATTEMPTS = len(DELAYS) + 1
-WHOLE_SCHEDULE = sum(DELAYS, timedelta())
 JITTER = 0.2
 LONGEST_RETRY_AFTER = timedelta(hours=24)
 

@@ -14,13 +14,14 @@ from typing import Final, assert_never
 from worker.engine.clock import Clock
 from worker.gateway.lanes import Delivery
 from worker.log import Logger, get_logger
-from worker.webhooks.attempt import Kept, Settled, Trier
+from worker.webhooks.answer import Answer
+from worker.webhooks.attempt import Kept, Settled, Trier, lined_up
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 from worker.webhooks.meter import Meter
 from worker.webhooks.settler import Finished
 from worker.webhooks.turns import Turns
-from worker.webhooks.verdict import lane_hold
+from worker.webhooks.verdict import lane_hold, overloaded
 
 LANE_PARKED: Final = "lane.parked"
 LANE_BACK: Final = "lane.back"
@@ -79,7 +80,8 @@ class Senders:
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     def offer(self, lanes: Iterable[HeldLane]) -> None:
-        """These have something to send."""
+        """These have something to send, or to line up."""
+        self.write_lining_up()
         for held in lanes:
             self._turns.offer(held)
         self.fill()
@@ -91,9 +93,9 @@ class Senders:
         now = self._clock.monotonic()
         while (held := self._turns.next(now)) is not None:
             delivery = self._book.take(held)
-            self._turns.started(held)
+            self._turns.started(held, now)
             self._meter.timed("read_to_sent", now - delivery.read_at)
-            task = self._group.create_task(self._attempt(held, delivery))
+            task = self._group.create_task(self._attempt(held, delivery, now))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
         if self._turns.next_wake() != self._armed_for:
@@ -109,7 +111,7 @@ class Senders:
             await self._clock.wait(self._timer, left)
             self.fill()
 
-    async def _attempt(self, held: HeldLane, delivery: Delivery) -> None:
+    async def _attempt(self, held: HeldLane, delivery: Delivery, began: float) -> None:
         probe = held.breaker.parked
         try:
             tried = await self._trier.attempt(held.lane, delivery, probe=probe)
@@ -119,12 +121,10 @@ class Senders:
             self._turns.finished(held)
             raise
         self._meter.timed("sent_to_answered", tried.answer.duration.total_seconds())
-        hold = lane_hold(tried.answer)
-        if hold is not None:
-            held.breaker.hold(self._clock.monotonic(), hold.total_seconds())
+        self._heed(held, tried.answer, began)
         match tried:
             case Settled():
-                self._settle(held, tried)
+                self._settle(held, delivery, tried)
             case Kept():
                 self._keep(held, delivery, tried)
         self._turns.finished(held)
@@ -132,22 +132,35 @@ class Senders:
             self._room()
         self.fill()
 
+    def _heed(self, held: HeldLane, answer: Answer, began: float) -> None:
+        """What the answer says of how much the endpoint can take."""
+        now = self._clock.monotonic()
+        hold = lane_hold(answer)
+        if hold is not None:
+            held.breaker.hold(now, hold.total_seconds())
+        if overloaded(answer):
+            held.window.overloaded(now, started=began)
+        elif answer.status is not None:
+            held.window.succeeded(held.lane.max_concurrency)
+
     def _keep(self, held: HeldLane, delivery: Delivery, tried: Kept) -> None:
         now, dice = self._clock.monotonic(), self._chance.random()
-        if tried.verdict.ours:
+        if tried.result is None:
             self._meter.counted("our_fault")
             self._log.warning(OUR_FAULT, endpoint=held.lane.endpoint_id, error=tried.answer.detail)
             held.breaker.paused_by_us(now, dice=dice)
         else:
-            self._meter.counted("probe_failed")
+            self._meter.counted("probe")
             held.breaker.failed(now, dice=dice)
+            self._finished(Finished(held, tried.result, now))
         self._book.put_back(held, delivery)
 
-    def _settle(self, held: HeldLane, tried: Settled) -> None:
+    def _settle(self, held: HeldLane, delivery: Delivery, tried: Settled) -> None:
         now, verdict = self._clock.monotonic(), tried.verdict
         self._meter.counted(verdict.outcome)
-        self._book.sent(held)
         self._finished(Finished(held, tried.result, now))
+        self._book.sent(held, delivery, again=verdict.outcome == "retry")
+        self.write_lining_up()
         match verdict.outcome:
             case "delivered":
                 self._delivered(held)
@@ -159,8 +172,19 @@ class Senders:
                     self._log.warning(
                         LANE_PARKED, endpoint=held.lane.endpoint_id, lane=held.lane_id, error=verdict.error
                     )
+            case "expired":
+                pass  # it was not tried, so it says nothing of the endpoint
+            case "probe" | "blocked":
+                raise AssertionError(f"{verdict.outcome} is no verdict")
             case _:
                 assert_never(verdict.outcome)
+
+    def write_lining_up(self) -> None:
+        """Hands on the first attempts that line up behind a retry of their entity."""
+        now = self._clock.monotonic()
+        for held, delivery in self._book.take_lining_up():
+            self._meter.counted("blocked")
+            self._finished(Finished(held, lined_up(held.lane, delivery, self._clock.now()), now))
 
     def _delivered(self, held: HeldLane) -> None:
         if held.breaker.parked:

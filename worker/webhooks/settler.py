@@ -23,7 +23,7 @@ from worker.webhooks.held import HeldLane
 
 SETTLE_REFUSED: Final = "lanes.settle_refused"
 RESULTS_DROPPED: Final = "lanes.results_dropped"
-BATCH: Final = 300
+BATCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,9 @@ class Settler:
                     self._lost()
                 return
             for finished in batch:
-                self._book.settled(finished.held, finished.result.delivery_id)
+                # a probe's delivery waits on, where it was
+                if finished.result.outcome != "probe":
+                    self._book.settled(finished.held, finished.result.delivery_id)
                 self._wrote(finished)
             return
 

@@ -11,7 +11,7 @@ from typing import Final
 from worker.gateway.lanes import Delivery
 from worker.webhooks.held import HeldLane
 
-LANE_QUEUE: Final = 500
+LANE_QUEUE: Final = 2000
 LANE_RETRIES: Final = 100
 TOTAL_QUEUE: Final = 20_000
 TOTAL_CHARS: Final = 64 * 1024 * 1024
@@ -36,15 +36,15 @@ class Stock:
         return self.queued >= self._total_queue or self._chars >= self._total_chars
 
     def has_room(self, held: HeldLane) -> bool:
-        return len(held.queue) < self._lane_queue and not self.full
+        return held.queue.firsts < self._lane_queue and not self.full
 
     def half_empty(self, held: HeldLane) -> bool:
-        return len(held.queue) <= self._lane_queue // 2
+        return held.queue.firsts <= self._lane_queue // 2
 
     def takes_retries(self, held: HeldLane) -> bool:
         if held.lane.paused or (held.breaker.parked and held.queued):
             return False
-        return len(held.retries) < LANE_RETRIES
+        return held.queue.retries < LANE_RETRIES
 
     def closed_lane_ids(self) -> list[int]:
         """Lanes that take no retries now: parked ones with a probe at hand, and those with enough of them."""
@@ -52,32 +52,43 @@ class Stock:
 
     def rival_of(self, held: HeldLane) -> HeldLane | None:
         """The lane that should make room for `held`, when memory is full; None: it must wait."""
-        if len(held.queue) >= self._lane_queue:
+        if held.queue.firsts >= self._lane_queue:
             return None
-        longest = max(self._stocked, key=lambda other: len(other.queue), default=held)
+        longest = max(self._stocked, key=lambda other: other.queue.firsts, default=held)
         # only from one with far more, else two would take turns in emptying each other
-        return longest if len(longest.queue) > 2 * len(held.queue) + 1 else None
+        return longest if longest.queue.firsts > 2 * held.queue.firsts + 1 else None
 
     # -- in and out ---------------------------------------------------------------------------------------
 
     def add(self, held: HeldLane, delivery: Delivery) -> None:
         """It was read, and is in hand until it is let go."""
-        (held.retries if delivery.retry else held.queue).append(delivery)
+        held.queue.add(delivery)
+        self.hold(held, delivery)
+        self._count(held, delivery, +1)
+
+    def hold(self, held: HeldLane, delivery: Delivery) -> None:
+        """It is in hand, though it is not queued."""
         held.in_hand[delivery.delivery_id] = delivery.retry
         if delivery.retry:
             self.busy.add(delivery.delivery_id)
-        self._count(held, delivery, +1)
 
     def take(self, held: HeldLane) -> Delivery:
-        """The lane's next delivery. Raises `IndexError` when there is none."""
-        delivery = held.retries.popleft() if held.retries else held.queue.popleft()
+        """The lane's next delivery. Raises `IndexError` when there is none that may go."""
+        delivery = held.queue.take()
         self._count(held, delivery, -1)
         return delivery
 
     def put_back(self, held: HeldLane, delivery: Delivery) -> None:
         """One that was taken: it goes first again."""
-        (held.retries if delivery.retry else held.queue).appendleft(delivery)
+        held.queue.put_back(delivery)
         self._count(held, delivery, +1)
+
+    def take_followers(self, held: HeldLane, key: str) -> list[Delivery]:
+        """First attempts of the entity `key` that are queued; they stay in hand."""
+        followers = held.queue.take_followers(key)
+        for delivery in followers:
+            self._count(held, delivery, -1)
+        return followers
 
     def let_go(self, held: HeldLane, delivery_ids: Iterable[int]) -> None:
         """They are settled, or somebody else's, or will be read again."""
@@ -86,19 +97,17 @@ class Stock:
                 self.busy.discard(delivery_id)
 
     def halve(self, held: HeldLane) -> None:
-        """Lets go of the last half of its first attempts."""
-        for _ in range(len(held.queue) // 2):
-            delivery = held.queue.pop()
-            self._count(held, delivery, -1)
-            self.let_go(held, [delivery.delivery_id])
+        """Lets go of about half of its first attempts."""
+        self._dropped(held, held.queue.drop_last_half())
 
     def empty(self, held: HeldLane) -> None:
         """Lets go of all that is queued; what is under way stays in hand."""
-        for queue in (held.queue, held.retries):
-            while queue:
-                delivery = queue.pop()
-                self._count(held, delivery, -1)
-                self.let_go(held, [delivery.delivery_id])
+        self._dropped(held, held.queue.clear())
+
+    def _dropped(self, held: HeldLane, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self._count(held, delivery, -1)
+            self.let_go(held, [delivery.delivery_id])
 
     def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
         self.queued += sign

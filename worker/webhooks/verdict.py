@@ -9,7 +9,7 @@ from typing import Final
 
 from worker.gateway.lanes import Outcome
 from worker.webhooks.answer import Answer
-from worker.webhooks.schedule import WHOLE_SCHEDULE, next_delay
+from worker.webhooks.schedule import next_delay
 
 # the only answers that speak for the whole endpoint, not for this message alone
 _HOLDS_THE_LANE: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -26,31 +26,39 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Charge nothing and keep the delivery where it was. `ours`: the fault is not the endpoint's."""
+    """Charge nothing and keep the delivery where it was. `error`: the endpoint failed while it was parked;
+    None: the fault is our own."""
 
-    ours: bool
+    error: str | None = None
 
 
-def judge(answer: Answer, *, attempt: int, age: timedelta, probe: bool, dice: float) -> Settle | Keep:
-    """What becomes of a delivery on its `attempt` (from 1), `age` after its event.
+def judge(answer: Answer, *, attempt: int, left: timedelta, probe: bool, dice: float) -> Settle | Keep:
+    """What becomes of a delivery on its `attempt` (from 1), `left` before it expires.
 
     Our own faults are not charged. Nor is a failed `probe` of a parked lane, for the queue of an endpoint
-    that is down must not burn its attempts; only a message older than the whole schedule ends there.
+    that is down must not burn its attempts. There is no retry that would come too late.
     """
     if answer.ours:
-        return Keep(ours=True)
+        return Keep()
     status = answer.status
     if status is not None and 200 <= status < 300:
         return Settle("delivered")
     error = describe(answer)
     if status == HTTPStatus.GONE:
         return Settle("gone", error)
-    if probe and age < WHOLE_SCHEDULE:
-        return Keep(ours=False)
-    delay = None if probe else next_delay(attempt, dice=dice, retry_after=answer.retry_after)
-    if delay is None:
+    if probe:
+        return Keep(error)
+    delay = next_delay(attempt, dice=dice, retry_after=answer.retry_after)
+    if delay is None or delay >= left:
         return Settle("failed", error)
     return Settle("retry", error, delay)
+
+
+def overloaded(answer: Answer) -> bool:
+    """Whether the endpoint shows that it gets too much at once."""
+    if answer.status is None:
+        return answer.trouble == "timeout"
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= 500
 
 
 def lane_hold(answer: Answer) -> timedelta | None:
