@@ -28,6 +28,11 @@ from worker.errors import SettingsError
 Network = IPv4Network | IPv6Network
 
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+")
+# user and password percent-encoded where they hold what a URL may not
+_PROXY = re.compile(
+    r"(?i)http://(?:[\w.~!$&'()*+,;=%-]+:[\w.~!$&'()*+,;=%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}/?",
+    re.ASCII,
+)
 
 _KEY_NAMES = {
     "supabase_url": "SUPABASE_URL",
@@ -74,6 +79,7 @@ class Settings(BaseSettings):
     worker_drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
     worker_realtime: Literal["on", "off"] = "on"
     worker_allow_private_hosts: Annotated[tuple[Network, ...], NoDecode] = ()
+    worker_egress_proxy: SecretStr | None = None
     worker_log_format: Literal["console", "json"] = "console"
     worker_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -130,6 +136,13 @@ class Settings(BaseSettings):
     def _cloudinary_form(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith("cloudinary://"):
             raise ValueError("it must read cloudinary://<key>:<secret>@<cloud name>")
+        return url
+
+    @field_validator("worker_egress_proxy")
+    @classmethod
+    def _proxy_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _PROXY.fullmatch(url.get_secret_value()):
+            raise ValueError("it must read http://[user:password@]host:port")
         return url
 
     @field_validator("image_host")

@@ -23,7 +23,6 @@ from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.book import Book
-from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
 from worker.webhooks.stock import Stock
@@ -34,7 +33,7 @@ def make_runner(
 ) -> WebhookRunner:
     clock = SystemClock()
     wall = Wall(SystemResolver(), allow=[ip_network("127.0.0.0/8")])
-    sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
+    sender = Sender(wall, clock=clock)
     return WebhookRunner(
         store,
         Attempter(sender, clock=clock),
@@ -43,6 +42,7 @@ def make_runner(
         lease=timedelta(seconds=lease),
         slots=slots,
         book=book,
+        close=sender.close,
     )
 
 

@@ -14,9 +14,19 @@ from worker.gateway.mark import DeliveryMark
 from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
-from worker.webhooks.clients import PinnedClients
+from worker.webhooks.http.proxy import Proxy, ProxyAddress
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
+
+
+def sender(settings: Settings, clock: Clock) -> Sender:
+    """The way out as it is in production, to be shared by all that send and closed by whoever built it."""
+    resolver, url = SystemResolver(), settings.worker_egress_proxy
+    return Sender(
+        Wall(resolver, allow=settings.worker_allow_private_hosts),
+        clock=clock,
+        proxy=None if url is None else Proxy(ProxyAddress.parse(url.get_secret_value()), resolver),
+    )
 
 
 def webhook_runner(
@@ -28,19 +38,21 @@ def webhook_runner(
     mark: DeliveryMark,
     registry: CollectorRegistry | None = None,
     told_elsewhere: tuple[type[Exception], ...] = (),
+    shared: Sender | None = None,
 ) -> WebhookRunner:
     """The runner as it runs in production. `mark` is what dispatch told; `registry` takes the histograms;
-    failures in `told_elsewhere` are logged by somebody else already.
+    failures in `told_elsewhere` are logged by somebody else already. Without a `shared` sender
+    it has one of its own, and closes it.
     """
-    clients = PinnedClients(Wall(SystemResolver(), allow=settings.worker_allow_private_hosts), clock=clock)
+    way_out = shared or sender(settings, clock)
     return WebhookRunner(
         RpcLanes(rpc, worker=settings.worker_name, clock=clock, mark=mark),
-        Attempter(Sender(clients, clock=clock), clock=clock),
+        Attempter(way_out, clock=clock),
         clock=clock,
         poll=poll,
         lease=settings.lease,
         slots=settings.worker_send_concurrency,
         registry=registry,
         told_elsewhere=told_elsewhere,
-        close=clients.close,
+        close=None if shared else way_out.close,
     )
