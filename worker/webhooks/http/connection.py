@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from worker.webhooks.http.failure import Failure, read_error
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self.reply.reset()
         self.first_byte = None
         self._waiter = waiter = self._loop.create_future()
-        self._written_at = self._loop.time()
+        self._written_at = monotonic()
         self._set_deadline(until)
         try:
             self._transport.write(request)
@@ -103,7 +104,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # nobody asked: what it says would be taken for the next answer
             return
         if self.first_byte is None:
-            self.first_byte = self._loop.time() - self._written_at
+            self.first_byte = monotonic() - self._written_at
         reply = self.reply
         known = reply.status
         try:

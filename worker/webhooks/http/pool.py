@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from worker.webhooks.http.connect import Connector
@@ -44,7 +45,7 @@ class Pool:
             connection = kept[-1]
             since = self._idle[connection]
             self._drop(connection)
-            if not connection.closed and asyncio.get_running_loop().time() - since < self._idle_seconds:
+            if not connection.closed and monotonic() - since < self._idle_seconds:
                 return connection
             connection.abort()
         return None
@@ -74,7 +75,7 @@ class Pool:
             return
         kept = self._kept.setdefault(connection.key, [])
         kept.append(connection)
-        self._idle[connection] = asyncio.get_running_loop().time()
+        self._idle[connection] = monotonic()
         if len(kept) > MAX_IDLE_PER_KEY:
             self._close(kept[0])
         if len(self._open) > self._max_open:
@@ -126,7 +127,7 @@ class Pool:
 
     def _sweep_now(self) -> None:
         self._sweep = None
-        overdue = asyncio.get_running_loop().time() - self._idle_seconds
+        overdue = monotonic() - self._idle_seconds
         for connection, since in list(self._idle.items()):
             if since > overdue:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,6 +15,10 @@ _RESERVED: Final = frozenset(
         *("proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"),
     }
 )
+
+# what is sent every time, and needs no looking at
+_PLAIN: Final = frozenset({"content-type", "webhook-id", "webhook-timestamp", "webhook-signature"})
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class BadHeadersError(ValueError):
@@ -31,14 +36,20 @@ def start_of_request(url: str) -> str:
 
 def write_request(start: str, headers: Mapping[str, str], body: str) -> bytes:
     """The whole request. Raises `BadHeadersError` for headers that could be read as more than they are."""
-    content = body.encode()
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    text = "\r\n".join(lines)
-    if not (text.isascii() and "".join(lines).isprintable() and "".join(headers).find(":") < 0):
+    values = "".join(headers.values())
+    if not (values.isascii() and values.isprintable()):
         raise BadHeadersError("a header holds characters that no header may hold")
-    if not _RESERVED.isdisjoint(map(str.lower, headers)):
-        raise BadHeadersError("a header is set that belongs to the sender")
+    if not headers.keys() <= _PLAIN:
+        _check_names(headers)
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     kind = "" if "content-type" in headers else "content-type: application/json\r\n"
-    gap = "\r\n" if lines else ""
-    head = f"{start}{kind}{text}{gap}content-length: {len(content)}\r\n\r\n"
-    return head.encode("ascii") + content
+    content = body.encode()
+    return f"{start}{kind}{fields}content-length: {len(content)}\r\n\r\n".encode("ascii") + content
+
+
+def _check_names(headers: Mapping[str, str]) -> None:
+    for name in headers:
+        if not _NAME.fullmatch(name):
+            raise BadHeadersError("a header's name holds characters that no name may hold")
+        if name.lower() in _RESERVED:
+            raise BadHeadersError(f"{name} is not for others to set")
