@@ -28,10 +28,8 @@ from worker.errors import SettingsError
 Network = IPv4Network | IPv6Network
 
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+")
-# user and password percent-encoded where they hold what a URL may not
 _PROXY = re.compile(
-    r"(?i)http://(?:[\w.~!$&'()*+,;=%-]+:[\w.~!$&'()*+,;=%-]*@)?(?:[\w.-]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}/?",
-    re.ASCII,
+    r"(?i)http://(?:([^\s/?#@:]+:[^\s/?#@:]*)@)?([a-z0-9._-]+|\[[0-9a-f:.]+\]):([0-9]{1,5})/?", re.ASCII
 )
 
 _KEY_NAMES = {
@@ -141,8 +139,8 @@ class Settings(BaseSettings):
     @field_validator("worker_egress_proxy")
     @classmethod
     def _proxy_form(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not _PROXY.fullmatch(url.get_secret_value()):
-            raise ValueError("it must read http://[user:password@]host:port")
+        if url is not None:
+            read_proxy(url.get_secret_value())
         return url
 
     @field_validator("image_host")
@@ -176,6 +174,14 @@ class Settings(BaseSettings):
     @property
     def drain_deadline(self) -> timedelta:
         return timedelta(seconds=self.worker_drain_seconds)
+
+
+def read_proxy(url: str) -> tuple[str, int, str | None]:
+    """Host, port and `user:password` (still percent-encoded) of a proxy's URL; raises `ValueError`."""
+    match = _PROXY.fullmatch(url)
+    if match is None or not 0 < int(match[3]) < 65536:
+        raise ValueError("it must read http://[user:password@]host:port, percent-encoded where needed")
+    return match[2].strip("[]"), int(match[3]), match[1]
 
 
 def key_role(key: SecretStr) -> str:

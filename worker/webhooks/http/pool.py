@@ -107,6 +107,7 @@ class Pool:
 
     def _close(self, connection: Connection) -> None:
         self._drop(connection)
+        self._open.discard(connection)  # its end comes a moment later, and must not be waited for in a loop
         connection.abort()
 
     def _drop(self, connection: Connection) -> None:

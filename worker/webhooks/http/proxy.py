@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from worker.config import read_proxy
 from worker.wall import WallError
 from worker.webhooks.http.failure import Failure, read_error
 
@@ -35,18 +36,13 @@ class ProxyAddress:
 
     @classmethod
     def parse(cls, url: str) -> ProxyAddress:
-        """Of `http://[user:password@]host:port`; raises `ValueError`, which does not hold the URL."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            raise ValueError("it must read http://[user:password@]host:port") from None
-        if parts.scheme != "http" or not host or not port or parts.path not in ("", "/") or parts.query:
-            raise ValueError("it must read http://[user:password@]host:port")
-        if parts.username is None:
+        """Of a URL as in the settings; raises `ValueError`, which does not hold the URL."""
+        host, port, pair = read_proxy(url)
+        if pair is None:
             return cls(host, port)
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        return cls(host, port, f"Basic {b64encode(pair.encode()).decode()}")
+        user, _, password = pair.partition(":")
+        decoded = f"{unquote(user)}:{unquote(password)}"
+        return cls(host, port, f"Basic {b64encode(decoded.encode()).decode()}")
 
 
 class Proxy:
