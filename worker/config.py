@@ -28,6 +28,9 @@ from worker.errors import SettingsError
 Network = IPv4Network | IPv6Network
 
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+")
+_PROXY = re.compile(
+    r"(?i)http://(?:([^\s/?#@:]+:[^\s/?#@:]*)@)?([a-z0-9._-]+|\[[0-9a-f:.]+\]):([0-9]{1,5})/?", re.ASCII
+)
 
 _KEY_NAMES = {
     "supabase_url": "SUPABASE_URL",
@@ -74,6 +77,7 @@ class Settings(BaseSettings):
     worker_drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
     worker_realtime: Literal["on", "off"] = "on"
     worker_allow_private_hosts: Annotated[tuple[Network, ...], NoDecode] = ()
+    worker_egress_proxy: SecretStr | None = None
     worker_log_format: Literal["console", "json"] = "console"
     worker_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -132,6 +136,13 @@ class Settings(BaseSettings):
             raise ValueError("it must read cloudinary://<key>:<secret>@<cloud name>")
         return url
 
+    @field_validator("worker_egress_proxy")
+    @classmethod
+    def _proxy_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            read_proxy(url.get_secret_value())
+        return url
+
     @field_validator("image_host")
     @classmethod
     def _image_host_is_configured(cls, host: str, info: ValidationInfo) -> str:
@@ -163,6 +174,14 @@ class Settings(BaseSettings):
     @property
     def drain_deadline(self) -> timedelta:
         return timedelta(seconds=self.worker_drain_seconds)
+
+
+def read_proxy(url: str) -> tuple[str, int, str | None]:
+    """Host, port and `user:password` (still percent-encoded) of a proxy's URL; raises `ValueError`."""
+    match = _PROXY.fullmatch(url)
+    if match is None or not 0 < int(match[3]) < 65536:
+        raise ValueError("it must read http://[user:password@]host:port, percent-encoded where needed")
+    return match[2].strip("[]"), int(match[3]), match[1]
 
 
 def key_role(key: SecretStr) -> str:

@@ -114,8 +114,8 @@ create table public.webhook_attempts (
 ) partition by range (attempted_on);
 comment on table public.webhook_attempts is 'What was tried, one row an attempt; after the outcomes retry and probe others follow';
 comment on column public.webhook_attempts.outcome is 'probe: tried while the endpoint was down, and not counted as an attempt of the event';
-comment on column public.webhook_attempts.connect_ms is 'TCP and TLS; null when an open connection was used';
-comment on column public.webhook_attempts.first_byte_ms is 'From the start of the attempt to the first byte of the answer';
+comment on column public.webhook_attempts.connect_ms is 'TCP, TLS and a proxy''s part; null when an open connection was used';
+comment on column public.webhook_attempts.first_byte_ms is 'From writing the request to the first byte of the answer';
 create index webhook_attempts_by_endpoint on public.webhook_attempts (endpoint_id, started_at desc);
 -- An event's id begins with its number, so this is the order of a tenant's log, too.
 create index webhook_attempts_by_event on public.webhook_attempts (tenant_id, event_id);

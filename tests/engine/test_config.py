@@ -92,6 +92,8 @@ def test_the_older_names_of_the_keys_do(monkeypatch: pytest.MonkeyPatch) -> None
         ("WORKER_LEASE_SECONDS", "1", "WORKER_LEASE_SECONDS is wrong"),
         ("WORKER_REALTIME", "maybe", "WORKER_REALTIME is wrong"),
         ("WORKER_ALLOW_PRIVATE_HOSTS", "127.0.0.1,example", "WORKER_ALLOW_PRIVATE_HOSTS is wrong"),
+        ("WORKER_EGRESS_PROXY", "https://hunter2:hunter2@proxy:3128", "WORKER_EGRESS_PROXY is wrong"),
+        ("WORKER_EGRESS_PROXY", "http://hunter2@proxy:3128", "WORKER_EGRESS_PROXY is wrong"),
         ("WORKER_LOG_LEVEL", "loud", "WORKER_LOG_LEVEL is wrong"),
     ],
 )

@@ -23,10 +23,12 @@ from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
 from worker.webhooks.book import Book
-from worker.webhooks.clients import PinnedClients
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
 from worker.webhooks.stock import Stock
+
+_senders: list[Sender] = []
+"""Made and to be closed by `running`."""
 
 
 def make_runner(
@@ -34,7 +36,8 @@ def make_runner(
 ) -> WebhookRunner:
     clock = SystemClock()
     wall = Wall(SystemResolver(), allow=[ip_network("127.0.0.0/8")])
-    sender = Sender(PinnedClients(wall, clock=clock), clock=clock)
+    sender = Sender(wall, clock=clock)
+    _senders.append(sender)
     return WebhookRunner(
         store,
         Attempter(sender, clock=clock),
@@ -56,6 +59,8 @@ async def running(runner: WebhookRunner, *, drain: float = 2.0) -> AsyncIterator
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        while _senders:
+            await _senders.pop().close()
 
 
 @pytest_asyncio.fixture

@@ -112,7 +112,7 @@ def test_troubles_of_the_endpoint_are_charged(trouble: Trouble) -> None:
     assert verdict.outcome == "retry"
 
 
-@pytest.mark.parametrize("trouble", ["resolver", "local"])
+@pytest.mark.parametrize("trouble", ["resolver", "proxy", "local"])
 @pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
 @pytest.mark.parametrize("probe", [False, True])
 def test_our_own_troubles_are_never_charged(trouble: Trouble, attempt: int, probe: bool) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from ipaddress import ip_network
 
 import pytest
 import pytest_asyncio
@@ -15,51 +13,9 @@ from aiohttp import web
 
 from tests.eventually import eventually
 from tests.webhooks.receiver import Receiver, receiving
-from worker.engine.clock import SystemClock
-from worker.wall import ResolverError, Wall
-from worker.webhooks.answer import Answer
-from worker.webhooks.clients import PinnedClients
-from worker.webhooks.sender import KEPT_BYTES, READ_BYTES, Sender
-
-SECOND = timedelta(seconds=1)
-SHORT = timedelta(milliseconds=300)
-
-
-class Resolver:
-    """Answers in turn; the last answer stays."""
-
-    def __init__(self, *answers: Sequence[str] | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-class Clock(SystemClock):
-    """Runs as the machine's, with leaps forward."""
-
-    leapt = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.leapt
-
-
-class Bench:
-    """A sender behind a wall that lets 127.0.0.1 pass, and no other loopback address."""
-
-    def __init__(self, *answers: Sequence[str] | Exception, allow: str = "127.0.0.1/32") -> None:
-        self.clock = Clock()
-        self.resolver = Resolver(*answers or (["127.0.0.1"],))
-        self.clients = PinnedClients(Wall(self.resolver, allow=[ip_network(allow)]), clock=self.clock)
-        self._sender = Sender(self.clients, clock=self.clock)
-
-    async def send(self, url: str, *, within: timedelta = 5 * SECOND, body: str = "{}") -> Answer:
-        return await self._sender.send(url, headers={"webhook-id": "evt_1"}, body=body, within=within)
+from tests.webhooks.sending import SECOND, SHORT, Bench, close_all, raw_server
+from worker.wall import ResolverError
+from worker.webhooks.http.reply import KEPT_BYTES, READ_BYTES
 
 
 @pytest_asyncio.fixture
@@ -68,25 +24,10 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield found
 
 
-@asynccontextmanager
-async def raw_server(respond: Callable[[asyncio.StreamWriter], None]) -> AsyncIterator[int]:
-    """A server that answers each request with whatever `respond` writes; yields its port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            respond(writer)
-            await reader.read()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+@pytest_asyncio.fixture(autouse=True)
+async def all_closed() -> AsyncIterator[None]:
+    yield
+    await close_all()
 
 
 async def test_status_head_and_duration_come_back(receiver: Receiver) -> None:
@@ -189,7 +130,7 @@ async def test_a_gzip_bomb_is_not_expanded(receiver: Receiver) -> None:
     assert answer.status == 200
     assert answer.head is not None
     assert len(answer.head) <= KEPT_BYTES
-    assert "accept-encoding" not in receiver.received[0].headers
+    assert receiver.received[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize(
@@ -279,13 +220,13 @@ async def test_many_callers_ask_the_resolver_once(receiver: Receiver) -> None:
 async def test_a_cancelled_caller_does_not_take_the_answer_from_the_others(receiver: Receiver) -> None:
     let_go = asyncio.Event()
 
-    class Slow(Resolver):
+    class Slow:
         async def __call__(self, host: str) -> Sequence[str]:
             await let_go.wait()
-            return await super().__call__(host)
+            return ["127.0.0.1"]
 
     bench = Bench()
-    bench.clients._wall = Wall(Slow(["127.0.0.1"]), allow=[ip_network("127.0.0.1/32")])
+    bench.wall._resolver = Slow()
     url = receiver.url("/", host="hook.example.com")
     first, second = (asyncio.create_task(bench.send(url)) for _ in range(2))
     await asyncio.sleep(0)

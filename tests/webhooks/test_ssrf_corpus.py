@@ -15,7 +15,7 @@ import pytest
 from tests.eventually import eventually
 from tests.webhooks.hosts import INTERNATIONAL, REAL, public_hosts
 from tests.webhooks.receiver import receiving
-from tests.webhooks.test_sender import Bench
+from tests.webhooks.sending import Bench
 from tests.webhooks.vectors import FILE, Vector, hostile
 from worker.addresses import is_public
 from worker.wall import BlockedError, NoSuchHostError, Wall

@@ -104,12 +104,18 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Parts of an attempt's duration. `connect` (TCP and TLS) is None when an open connection was used;
-    `first_byte` is counted from the start of the attempt."""
+    """Where the time of an attempt went, as far as it came.
+
+    `dns`: until the wall had its answer; None when it was known. `connect`: TCP, TLS and the proxy's part;
+    None when a kept connection was used. `first_byte`: from writing the request to the answer's first byte.
+    """
 
     dns: timedelta | None = None
     connect: timedelta | None = None
     first_byte: timedelta | None = None
+
+
+NO_TIMINGS: Final = Timings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class Result:
     started_at: datetime
     expires_at: datetime
     duration: timedelta = timedelta(0)
-    timings: Timings = field(default_factory=Timings)
+    timings: Timings = NO_TIMINGS
     status: int | None = None
     error: str | None = None
     response: str | None = None

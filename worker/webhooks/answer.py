@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from worker.gateway.lanes import Timings
+from worker.gateway.lanes import NO_TIMINGS, Timings
 
-Trouble = Literal["timeout", "connect", "tls", "protocol", "blocked", "no_such_host", "resolver", "local"]
-"""Why there is no status. `resolver` and `local` are our own faults, all others the endpoint's."""
+Trouble = Literal[
+    "timeout", "connect", "tls", "protocol", "blocked", "no_such_host", "resolver", "proxy", "local"
+]
+"""Why there is no status. `resolver`, `proxy` and `local` are our own faults, all others the endpoint's."""
 
-OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "local"})
+OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "proxy", "local"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Answer:
     retry_after: timedelta | None = None
     trouble: Trouble | None = None
     detail: str | None = None
-    timings: Timings = field(default_factory=Timings)
+    timings: Timings = NO_TIMINGS
 
     @property
     def ours(self) -> bool:

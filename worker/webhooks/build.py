@@ -16,19 +16,29 @@ from worker.gateway.mark import DeliveryMark
 from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter, Trier
-from worker.webhooks.clients import PinnedClients
+from worker.webhooks.http.proxy import Proxy, ProxyAddress
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
+
+
+def sender(settings: Settings, clock: Clock) -> Sender:
+    """The way out as it is in production, to be shared by all that send and closed by whoever built it."""
+    resolver, url = SystemResolver(), settings.worker_egress_proxy
+    return Sender(
+        Wall(resolver, allow=settings.worker_allow_private_hosts),
+        clock=clock,
+        proxy=None if url is None else Proxy(ProxyAddress.parse(url.get_secret_value()), resolver),
+    )
 
 
 @asynccontextmanager
 async def webhook_attempter(settings: Settings, *, clock: Clock) -> AsyncIterator[Attempter]:
     """What makes attempts, for the lanes and for tests alike; its connections close at the end."""
-    clients = PinnedClients(Wall(SystemResolver(), allow=settings.worker_allow_private_hosts), clock=clock)
+    way_out = sender(settings, clock)
     try:
-        yield Attempter(Sender(clients, clock=clock), clock=clock)
+        yield Attempter(way_out, clock=clock)
     finally:
-        await clients.close()
+        await way_out.close()
 
 
 def webhook_runner(

@@ -1,0 +1,92 @@
+"""New connections, to the very address that the wall checked: directly or through a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import certifi
+
+from worker.webhooks.http.connection import Connection, Key
+from worker.webhooks.http.failure import read_error
+from worker.webhooks.http.proxy import Proxy
+
+CONNECT_TIMEOUT: Final = timedelta(seconds=10)
+
+
+def tls_context(*, roots: str | None = None) -> ssl.SSLContext:
+    """Verifies names and chains against the machine's roots, or those that certifi brings where it has none.
+
+    `roots`: a PEM file of authorities to trust instead.
+    """
+    paths = ssl.get_default_verify_paths()
+    if roots is None and paths.cafile is None and not (paths.capath and os.listdir(paths.capath)):
+        roots = certifi.where()
+    context = ssl.create_default_context(cafile=roots)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Connector:
+    """Opens connections. `tls`: what to verify with, the machine's roots by default."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
+        self._context, self._proxy = tls, proxy
+
+    async def open(self, key: Key, *, until: float, lost: Callable[[Connection], None]) -> Connection:
+        """A connection, until the loop's time `until` and within 10 s. Raises `Failure`."""
+        loop = asyncio.get_running_loop()
+        connection = Connection(key, loop=loop, lost=lost)
+        latest = min(until, loop.time() + CONNECT_TIMEOUT.total_seconds())
+        try:
+            if self._proxy is None:
+                async with asyncio.timeout_at(latest):
+                    await self._directly(key, connection)
+            else:
+                transport = await self._proxy.tunnel(key.address, key.port, until=latest)
+                async with asyncio.timeout_at(latest):
+                    await self._inside(transport, key, connection)
+        except BaseException as error:
+            connection.abort()
+            if isinstance(error, OSError):
+                raise read_error(error) from error
+            raise
+        return connection
+
+    async def _directly(self, key: Key, connection: Connection) -> None:
+        context = self._tls(key)
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection,
+            key.address,
+            key.port,
+            ssl=context,
+            server_hostname=None if context is None else key.host,
+        )
+
+    async def _inside(self, transport: asyncio.Transport, key: Key, connection: Connection) -> None:
+        context = self._tls(key)
+        try:
+            if context is None:
+                transport.set_protocol(connection)
+                connection.connection_made(transport)
+                return
+            loop = asyncio.get_running_loop()
+            secured = await loop.start_tls(transport, connection, context, server_hostname=key.host)
+            if secured is None:
+                raise ConnectionResetError
+            connection.connection_made(secured)
+        except BaseException:
+            transport.abort()
+            raise
+
+    def _tls(self, key: Key) -> ssl.SSLContext | None:
+        if key.scheme != "https":
+            return None
+        if self._context is None:
+            self._context = tls_context()
+        return self._context
