@@ -488,8 +488,11 @@ end $$;
 revoke all on function worker.settle_deliveries(bigint, jsonb) from public, anon, authenticated, service_role;
 grant execute on function worker.settle_deliveries(bigint, jsonb) to service_role;
 
-insert into private.event_map (entity, operation, verb, webhooks) values
-  ('webhook_endpoint', 'INSERT', 'created', false),
-  ('webhook_endpoint', 'UPDATE', 'updated', false),
-  ('webhook_endpoint', 'DELETE', 'deleted', false);
+insert into private.event_map (entity, operation, verb, webhooks, description) values
+  ('webhook_endpoint', 'INSERT', 'created', false,
+    'An endpoint was added.'),
+  ('webhook_endpoint', 'UPDATE', 'updated', false,
+    'An endpoint was changed, paused or disabled.'),
+  ('webhook_endpoint', 'DELETE', 'deleted', false,
+    'An endpoint is gone.');
 select private.log_changes_of('public.webhook_endpoints', 'webhook_endpoint');
