@@ -368,6 +368,17 @@ begin
   return v_known.result;
 end $$;
 
+CREATE FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(format('%s %s', r, case when p_now ? r then 'has another type' else 'is gone' end) order by r), '{}')
+  from unnest(p_required) r
+  where not p_now ? r
+    -- Without a type it may be anything.
+    or (p_before -> r ? 'type' and not coalesce(p_before -> r -> 'type' @> (p_now -> r -> 'type'), false))
+$$;
+
 CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -571,6 +582,32 @@ begin
   end if;
   return to_jsonb(v_member);
 end $$;
+
+CREATE FUNCTION private.check_event_filter() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_unknown text[];
+begin
+  select array_agg(e order by n) into v_unknown
+  from unnest(new.events) with ordinality f (e, n)
+  where e ~ '^[a-z_]+\.(\*|[a-z_]+)$'
+    and not exists (select from public.event_types t where t.webhooks and (t.type = e or t.entity || '.*' = e));
+  if v_unknown is not null then
+    perform private.fail('PT422', 'webhook.unknown_event_type',
+      format('No webhook carries %s.', array_to_string(v_unknown, ', ')),
+      -- Of an entity that there is, its types; else which entities there are.
+      'Known: ' || (
+        select string_agg(distinct k.name, ', ')
+        from public.event_types t
+        cross join lateral (select case when t.entity = any (select split_part(u, '.', 1) from unnest(v_unknown) u) then t.type
+          when not exists (select from public.event_types o where o.webhooks and o.entity = any (select split_part(u, '.', 1) from unnest(v_unknown) u))
+            then t.entity || '.*' end as name) k
+        where t.webhooks) || '. All of them, with examples: the table event_types.');
+  end if;
+  return new;
+end $_$;
 
 CREATE TABLE public.invitations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1285,17 +1322,139 @@ CREATE FUNCTION private.erased_tables() RETURNS TABLE(relation regclass, leaf te
   order by max(d.depth) desc, d.oid::regclass::text
 $$;
 
-CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) RETURNS text
+CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb, p_schema integer DEFAULT 1) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
   select concat(
     '{"id":"', p_id, '","type":"', p_type, '","timestamp":"', to_char(p_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":', p_schema, ',"data":{"object":', coalesce(p_new, p_old),
     ',"previous":', coalesce(
       (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
     ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
 $$;
+
+CREATE FUNCTION private.event_example(p_entity text, p_verb text, p_fields jsonb, p_version integer) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with kind as (
+    select m.operation, m.when_field, m.when_value, m.when_null
+    from private.event_map m where m.entity = p_entity and m.verb = p_verb order by m.rank limit 1
+  ), usual as (
+    select jsonb_object_agg(f.key, private.example_value(p_entity, f.key, f.value)) || coalesce((
+      select e.object from private.event_examples e where e.entity = p_entity and e.verb = '*'), '{}')
+      || jsonb_build_object(
+        'version', case k.operation when 'INSERT' then 1 else 2 end,
+        'created_at', case k.operation when 'INSERT' then '2026-11-23T07:19:23.927988+00:00' else '2026-11-02T14:05:00.118205+00:00' end,
+        'updated_at', case k.operation when 'DELETE' then '2026-11-09T09:30:12.004121+00:00' else '2026-11-23T07:19:23.927988+00:00' end
+      ) as object
+    from kind k cross join jsonb_each(p_fields) f group by k.operation
+  ), written as (
+    select coalesce(e.object, '{}') as object,
+      case when k.operation = 'UPDATE' then coalesce(e.previous, jsonb_build_object(c.field, u.object -> c.field)) end as previous,
+      -- A type that has a condition holds it, whatever was written.
+      case when k.when_value is not null then jsonb_build_object(k.when_field, k.when_value)
+        when k.when_null then jsonb_build_object(k.when_field, null)
+        when k.when_field is not null then jsonb_build_object(k.when_field, coalesce(
+          nullif(e.object -> k.when_field, 'null'),
+          private.example_value(p_entity, k.when_field, (p_fields -> k.when_field) || jsonb_build_object('type', p_fields -> k.when_field -> 'type' ->> 0))))
+        else '{}' end as held
+    from kind k cross join usual u
+    cross join lateral (
+      select coalesce(k.when_field, (
+        select min(f) from jsonb_object_keys(p_fields) f
+        where f not in ('id', 'tenant_id', 'version', 'created_at', 'updated_at'))) as field
+    ) c
+    left join private.event_examples e on e.entity = p_entity and e.verb = p_verb
+  )
+  select jsonb_build_object(
+    'id', 'evt_' || md5(p_entity || '.' || p_verb), 'type', p_entity || '.' || p_verb,
+    'timestamp', '2026-11-23T07:19:23.927988Z', 'tenant_id', md5('tenant')::uuid, 'seq', 118, 'schema', p_version,
+    'data', jsonb_build_object(
+      -- Only fields that there are: words may outlive a column.
+      'object', (select jsonb_object_agg(o.key, o.value) from jsonb_each(u.object || w.object || w.held) o where p_fields ? o.key),
+      'previous', w.previous,
+      'changed', coalesce((select jsonb_agg(c order by c) from jsonb_object_keys(w.previous) c), '[]'),
+      'version', case k.operation when 'INSERT' then 1 when 'UPDATE' then 2 else 3 end))
+  from kind k cross join usual u cross join written w
+$$;
+
+CREATE FUNCTION private.event_fields(p_entity text) RETURNS TABLE(name text, place integer, schema jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $_$
+  select a.attname::text, a.attnum::integer,
+    s.schema
+      || case when s.schema ? 'type' and not a.attnotnull then jsonb_build_object('type', jsonb_build_array(s.schema -> 'type', 'null')) else '{}' end
+      || case when c.listed is null then '{}'
+        when a.attnotnull then jsonb_build_object('enum', c.listed) else jsonb_build_object('enum', c.listed || '[null]') end
+      || case when d.words is null then '{}' else jsonb_build_object('description', d.words) end
+  from private.logged_entities l
+  join pg_catalog.pg_attribute a on a.attrelid = l.relation::regclass and a.attnum > 0 and not a.attisdropped
+  cross join lateral (
+    select
+      (select jsonb_agg(replace(v[1], '''''', '''') order by n)
+       from regexp_matches((array_agg(m[2]) filter (where m[2] is not null))[1], '''((?:[^'']|'''')*)''::text', 'g') with ordinality v (v, n)) as listed,
+      (array_agg(m[3]) filter (where m[3] is not null))[1] as kind
+    from pg_catalog.pg_constraint k
+    cross join lateral regexp_match(pg_get_constraintdef(k.oid),
+      '^CHECK \(\((?:("?\w+"?) = ANY \(ARRAY\[(.+)\]\)|jsonb_typeof\("?\w+"?\) = ''(\w+)''::text)\)\)$') m
+    where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum] and m is not null
+  ) c
+  cross join lateral (
+    select case when c.kind is null then private.type_schema(a.atttypid) else jsonb_build_object('type', c.kind) end as schema
+  ) s
+  cross join lateral (
+    select coalesce(col_description(a.attrelid, a.attnum), case a.attname
+      when 'tenant_id' then 'Whose it is'
+      when 'version' then 'Counts the states of this row: 1, 2, 3' end) as words
+  ) d
+  where l.entity = p_entity and a.attname <> all (l.hidden)
+  order by a.attnum
+$_$;
+
+CREATE FUNCTION private.event_problem(p_type text, p_object jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when k.type is null then 'the type is not in the catalogue'
+    when not p_object ?& k.required then
+      'lacks ' || (select string_agg(r, ', ' order by r) from unnest(k.required) r where not p_object ? r)
+    when p_object ?| k.hidden then
+      'shows ' || (select string_agg(h, ', ' order by h) from unnest(k.hidden) h where p_object ? h)
+  end
+  from (select) one left join private.event_keys k on k.type = p_type
+$$;
+
+CREATE FUNCTION private.event_schema(p_type text, p_description text, p_version integer, p_operations text[], p_fields jsonb, p_required text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select jsonb_build_object(
+    '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', p_type, 'description', p_description,
+    'type', 'object', 'required', '["id", "type", "timestamp", "tenant_id", "seq", "schema", "data"]'::jsonb,
+    'properties', jsonb_build_object(
+      'id', '{"type": "string", "pattern": "^evt_[0-9a-f]{32}$"}'::jsonb,
+      'type', jsonb_build_object('const', p_type),
+      'timestamp', '{"type": "string", "format": "date-time"}'::jsonb,
+      'tenant_id', '{"type": "string", "format": "uuid"}'::jsonb,
+      'seq', '{"type": "integer", "minimum": 1}'::jsonb,
+      'schema', jsonb_build_object('const', p_version),
+      'data', jsonb_build_object(
+        'type', 'object', 'required', '["object", "previous", "changed", "version"]'::jsonb,
+        'properties', jsonb_build_object(
+          'object', jsonb_build_object('type', 'object', 'required', p_required, 'properties', p_fields, 'additionalProperties', true),
+          'previous', case when not 'UPDATE' = any (p_operations) then '{"type": "null"}' else jsonb_build_object(
+            'type', case when p_operations = '{UPDATE}' then '"object"'::jsonb else '["object", "null"]' end,
+            'properties', (select jsonb_object_agg(f.key, f.value - 'description') from jsonb_each(p_fields) f),
+            'additionalProperties', true) end,
+          'changed', '{"type": "array", "items": {"type": "string"}}'::jsonb || case
+            when p_operations = '{UPDATE}' then '{"minItems": 1}'::jsonb
+            when not 'UPDATE' = any (p_operations) then '{"maxItems": 0}' else '{}' end,
+          'version', '{"type": "integer", "minimum": 1}'::jsonb))))
+$_$;
 
 CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) RETURNS record
     LANGUAGE sql STABLE
@@ -1311,6 +1470,24 @@ CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed te
   order by m.rank
   limit 1
 $$;
+
+CREATE FUNCTION private.example_value(p_entity text, p_field text, p_schema jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when p_schema -> 'type' @> '["null"]' then 'null'
+    when p_schema ? 'enum' then p_schema #> '{enum,0}'
+    when p_schema ->> 'format' = 'uuid' then
+      to_jsonb(md5(case p_field when 'id' then p_entity else regexp_replace(p_field, '_id$', '') end)::uuid)
+    when p_schema ->> 'format' = 'date-time' then '"2026-11-23T07:19:23.927988+00:00"'
+    when p_schema ->> 'format' = 'date' then '"2026-11-23"'
+    when p_schema ->> 'type' in ('integer', 'number') then '0'
+    when p_schema ->> 'type' = 'boolean' then 'false'
+    when p_schema ->> 'type' = 'array' then '[]'
+    when p_schema ->> 'type' = 'string' then to_jsonb(initcap(replace(p_field, '_', ' ')))
+    else '{}' end
+$_$;
 
 CREATE FUNCTION private.expire_holds(p_level_ids uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2192,6 +2369,7 @@ begin
     for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
   execute format('create trigger refuse_truncate before truncate on %s
     for each statement execute function private.refuse_truncate()', p_table);
+  insert into private.logged_entities (entity, relation, hidden) values (p_entity, p_table::text, p_hidden);
 end $$;
 
 CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
@@ -3010,6 +3188,62 @@ CREATE FUNCTION private.reference_failures(p_product public.products, p_stored_v
     where p_product.version <> p_stored_version
   ) f (failure)
 $$;
+
+CREATE FUNCTION private.refresh_event_types(p_breaking text[] DEFAULT '{}'::text[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_kind record;
+  v_fields jsonb;
+  v_hidden text[];
+  v_known record;
+  v_broken text[];
+  v_required text[];
+  v_version integer;
+begin
+  delete from public.event_types t
+  where not exists (select from private.event_map m where m.entity = t.entity and m.verb = t.verb);
+  for v_kind in
+    select m.entity, m.verb, m.entity || '.' || m.verb as type, bool_or(m.webhooks) as webhooks,
+      string_agg(distinct m.description, ' ') as description, array_agg(distinct m.operation) as operations
+    from private.event_map m group by m.entity, m.verb order by m.entity, m.verb
+  loop
+    select jsonb_object_agg(f.name, f.schema), array_agg(f.name order by f.place) into v_fields, v_required
+    from private.event_fields(v_kind.entity) f;
+    -- A type of no table cannot come about; it waits for the migration that puts the table under the log.
+    continue when v_fields is null;
+    select l.hidden into v_hidden from private.logged_entities l where l.entity = v_kind.entity;
+    select t.schema_version, k.required, t.json_schema #> '{properties,data,properties,object,properties}' as fields into v_known
+    from public.event_types t join private.event_keys k on k.type = t.type where t.type = v_kind.type;
+    v_version := 1;
+    if found then
+      v_version := v_known.schema_version;
+      if v_kind.entity = any (p_breaking) then
+        v_version := v_version + 1;
+      else
+        v_broken := private.broken_promises(v_known.required, v_known.fields, v_fields);
+        if v_broken <> '{}' then
+          perform private.fail('PT409', 'events.breaking_change',
+            format('%s promises what its table no longer has: %s.', v_kind.type, array_to_string(v_broken, ', ')),
+            format('Give it back, or raise the version: refresh_event_types(''{%s}'').', v_kind.entity));
+        end if;
+        v_required := v_known.required;
+      end if;
+    end if;
+    insert into public.event_types as t (type, entity, verb, description, schema_version, webhooks, json_schema, example)
+    values (v_kind.type, v_kind.entity, v_kind.verb, v_kind.description, v_version, v_kind.webhooks,
+      private.event_schema(v_kind.type, v_kind.description, v_version, v_kind.operations, v_fields, v_required),
+      private.event_example(v_kind.entity, v_kind.verb, v_fields, v_version))
+    on conflict (type) do update set description = excluded.description, schema_version = excluded.schema_version,
+      webhooks = excluded.webhooks, json_schema = excluded.json_schema, example = excluded.example;
+    insert into private.event_keys as k (type, schema_version, required, hidden)
+    values (v_kind.type, v_version, v_required, v_hidden)
+    on conflict (type) do update
+      set schema_version = excluded.schema_version, required = excluded.required, hidden = excluded.hidden;
+  end loop;
+  return (select count(*) from public.event_types);
+end $$;
 
 CREATE FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4280,6 +4514,24 @@ CREATE FUNCTION private.type_failures(p_product jsonb) RETURNS jsonb
       and not pg_input_is_valid(g.value #>> '{}', format_type(a.atttypid, a.atttypmod))
 $$;
 
+CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_type = 'uuid'::regtype then '{"type": "string", "format": "uuid"}'
+    when p_type = 'timestamptz'::regtype then '{"type": "string", "format": "date-time"}'
+    when p_type = 'date'::regtype then '{"type": "string", "format": "date"}'
+    when p_type = any ('{int2,int4,int8}'::regtype[]) then '{"type": "integer"}'
+    when p_type = any ('{numeric,float4,float8}'::regtype[]) then '{"type": "number"}'
+    when p_type = 'boolean'::regtype then '{"type": "boolean"}'
+    when p_type = any ('{json,jsonb}'::regtype[]) then '{}'
+    when t.typcategory = 'A' then jsonb_build_object('type', 'array', 'items', private.type_schema(t.typelem))
+    when t.typtype = 'c' then '{"type": "object"}'
+    else '{"type": "string"}' end
+  from pg_catalog.pg_type t where t.oid = p_type
+$$;
+
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5114,9 +5366,13 @@ begin
     ), gone as (
       delete from private.outbox o using taken t where o.ctid = t.place
     ), typed as materialized (
-      select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
+      select t.*, e.type, e.webhooks, k.schema_version,
+        -- private.event_problem is null; here at the price of a join
+        coalesce(t.new_row, t.old_row) ?& k.required and not coalesce(t.new_row, t.old_row) ?| k.hidden as fits,
+        'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
         row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
       from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+      left join private.event_keys k on k.type = e.type
       where e.type is not null
     ), counted as (
       insert into private.tenant_log as l (tenant_id, seq)
@@ -5131,8 +5387,12 @@ begin
         occurred_at, dispatched_at, body)
       select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
         n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
-          n.operation, n.changed, n.new_row, n.old_row)
+          n.operation, n.changed, n.new_row, n.old_row, coalesce(n.schema_version, 1))
       from numbered n order by n.id
+    ), refused as (
+      insert into private.invalid_events (tenant_id, seq, type, problem, at)
+      select n.tenant_id, n.seq, n.type, coalesce(private.event_problem(n.type, coalesce(n.new_row, n.old_row)), 'unknown'), v_now
+      from numbered n where n.fits is not true
     ), owed as (
       insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
       select l.id, n.tenant_id, n.seq, v_today
@@ -5140,7 +5400,7 @@ begin
       join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
         and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
       join queue.lanes l on l.endpoint_id = e.id
-      where n.webhooks
+      where n.webhooks and n.fits
       order by n.id, l.id
       returning 1
     )
@@ -5213,6 +5473,7 @@ begin
     execute format('drop table private.%I', v_partition.name);
     v_dropped := v_dropped || v_partition.name::text;
   end loop;
+  delete from private.invalid_events i where i.at < v_keep_from;
   return jsonb_build_object('dropped', to_jsonb(v_dropped));
 end $$;
 
@@ -5777,6 +6038,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
         'lanes', (select count(*) from queue.lanes n where n.lease_id = l.id)) order by l.worker), '[]')
       from queue.leases l where l.expires_at > private.now()
     ),
+    'invalid_events', (select count(*) from (select from private.invalid_events limit 10000) i),
     'partitions_ahead_days', (
       select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
       from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
@@ -5803,6 +6065,26 @@ CREATE TABLE private.command_results (
 
 COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
 
+CREATE TABLE private.event_examples (
+    entity text NOT NULL,
+    verb text NOT NULL,
+    object jsonb DEFAULT '{}'::jsonb NOT NULL,
+    previous jsonb,
+    CONSTRAINT event_examples_object CHECK ((jsonb_typeof(object) = 'object'::text)),
+    CONSTRAINT event_examples_previous CHECK ((jsonb_typeof(previous) = 'object'::text))
+);
+
+COMMENT ON TABLE private.event_examples IS 'Values of example events: of verb * for all of an entity; previous: what changed and how it was';
+
+CREATE TABLE private.event_keys (
+    type text NOT NULL,
+    schema_version integer NOT NULL,
+    required text[] NOT NULL,
+    hidden text[] NOT NULL
+);
+
+COMMENT ON TABLE private.event_keys IS 'Keys that an event''s object must have, and those that it must not have';
+
 CREATE TABLE private.event_map (
     entity text NOT NULL,
     operation text NOT NULL,
@@ -5812,6 +6094,7 @@ CREATE TABLE private.event_map (
     when_value text,
     verb text NOT NULL,
     webhooks boolean DEFAULT true NOT NULL,
+    description text NOT NULL,
     CONSTRAINT event_map_one_condition CHECK ((num_nonnulls(when_null, when_value) = num_nonnulls(when_field)))
 );
 
@@ -5836,6 +6119,16 @@ PARTITION BY RANGE (dispatched_on);
 
 COMMENT ON TABLE public.events IS 'The log of every tenant, gapless by seq; body is what webhooks sign';
 
+CREATE TABLE private.invalid_events (
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    type text NOT NULL,
+    problem text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE private.invalid_events IS 'Events that were kept from webhooks, and why; worker_status counts them';
+
 CREATE TABLE private.log_epoch (
     one boolean DEFAULT true NOT NULL,
     epoch text DEFAULT encode(extensions.gen_random_bytes(6), 'hex'::text) NOT NULL,
@@ -5843,6 +6136,14 @@ CREATE TABLE private.log_epoch (
 );
 
 COMMENT ON TABLE private.log_epoch IS 'Changes when history does: clients that kept a cursor start again';
+
+CREATE TABLE private.logged_entities (
+    entity text NOT NULL,
+    relation text NOT NULL,
+    hidden text[] NOT NULL
+);
+
+COMMENT ON TABLE private.logged_entities IS 'Which table holds an entity, and which of its columns never leave it';
 
 CREATE TABLE private.order_counters (
     tenant_id uuid NOT NULL,
@@ -6007,6 +6308,23 @@ CREATE TABLE public.categories (
 COMMENT ON TABLE public.categories IS 'A tenant''s tree of categories';
 
 COMMENT ON COLUMN public.categories.attribute_schema IS 'JSON schema of the attributes of its products; null: any';
+
+CREATE TABLE public.event_types (
+    type text NOT NULL,
+    entity text NOT NULL,
+    verb text NOT NULL,
+    description text NOT NULL,
+    schema_version integer DEFAULT 1 NOT NULL,
+    webhooks boolean NOT NULL,
+    json_schema jsonb NOT NULL,
+    example jsonb NOT NULL,
+    CONSTRAINT event_types_schema_version_positive CHECK ((schema_version > 0)),
+    CONSTRAINT event_types_type_is_entity_and_verb CHECK ((type = ((entity || '.'::text) || verb)))
+);
+
+COMMENT ON TABLE public.event_types IS 'Which events there are, their JSON Schema, and an example of each; the same for all tenants';
+
+COMMENT ON COLUMN public.event_types.webhooks IS 'Whether endpoints receive it; if not, it is in the log only';
 
 CREATE TABLE public.locations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -6423,11 +6741,26 @@ COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the wor
 ALTER TABLE ONLY private.command_results
     ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
 
+ALTER TABLE ONLY private.event_examples
+    ADD CONSTRAINT event_examples_pkey PRIMARY KEY (entity, verb);
+
+ALTER TABLE ONLY private.event_keys
+    ADD CONSTRAINT event_keys_pkey PRIMARY KEY (type);
+
 ALTER TABLE ONLY private.event_map
     ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
 
+ALTER TABLE ONLY private.invalid_events
+    ADD CONSTRAINT invalid_events_pkey PRIMARY KEY (tenant_id, seq);
+
 ALTER TABLE ONLY private.log_epoch
     ADD CONSTRAINT log_epoch_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY private.logged_entities
+    ADD CONSTRAINT logged_entities_one_per_table UNIQUE (relation);
+
+ALTER TABLE ONLY private.logged_entities
+    ADD CONSTRAINT logged_entities_pkey PRIMARY KEY (entity);
 
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_pkey PRIMARY KEY (tenant_id);
@@ -6476,6 +6809,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.event_types
+    ADD CONSTRAINT event_types_pkey PRIMARY KEY (type);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
@@ -6607,6 +6943,8 @@ CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WI
 CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
 
 CREATE INDEX webhook_secrets_by_endpoint ON private.webhook_secrets USING btree (endpoint_id, created_at DESC);
+
+CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
 CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
 
@@ -6758,6 +7096,10 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TAB
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
 
+CREATE TRIGGER check_events BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((new.events IS DISTINCT FROM old.events)) EXECUTE FUNCTION private.check_event_filter();
+
+CREATE TRIGGER check_events_of_new BEFORE INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.check_event_filter();
+
 CREATE TRIGGER check_rule BEFORE INSERT OR UPDATE ON public.validation_rules FOR EACH ROW EXECUTE FUNCTION private.check_rule();
 
 CREATE TRIGGER check_schema BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW WHEN ((new.attribute_schema IS NOT NULL)) EXECUTE FUNCTION private.check_schema();
@@ -6860,6 +7202,9 @@ CREATE TRIGGER take_variants_along AFTER UPDATE ON public.products FOR EACH ROW 
 
 CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.refuse_invalid_product();
 
+ALTER TABLE ONLY private.event_keys
+    ADD CONSTRAINT event_keys_type_fkey FOREIGN KEY (type) REFERENCES public.event_types(type) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -6949,9 +7294,17 @@ ALTER TABLE ONLY queue.lanes
 
 ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.event_examples ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.invalid_events ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.log_epoch ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.logged_entities ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.order_counters ENABLE ROW LEVEL SECURITY;
 
@@ -6982,6 +7335,8 @@ ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
 CREATE POLICY "clerks correct the customer of their tenant's orders" ON public.orders FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[])));
+
+ALTER TABLE public.event_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 
@@ -7133,6 +7488,8 @@ ALTER TABLE public.webhook_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.webhook_endpoints ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY "whoever is signed in sees the catalogue" ON public.event_types FOR SELECT TO authenticated USING (true);
+
 ALTER TABLE queue.deliveries ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE queue.jobs ENABLE ROW LEVEL SECURITY;
@@ -7213,6 +7570,8 @@ GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_lim
 
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
@@ -7235,6 +7594,8 @@ REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id 
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.check_event_filter() FROM PUBLIC;
 
 GRANT SELECT(id) ON TABLE public.invitations TO authenticated;
 GRANT SELECT(id) ON TABLE public.invitations TO service_role;
@@ -7344,9 +7705,19 @@ REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FRO
 
 REVOKE ALL ON FUNCTION private.erased_tables() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb, p_schema integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_example(p_entity text, p_verb text, p_fields jsonb, p_version integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_fields(p_entity text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_problem(p_type text, p_object jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_schema(p_type text, p_description text, p_version integer, p_operations text[], p_fields jsonb, p_required text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.example_value(p_entity text, p_field text, p_schema jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.expire_holds(p_level_ids uuid[]) FROM PUBLIC;
 
@@ -7536,6 +7907,8 @@ REVOKE ALL ON FUNCTION private.redact_events(p_tenant_id uuid, p_order_ids uuid[
 
 REVOKE ALL ON FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.refresh_event_types(p_breaking text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, p_constraint text) FROM PUBLIC;
@@ -7673,6 +8046,8 @@ GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.type_schema(p_type regtype) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
@@ -7915,6 +8290,9 @@ GRANT SELECT ON TABLE public.webhook_attempts TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO service_role;
+
+GRANT SELECT ON TABLE public.event_types TO authenticated;
+GRANT SELECT ON TABLE public.event_types TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO service_role;

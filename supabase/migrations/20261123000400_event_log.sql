@@ -125,7 +125,16 @@ begin
 end $$;
 revoke all on function private.refuse_truncate() from public, anon, authenticated, service_role;
 
--- Puts a table under the log: its three capturing triggers, and the refusal of TRUNCATE.
+create table private.logged_entities (
+  entity text primary key,
+  relation text not null constraint logged_entities_one_per_table unique,
+  hidden text[] not null
+);
+comment on table private.logged_entities is 'Which table holds an entity, and which of its columns never leave it';
+alter table private.logged_entities enable row level security;
+revoke all on private.logged_entities from public, anon, authenticated, service_role;
+
+-- Puts a table under the log: its three capturing triggers, the refusal of TRUNCATE, and its entry above.
 create function private.log_changes_of(p_table regclass, p_entity text, variadic p_hidden text[] default '{}')
 returns void
 language plpgsql set search_path = ''
@@ -143,6 +152,7 @@ begin
     for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
   execute format('create trigger refuse_truncate before truncate on %s
     for each statement execute function private.refuse_truncate()', p_table);
+  insert into private.logged_entities (entity, relation, hidden) values (p_entity, p_table::text, p_hidden);
 end $$;
 revoke all on function private.log_changes_of(regclass, text, text[]) from public, anon, authenticated, service_role;
 
@@ -158,6 +168,7 @@ create table private.event_map (
   when_value text,
   verb text not null,
   webhooks boolean not null default true,
+  description text not null,
   primary key (entity, operation, rank),
   constraint event_map_one_condition check (num_nonnulls(when_null, when_value) = num_nonnulls(when_field))
 );
@@ -273,13 +284,19 @@ language sql volatile set search_path = ''
 as $$ select (private.now() at time zone 'UTC')::date $$;
 revoke all on function private.today() from public, anon, authenticated, service_role;
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, verb, webhooks) values
-  ('tenant',     'INSERT', 9, null, null, 'created', true),
-  ('tenant',     'UPDATE', 9, null, null, 'updated', true),
-  ('tenant',     'DELETE', 9, null, null, 'deleted', true),
-  ('membership', 'INSERT', 9, null, null, 'created', false),
-  ('membership', 'UPDATE', 9, null, null, 'updated', false),
-  ('membership', 'DELETE', 9, null, null, 'deleted', false);
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb, webhooks, description) values
+  ('tenant',     'INSERT', 9, null, null, 'created', true,
+    'A company was founded.'),
+  ('tenant',     'UPDATE', 9, null, null, 'updated', true,
+    'Name, slug or currency of the company changed.'),
+  ('tenant',     'DELETE', 9, null, null, 'deleted', true,
+    'The company is gone.'),
+  ('membership', 'INSERT', 9, null, null, 'created', false,
+    'Somebody joined the tenant.'),
+  ('membership', 'UPDATE', 9, null, null, 'updated', false,
+    'Somebody''s role changed.'),
+  ('membership', 'DELETE', 9, null, null, 'deleted', false,
+    'Somebody left the tenant, or was removed.');
 
 select private.log_changes_of('public.tenants', 'tenant');
 select private.log_changes_of('public.memberships', 'membership');

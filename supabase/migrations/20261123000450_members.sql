@@ -43,12 +43,17 @@ create trigger stamp_version before insert or update on public.invitations
 
 comment on column public.tenants.orphaned_at is 'Since when nobody owns it: its last owner''s account was deleted';
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, verb, webhooks) values
-  ('tenant',     'UPDATE', 1, 'orphaned_at', false, 'orphaned', false),
-  ('tenant',     'UPDATE', 2, 'orphaned_at', true,  'adopted',  false),
-  ('invitation', 'INSERT', 9, null,          null,  'created',  false),
-  ('invitation', 'UPDATE', 9, null,          null,  'updated',  false),
-  ('invitation', 'DELETE', 9, null,          null,  'deleted',  false);
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb, webhooks, description) values
+  ('tenant',     'UPDATE', 1, 'orphaned_at', false, 'orphaned', false,
+    'The account of its last owner was deleted: nobody owns it.'),
+  ('tenant',     'UPDATE', 2, 'orphaned_at', true,  'adopted',  false,
+    'It has an owner again.'),
+  ('invitation', 'INSERT', 9, null,          null,  'created',  false,
+    'Somebody was invited.'),
+  ('invitation', 'UPDATE', 9, null,          null,  'updated',  false,
+    'An invitation was accepted or revoked.'),
+  ('invitation', 'DELETE', 9, null,          null,  'deleted',  false,
+    'An invitation is gone.');
 select private.log_changes_of('public.invitations', 'invitation', 'token_hash', 'email');
 
 -- What the caller may do: their role and its permissions, in one tenant or in all of theirs.

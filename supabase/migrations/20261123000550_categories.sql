@@ -98,9 +98,12 @@ create trigger guard_tree_of_new after insert on public.categories
 create trigger guard_tree_of_moved after update on public.categories
   for each row when (new.parent_id is distinct from old.parent_id) execute function private.guard_category_tree();
 
-insert into private.event_map (entity, operation, verb) values
-  ('category', 'INSERT', 'created'),
-  ('category', 'UPDATE', 'updated'),
-  ('category', 'DELETE', 'deleted');
+insert into private.event_map (entity, operation, verb, description) values
+  ('category', 'INSERT', 'created',
+    'A category was added.'),
+  ('category', 'UPDATE', 'updated',
+    'A category was renamed or moved, or its attribute schema changed.'),
+  ('category', 'DELETE', 'deleted',
+    'A category that nothing used is gone.');
 
 select private.log_changes_of('public.categories', 'category');

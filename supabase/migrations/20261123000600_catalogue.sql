@@ -186,15 +186,23 @@ grant insert, update on public.product_images to service_role;
 create trigger stamp_version before insert or update on public.product_images
   for each row execute function private.stamp_version();
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, verb) values
-  ('product',       'INSERT', 9, null,         null,  'created'),
-  ('product',       'UPDATE', 1, 'deleted_at', false, 'deleted'),
-  ('product',       'UPDATE', 2, 'deleted_at', true,  'restored'),
-  ('product',       'UPDATE', 9, null,         null,  'updated'),
-  ('product',       'DELETE', 9, null,         null,  'deleted'),
-  ('product_image', 'INSERT', 9, null,         null,  'created'),
-  ('product_image', 'UPDATE', 9, null,         null,  'updated'),
-  ('product_image', 'DELETE', 9, null,         null,  'deleted');
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb, description) values
+  ('product',       'INSERT', 9, null,         null,  'created',
+    'A product was added.'),
+  ('product',       'UPDATE', 1, 'deleted_at', false, 'deleted',
+    'A product was deleted: deleted_at was set, or the row is gone for good.'),
+  ('product',       'UPDATE', 2, 'deleted_at', true,  'restored',
+    'A deleted product is back.'),
+  ('product',       'UPDATE', 9, null,         null,  'updated',
+    'Fields of a product changed, in no way that has a type of its own.'),
+  ('product',       'DELETE', 9, null,         null,  'deleted',
+    'A product was deleted: deleted_at was set, or the row is gone for good.'),
+  ('product_image', 'INSERT', 9, null,         null,  'created',
+    'A picture was added to a product.'),
+  ('product_image', 'UPDATE', 9, null,         null,  'updated',
+    'A picture changed: its place, its words, or how far its processing got.'),
+  ('product_image', 'DELETE', 9, null,         null,  'deleted',
+    'A picture is gone.');
 
 select private.log_changes_of('public.products', 'product');
 select private.log_changes_of('public.product_images', 'product_image');

@@ -220,8 +220,12 @@ end $$;
 revoke all on function worker.publish_due_products(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.publish_due_products(integer) to service_role;
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, when_value, verb) values
-  ('product', 'UPDATE', 3, 'status',           null,  'active',   'published'),
-  ('product', 'UPDATE', 4, 'status',           null,  'draft',    'unpublished'),
-  ('product', 'UPDATE', 5, 'status',           null,  'archived', 'archived'),
-  ('product', 'UPDATE', 6, 'publish_failures', false, null,       'publish_failed');
+insert into private.event_map (entity, operation, rank, when_field, when_null, when_value, verb, description) values
+  ('product', 'UPDATE', 3, 'status',           null,  'active',   'published',
+    'The status became active: the product is on sale.'),
+  ('product', 'UPDATE', 4, 'status',           null,  'draft',    'unpublished',
+    'The status became draft again.'),
+  ('product', 'UPDATE', 5, 'status',           null,  'archived', 'archived',
+    'The status became archived.'),
+  ('product', 'UPDATE', 6, 'publish_failures', false, null,       'publish_failed',
+    'publish_at came and rules forbade it: publish_failures says which.');

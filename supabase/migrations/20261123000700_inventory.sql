@@ -426,15 +426,23 @@ as $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reas
 revoke all on function public.adjust_stock(uuid, jsonb, text, text, boolean) from public, anon, authenticated, service_role;
 grant execute on function public.adjust_stock(uuid, jsonb, text, text, boolean) to authenticated, service_role;
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, verb) values
-  ('location',    'INSERT', 9, null,        null,  'created'),
-  ('location',    'UPDATE', 9, null,        null,  'updated'),
-  ('location',    'DELETE', 9, null,        null,  'deleted'),
-  ('stock_level', 'INSERT', 9, null,        null,  'created'),
-  ('stock_level', 'UPDATE', 1, 'out_since', true,  'back'),
-  ('stock_level', 'UPDATE', 2, 'low_since', false, 'low'),
-  ('stock_level', 'UPDATE', 9, null,        null,  'updated'),
-  ('stock_level', 'DELETE', 9, null,        null,  'deleted');
+insert into private.event_map (entity, operation, rank, when_field, when_null, verb, description) values
+  ('location',    'INSERT', 9, null,        null,  'created',
+    'A place that keeps stock was added.'),
+  ('location',    'UPDATE', 9, null,        null,  'updated',
+    'A place was renamed, or got another code.'),
+  ('location',    'DELETE', 9, null,        null,  'deleted',
+    'A place is gone.'),
+  ('stock_level', 'INSERT', 9, null,        null,  'created',
+    'A place keeps this product for the first time.'),
+  ('stock_level', 'UPDATE', 1, 'out_since', true,  'back',
+    'Something can be sold where nothing could, goods for the first time included.'),
+  ('stock_level', 'UPDATE', 2, 'low_since', false, 'low',
+    'What is free (on_hand - reserved - safety) fell to reorder_point or below it; it comes again only after more was free than the point and a tenth of it (at least 1) on top.'),
+  ('stock_level', 'UPDATE', 9, null,        null,  'updated',
+    'Amounts or limits changed otherwise.'),
+  ('stock_level', 'DELETE', 9, null,        null,  'deleted',
+    'A place no longer keeps this product.');
 
 select private.log_changes_of('public.locations', 'location');
 select private.log_changes_of('public.stock_levels', 'stock_level');

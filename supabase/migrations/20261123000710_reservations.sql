@@ -526,12 +526,18 @@ end $$;
 revoke all on function worker.sweep_reservations(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.sweep_reservations(integer) to service_role;
 
-insert into private.event_map (entity, operation, rank, when_field, when_value, verb) values
-  ('reservation', 'INSERT', 9, null,     null,        'created'),
-  ('reservation', 'UPDATE', 1, 'status', 'committed', 'committed'),
-  ('reservation', 'UPDATE', 2, 'status', 'shipped',   'shipped'),
-  ('reservation', 'UPDATE', 3, 'status', 'released',  'released'),
-  ('reservation', 'UPDATE', 4, 'status', 'expired',   'expired'),
-  ('reservation', 'UPDATE', 9, null,     null,        'updated');
+insert into private.event_map (entity, operation, rank, when_field, when_value, verb, description) values
+  ('reservation', 'INSERT', 9, null,     null,        'created',
+    'Stock was promised: it is held until expires_at.'),
+  ('reservation', 'UPDATE', 1, 'status', 'committed', 'committed',
+    'The hold became firm and expires no longer.'),
+  ('reservation', 'UPDATE', 2, 'status', 'shipped',   'shipped',
+    'The last of it left the stock.'),
+  ('reservation', 'UPDATE', 3, 'status', 'released',  'released',
+    'What was not shipped was given back.'),
+  ('reservation', 'UPDATE', 4, 'status', 'expired',   'expired',
+    'The hold ran out and was given back.'),
+  ('reservation', 'UPDATE', 9, null,     null,        'updated',
+    'A part was shipped, or the hold was extended.');
 
 select private.log_changes_of('public.reservations', 'reservation');

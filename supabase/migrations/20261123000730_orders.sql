@@ -186,21 +186,35 @@ grant select on public.order_history to authenticated, service_role;
 alter table public.reservations add constraint reservations_order
   foreign key (tenant_id, order_id) references public.orders (tenant_id, id) deferrable initially deferred;
 
-insert into private.event_map (entity, operation, rank, when_field, when_value, verb) values
-  ('order',      'INSERT', 9, null,     null,                  'created'),
-  ('order',      'UPDATE', 1, 'status', 'paid',                'paid'),
-  ('order',      'UPDATE', 2, 'status', 'needs_review',        'needs_review'),
-  ('order',      'UPDATE', 3, 'status', 'partially_fulfilled', 'partially_fulfilled'),
-  ('order',      'UPDATE', 4, 'status', 'fulfilled',           'fulfilled'),
-  ('order',      'UPDATE', 5, 'status', 'shipped',             'shipped'),
-  ('order',      'UPDATE', 6, 'status', 'cancelled',           'cancelled'),
-  ('order',      'UPDATE', 7, 'status', 'refunded',            'refunded'),
-  ('order',      'UPDATE', 8, 'status', 'returned',            'returned'),
-  ('order',      'UPDATE', 9, null,     null,                  'updated'),
-  ('order',      'DELETE', 9, null,     null,                  'deleted'),
-  ('order_line', 'INSERT', 9, null,     null,                  'created'),
-  ('order_line', 'UPDATE', 9, null,     null,                  'updated'),
-  ('order_line', 'DELETE', 9, null,     null,                  'deleted');
+insert into private.event_map (entity, operation, rank, when_field, when_value, verb, description) values
+  ('order',      'INSERT', 9, null,     null,                  'created',
+    'An order was placed.'),
+  ('order',      'UPDATE', 1, 'status', 'paid',                'paid',
+    'The order is paid and its stock is committed.'),
+  ('order',      'UPDATE', 2, 'status', 'needs_review',        'needs_review',
+    'The payment came, but the hold had expired and the stock is gone: review_reason says what is lacking.'),
+  ('order',      'UPDATE', 3, 'status', 'partially_fulfilled', 'partially_fulfilled',
+    'Some of the pieces left the stock.'),
+  ('order',      'UPDATE', 4, 'status', 'fulfilled',           'fulfilled',
+    'Every piece that was not cancelled left the stock.'),
+  ('order',      'UPDATE', 5, 'status', 'shipped',             'shipped',
+    'The order is on its way.'),
+  ('order',      'UPDATE', 6, 'status', 'cancelled',           'cancelled',
+    'The order was cancelled and its stock given back.'),
+  ('order',      'UPDATE', 7, 'status', 'refunded',            'refunded',
+    'All that was paid was paid back.'),
+  ('order',      'UPDATE', 8, 'status', 'returned',            'returned',
+    'Every piece that had left came back.'),
+  ('order',      'UPDATE', 9, null,     null,                  'updated',
+    'Something else changed, such as the customer, or a part was refunded or returned.'),
+  ('order',      'DELETE', 9, null,     null,                  'deleted',
+    'The order is gone.'),
+  ('order_line', 'INSERT', 9, null,     null,                  'created',
+    'A line was placed with its order.'),
+  ('order_line', 'UPDATE', 9, null,     null,                  'updated',
+    'Pieces of the line left, were cancelled, or came back.'),
+  ('order_line', 'DELETE', 9, null,     null,                  'deleted',
+    'The line is gone with its order.');
 
 select private.log_changes_of('public.orders', 'order');
 select private.log_changes_of('public.order_lines', 'order_line');

@@ -293,9 +293,13 @@ as $$ select private.webhook_keys(p_endpoint_id) $$;
 revoke all on function public.webhook_keys(uuid) from public, anon, authenticated, service_role;
 grant execute on function public.webhook_keys(uuid) to authenticated, service_role;
 
-insert into private.event_map (entity, operation, rank, when_field, when_null, when_value, verb, webhooks) values
-  ('webhook_endpoint', 'INSERT', 9, null, null, null, 'created', false),
-  ('webhook_endpoint', 'UPDATE', 1, 'status', null, 'disabled', 'disabled', false),
-  ('webhook_endpoint', 'UPDATE', 9, null, null, null, 'updated', false),
-  ('webhook_endpoint', 'DELETE', 9, null, null, null, 'deleted', false);
+insert into private.event_map (entity, operation, rank, when_field, when_value, verb, webhooks, description) values
+  ('webhook_endpoint', 'INSERT', 9, null, null, 'created', false,
+    'An endpoint was added.'),
+  ('webhook_endpoint', 'UPDATE', 1, 'status', 'disabled', 'disabled', false,
+    'An endpoint was disabled, and disabled_reason says why.'),
+  ('webhook_endpoint', 'UPDATE', 9, null, null, 'updated', false,
+    'An endpoint was changed, paused or taken up again.'),
+  ('webhook_endpoint', 'DELETE', 9, null, null, 'deleted', false,
+    'An endpoint is gone.');
 select private.log_changes_of('public.webhook_endpoints', 'webhook_endpoint', 'headers');

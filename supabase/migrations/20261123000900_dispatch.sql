@@ -151,19 +151,33 @@ revoke all on function private.event_id(bigint) from public, anon, authenticated
 -- The exact bytes of an event, as webhooks sign them.
 create function private.event_body(
   p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamptz, p_version bigint,
-  p_operation text, p_changed text[], p_new jsonb, p_old jsonb
+  p_operation text, p_changed text[], p_new jsonb, p_old jsonb, p_schema integer default 1
 ) returns text
 language sql stable set search_path = ''
 as $$
   select concat(
     '{"id":"', p_id, '","type":"', p_type, '","timestamp":"', to_char(p_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":', p_schema, ',"data":{"object":', coalesce(p_new, p_old),
     ',"previous":', coalesce(
       (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
     ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
 $$;
-revoke all on function private.event_body(text, text, uuid, bigint, timestamptz, bigint, text, text[], jsonb, jsonb)
+revoke all on function private.event_body(text, text, uuid, bigint, timestamptz, bigint, text, text[], jsonb, jsonb, integer)
   from public, anon, authenticated, service_role;
+
+-- Events whose row is not what the catalogue (…_event_types.sql) says: they are in the log, but webhooks do not carry
+-- them. Any is a slip of ours: a change of a table that the catalogue was not told of.
+create table private.invalid_events (
+  tenant_id uuid not null,
+  seq bigint not null,
+  type text not null,
+  problem text not null,
+  at timestamptz not null,
+  primary key (tenant_id, seq)
+);
+comment on table private.invalid_events is 'Events that were kept from webhooks, and why; worker_status counts them';
+alter table private.invalid_events enable row level security;
+revoke all on private.invalid_events from public, anon, authenticated, service_role;
 
 -- The planner must not be free to choose here: without fresh statistics it would rather read the whole outbox, dead
 -- entries and all, than its key.
@@ -224,8 +238,12 @@ begin
     ), gone as (
       delete from private.outbox o using taken t where o.ctid = t.place
     ), typed as materialized (
-      select t.*, e.type, e.webhooks, row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
+      select t.*, e.type, e.webhooks, k.schema_version,
+        -- private.event_problem is null; here at the price of a join
+        coalesce(t.new_row, t.old_row) ?& k.required and not coalesce(t.new_row, t.old_row) ?| k.hidden as fits,
+        row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
       from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+      left join private.event_keys k on k.type = e.type
       where e.type is not null
     ), counted as (
       insert into private.tenant_log as l (tenant_id, seq)
@@ -243,8 +261,12 @@ begin
         occurred_at, dispatched_at, body)
       select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
         n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
-          n.operation, n.changed, n.new_row, n.old_row)
+          n.operation, n.changed, n.new_row, n.old_row, coalesce(n.schema_version, 1))
       from numbered n order by n.id
+    ), refused as (
+      insert into private.invalid_events (tenant_id, seq, type, problem, at)
+      select n.tenant_id, n.seq, n.type, coalesce(private.event_problem(n.type, coalesce(n.new_row, n.old_row)), 'unknown'), v_now
+      from numbered n where n.fits is not true
     ), owed as (
       insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
       select l.id, n.tenant_id, n.seq, v_today
@@ -252,14 +274,14 @@ begin
       join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
         and private.takes_event(e.events, n.type, n.entity)
       join queue.lanes l on l.endpoint_id = e.id
-      where n.webhooks and not n.wide
+      where n.webhooks and n.fits and not n.wide
       order by n.id, l.id
       returning 1
     ), later as (
       insert into queue.fan_outs (tenant_id, seq, dispatched_on, type, entity, through_lane_id)
       select n.tenant_id, n.seq, v_today, n.type, n.entity, n.through_lane_id
       from numbered n
-      where n.webhooks and n.wide
+      where n.webhooks and n.fits and n.wide
     )
     select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
       (select count(*) from taken t where t.entity = 'webhook_endpoint'),

@@ -42,6 +42,7 @@ begin
     execute format('drop table private.%I', v_partition.name);
     v_dropped := v_dropped || v_partition.name::text;
   end loop;
+  delete from private.invalid_events i where i.at < v_keep_from;
   return jsonb_build_object('dropped', to_jsonb(v_dropped));
 end $$;
 revoke all on function worker.drop_partitions(integer) from public, anon, authenticated, service_role;
@@ -185,6 +186,7 @@ as $$
         'lanes', (select count(*) from queue.lanes n where n.lease_id = l.id)) order by l.worker), '[]')
       from queue.leases l where l.expires_at > private.now()
     ),
+    'invalid_events', (select count(*) from (select from private.invalid_events limit 10000) i),
     'partitions_ahead_days', (
       select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
       from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid

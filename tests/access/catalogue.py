@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 
 from tests.access.scene import Session
 
+# A table without a tenant is none of the matrix's: SHARED.
 TABLES: LiteralString = """
 select c.relname, case when exists (
     select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id'
@@ -18,7 +19,14 @@ select c.relname, case when exists (
   array(select a.attname::text from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and a.atttypid = 'uuid'::regtype order by a.attnum)
 from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname in ('tenant_id', 'id'))
 order by 1
+"""
+
+SHARED: LiteralString = """
+select c.relname from pg_class c
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname in ('tenant_id', 'id'))
 """
 
 WRITABLE: LiteralString = """
@@ -66,6 +74,11 @@ def list_tables(db: Session) -> list[Table]:
         Table(name, tenant_column, is_view, tuple(columns), tuple(uuids), writable.get(name, {}))
         for name, tenant_column, is_view, columns, uuids in db.execute(TABLES)
     ]
+
+
+def list_shared(db: Session) -> set[str]:
+    """Names of tables and views that belong to no tenant."""
+    return {name for (name,) in db.execute(SHARED)}
 
 
 def list_functions(db: Session) -> list[Function]:

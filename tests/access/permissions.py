@@ -14,11 +14,13 @@ ACTIONS = ("select", "insert", "update", "delete")
 
 @dataclass(frozen=True)
 class Permissions:
-    """`tables`: action by action, who; `commands`: who may call; `open`: functions for the signed-in."""
+    """`tables`: action by action, who; `commands`: who may call; `open`: functions for the signed-in;
+    `shared`: tables that belong to no tenant."""
 
     tables: dict[str, dict[str, frozenset[str]]]
     commands: dict[str, frozenset[str]]
     open: frozenset[str]
+    shared: frozenset[str]
 
 
 def read_permissions() -> Permissions:
@@ -30,6 +32,7 @@ def read_permissions() -> Permissions:
         },
         commands={name: _actors(words) for name, words in table["commands"].items()},
         open=frozenset(table["open"]["functions"]),
+        shared=frozenset(table["shared"]["tables"]),
     )
 
 

@@ -1,6 +1,7 @@
 """`make check`: every step is run, then the failures are shown; exit 1 if there were any.
 
-`python -m tests.check --update` rewrites the snapshots of schema and privileges instead of comparing them.
+`python -m tests.check --update` rewrites the snapshots of schema and privileges, and what docs/ shows of the
+event catalogue, instead of comparing them.
 """
 
 from __future__ import annotations

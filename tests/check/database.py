@@ -1,5 +1,6 @@
 """The database side: the Supabase CLI pushes the migrations to a bare platform database; its advisors and
-the rules of privileges.py look at it, and schema and privileges are compared with the snapshots.
+the rules of privileges.py look at it, and schema, privileges and the event catalogue in docs/ are compared
+with what is stored.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tests.check.event_docs import event_docs
 from tests.check.privileges import broken_rules, list_privileges
 from tests.check.programs import run_program
 from tests.stack.guard import Guard
@@ -36,6 +38,8 @@ def check_database(*, update: bool) -> str | None:
             return f"supabase db push failed:\n{problem}"
         problems = [problem for problem in (advisors(url), _rules(url)) if problem]
         snapshots = {SCHEMA_SNAPSHOT: dump_schema(url), PRIVILEGES_SNAPSHOT: _privileges(url)}
+        with psycopg.connect(url) as connection:
+            snapshots |= event_docs(connection)
         for path, text in snapshots.items():
             if update:
                 path.write_text(text)

@@ -95,6 +95,8 @@ RULES: dict[str, LiteralString] = {
     "every tenant table that clients reach has its restrictive guard": """
         select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'public' and c.relkind in ('r', 'p')
+          -- the same for all tenants, and readable only
+          and c.relname <> 'event_types'
           and has_any_column_privilege('authenticated', c.oid, 'select, insert, update')
           and not exists (
             select from pg_policy p where p.polrelid = c.oid and not p.polpermissive and p.polcmd = '*'

@@ -59,6 +59,31 @@ async def dispatchers_that_meet_dispatch_once(stage: Stage) -> None:
     assert seqs == [1, 2, 3, 4, 5, 6, 7]
 
 
+async def what_is_not_as_the_catalogue_says_stays_inside(stage: Stage) -> None:
+    """Kept from webhooks, in the log, and in nobody's way."""
+    db = stage.db
+    await add_endpoint(db, stage.company)
+    await rpc(db, "dispatch_outbox")
+    await db.execute("alter table public.locations drop column name cascade")
+    await db.execute("delete from public.event_types where type = 'category.created'")
+    for statement in (
+        "insert into public.locations (tenant_id, code) values (%s, 'A')",
+        "insert into public.categories (tenant_id, name, slug) values (%s, 'Boots', 'boots')",
+    ):
+        await db.execute(statement.encode(), (stage.company.tenant_id,))
+    await add_product(db, stage.company)
+    await rpc(db, "dispatch_outbox")
+    logged = await column(db, "select type from public.events where seq > 3 order by seq")
+    assert logged == ["location.created", "category.created", "product.created"]
+    owed = await column(
+        db,
+        "select e.type from queue.deliveries d join public.events e using (tenant_id, seq, dispatched_on)"
+        " where seq > 3",
+    )
+    assert owed == ["product.created"]
+    assert await value(db, "select count(*) from private.invalid_events") == 2
+
+
 async def a_stale_token_changes_nothing(stage: Stage) -> None:
     """The worker that held the lane before comes back with results of its own."""
     db = stage.db

@@ -24,6 +24,7 @@ RING = "private.ring(text)"
 GUARANTEES: list[Checker] = [
     guarantees.a_slow_writer_loses_nothing,
     guarantees.dispatchers_that_meet_dispatch_once,
+    guarantees.what_is_not_as_the_catalogue_says_stays_inside,
     guarantees.a_stale_token_changes_nothing,
     guarantees.a_committed_write_has_rung_when_another_writer_rolls_back,
     guarantees.a_committed_write_has_rung_before_another_writer_commits,
@@ -75,6 +76,18 @@ VARIANTS = [
                 "from (select private.lock_dispatch()) l cross join private.outbox o where",
             ),
         ),
+    ),
+    Naive(
+        "webhooks for whatever the map knows",
+        guarantees.what_is_not_as_the_catalogue_says_stays_inside,
+        DISPATCH,
+        (("where n.webhooks and n.fits", "where n.webhooks"),),
+    ),
+    Naive(
+        "an event that is invalid is left out of the log too",
+        guarantees.what_is_not_as_the_catalogue_says_stays_inside,
+        DISPATCH,
+        (("where e.type is not null", "where k.type is not null"),),
     ),
     Naive(
         "settle without a token",
