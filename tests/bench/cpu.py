@@ -61,7 +61,15 @@ def _with_children(pid: int) -> float:
     """Its own, that of its living children, and that of those which ended."""
     fields = _fields(pid)
     ended = (int(fields[13]) + int(fields[14])) / TICK
-    return _own(pid) + ended + sum(_own(child) for child in _children(pid))
+    return _own(pid) + ended + sum(_living(child) for child in _children(pid))
+
+
+def _living(pid: int) -> float:
+    """0 when it has ended meanwhile: then its parent has it."""
+    try:
+        return _own(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def _children(pid: int) -> Iterator[int]:

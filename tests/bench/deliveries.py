@@ -21,7 +21,6 @@ from tests.bench.figures import Line, per_second, spread
 from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.peers.graphile import Message, graphile
 from tests.bench.sink_process import SinkProcess
-from tests.eventually import eventually
 from tests.flow.ledger import delivered
 from tests.flow.offering import offer, reached
 from tests.flow.scene import Scene
@@ -83,8 +82,8 @@ async def _backlog(scene: Scene, sink: SinkProcess, size: Size, *, endpoints: in
     await sink.forget()
     async with scene.worker() as worker:
         before = used(scene.platform, worker.pid)
-        await eventually(lambda: _any(sink), 30, what="the first delivery")
-        await delivered(scene.platform.db_url, 300)
+        await sink.until(size.deliveries, 300)
+        await delivered(scene.platform.db_url, 60)
         ended = time.time()
         took = used(scene.platform, worker.pid) - before
     counts = await sink.counts()
@@ -115,6 +114,7 @@ async def _offered(scene: Scene, sink: SinkProcess, size: Size) -> Mapping[str, 
     async with scene.worker() as worker:
         await worker.until_realtime("live", 30)
         await offer(db_url, outlets.products, per_second=size.offered / 2, seconds=2)  # caches, plans
+        await delivered(db_url, 60)
         await sink.forget()
         before = used(scene.platform, worker.pid)
         commits = await offer(db_url, outlets.products, per_second=size.offered, seconds=size.seconds)
@@ -147,10 +147,6 @@ async def _bare(sink: SinkProcess, message: Message, count: int) -> int:
 async def _message(sink: SinkProcess) -> Message:
     """The body of ours that came last: the peer and the bare client send the same."""
     return Message(await sink.last_body(), SECRET)
-
-
-async def _any(sink: SinkProcess) -> bool:
-    return (await sink.counts()).requests > 0
 
 
 async def _logged(scene: Scene, tenant: uuid.UUID) -> int:

@@ -39,7 +39,8 @@ class Counts:
     @property
     def seconds(self) -> float:
         """From the first request to the last."""
-        assert self.first_at is not None and self.last_at is not None, "nothing arrived"
+        assert self.first_at is not None, "nothing arrived"
+        assert self.last_at is not None
         return self.last_at - self.first_at
 
 
@@ -47,7 +48,8 @@ class SinkProcess:
     """`async with SinkProcess(platform) as sink: … sink.url`. Ends with the platform at the latest."""
 
     def __init__(self, platform: Platform) -> None:
-        port = platform.ports.take()
+        self.port = port = platform.ports.take()
+        self._arrivals: list[Arrival] = []
         self.url = f"http://127.0.0.1:{port}"
         self._child = Child(
             f"sink-{port}",
@@ -75,12 +77,23 @@ class SinkProcess:
         return Counts(**json.loads(await self._ask("/counts")))
 
     async def arrivals(self) -> list[Arrival]:
-        """All requests since the start or `forget`, in order."""
-        rows = [line.split(" ") for line in (await self._ask("/arrivals")).decode().splitlines()]
-        return [Arrival(path, key, float(at), int(checksum)) for path, key, at, checksum in rows]
+        """All requests since the start or `forget`, in order; only new ones are fetched."""
+        told = (await self._ask(f"/arrivals/{len(self._arrivals)}")).decode()
+        for path, key, at, checksum in (line.split(" ") for line in told.splitlines()):
+            self._arrivals.append(Arrival(path, key, float(at), int(checksum)))
+        return list(self._arrivals)
 
     async def forget(self) -> None:
         await self._ask("/forget", method="POST")
+        self._arrivals.clear()
+
+    async def break_down(self) -> None:
+        """From now on paths under `/hang/` hang."""
+        await self._ask("/break", method="POST")
+
+    async def mend(self) -> None:
+        """Answers what hangs."""
+        await self._ask("/mend", method="POST")
 
     async def verify_last(self, secret: str) -> None:
         """Raises `WebhookVerificationError` unless the last request is signed with `secret`, just now."""

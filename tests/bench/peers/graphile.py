@@ -40,7 +40,7 @@ class Message:
 
 
 async def graphile(scene: Scene, sink: SinkProcess, message: Message, *, count: int, endpoints: int) -> Line:
-    """`count` queued events signed, posted to the sink and completed; `{"per_s": None, "reason"}` if it cannot."""
+    """`count` queued events signed, posted and completed; `{"per_s": None, "reason"}` if it cannot run."""
     if reason := await asyncio.to_thread(_install):
         return {"per_s": None, "reason": reason}
     await sink.forget()
@@ -100,8 +100,7 @@ async def _run(scene: Scene, sink: SinkProcess, settings: dict[str, Any], messag
     return {
         "per_s": per_second(count, ended - counts.first_at),
         "sent_per_s": per_second(count, counts.seconds),
-        "worker_cpu_ms": figures["worker_cpu_ms"],
-        "postgres_cpu_ms": figures["postgres_cpu_ms"],
+        **{name: figures[name] for name in ("worker_cpu_ms", "postgres_cpu_ms")},
     }
 
 
