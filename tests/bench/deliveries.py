@@ -22,7 +22,7 @@ from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.peers.graphile import Message, graphile
 from tests.bench.sink_process import SinkProcess
 from tests.flow.ledger import delivered
-from tests.flow.offering import offer, reached
+from tests.flow.offering import by_path, offer, rate
 from tests.flow.scene import Scene
 from tests.flow.writers import burst
 
@@ -120,9 +120,16 @@ async def _offered(scene: Scene, sink: SinkProcess, size: Size) -> Mapping[str, 
         commits = await offer(db_url, outlets.products, per_second=size.offered, seconds=size.seconds)
         await delivered(db_url, 60)
         took = used(scene.platform, worker.pid) - before
-    taken = await reached(db_url, outlets.tenant, commits, await sink.arrivals())
+    taken = [seconds for _, seconds in await by_path(db_url, outlets.tenant, commits, await sink.arrivals())]
+    assert len(taken) == len(commits), f"{len(taken)} of {len(commits)} came"
     cpu = took.per(len(commits))
-    return {"offered_per_s": size.offered, **spread(taken), "worker_cpu_ms": cpu["worker_cpu_ms"]}
+    committed = round(rate(commits))
+    return {
+        "offered_per_s": size.offered,
+        "committed_per_s": committed,
+        **spread(taken),
+        "worker_cpu_ms": cpu["worker_cpu_ms"],
+    }
 
 
 async def _bare(sink: SinkProcess, message: Message, count: int) -> int:

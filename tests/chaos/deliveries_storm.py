@@ -37,7 +37,8 @@ from unnest(%s::bigint[]) lane (id)
 join queue.lanes l on l.id = lane.id
 join public.webhook_endpoints e on e.id = l.endpoint_id
 cross join lateral (
-  select d.tenant_id, d.seq, d.dispatched_on from queue.deliveries d where d.lane_id = lane.id order by d.id limit %s
+  select d.tenant_id, d.seq, d.dispatched_on from queue.deliveries d
+  where d.lane_id = lane.id order by d.id limit %s
 ) d
 join public.events v on v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on
 """
@@ -46,7 +47,7 @@ join public.events v on v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispat
 async def deliveries_storm(
     scene: Scene, *, deliveries: int = 200_000, every: float = 5.0, away: float = 10.0
 ) -> Report:
-    """200,000 deliveries, three workers, a kill -9 every 5 s in turn, Realtime away and a crash in mid-run."""
+    """200,000 deliveries, a kill -9 of one of three workers every 5 s, Realtime away, and a crash of Postgres."""
     started = time.monotonic()
     platform, db_url = scene.platform, scene.platform.db_url
     async with SinkProcess(platform) as sink:
@@ -142,7 +143,7 @@ class _Storm:
             at = time.time()
             worker.kill()
             lanes |= await _lanes(connection, name)
-            # the sink reads all sockets that hold something before it answers a new one: what was sent has come
+            # it reads every socket that holds something before it answers a new one
             await self._sink.counts()
             owed = await _owed(connection, lanes, self._sink.url)
         received = {(arrival.path, arrival.message_id) for arrival in await self._sink.arrivals()}
