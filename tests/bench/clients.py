@@ -6,10 +6,10 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from tests.bench.figures import Line, per_second
+from tests.bench.sink_process import SinkProcess
+from tests.flow.scene import Scene
 
 REQUESTS = 20_000
 AT_ONCE = 100
@@ -24,7 +24,7 @@ WAYS = [
 ]
 
 
-async def clients() -> Line:
+async def clients(scene: Scene) -> Line:
     """Each client posts the same signed message to the same quick receiver, each in a process of its own."""
     body = json.dumps({"data": "x" * BODY_CHARACTERS})
     headers = {
@@ -33,15 +33,17 @@ async def clients() -> Line:
         "webhook-timestamp": "1700000000",
         "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     }
-    line: Line = {"requests": REQUESTS, "at_once": AT_ONCE, "body_bytes": len(body)}
-    async with sink() as url:
+    figures: dict[str, dict[str, int]] = {}
+    async with SinkProcess(scene.platform) as sink:
         for client, *loop in WAYS:
-            taken = await run_client(client, url, REQUESTS, AT_ONCE, *loop, headers=headers, body=body)
-            line["_on_".join([client, *loop])] = {
+            taken = await run_client(
+                client, f"{sink.url}/bare", REQUESTS, AT_ONCE, *loop, headers=headers, body=body
+            )
+            figures["_on_".join([client, *loop])] = {
                 "per_s": per_second(REQUESTS, taken["seconds"]),
                 "cpu_us_each": round(taken["cpu_seconds"] / REQUESTS * 1e6),
             }
-    return line
+    return {"requests": REQUESTS, "at_once": AT_ONCE, "body_bytes": len(body), **figures}
 
 
 async def run_client(
@@ -54,21 +56,3 @@ async def run_client(
         out, _ = await process.communicate(json.dumps({"headers": headers, "body": body}).encode())
     assert process.returncode == 0, f"the bare client ended with {process.returncode}"
     return {name: float(seconds) for name, seconds in json.loads(out).items()}
-
-
-@asynccontextmanager
-async def sink() -> AsyncIterator[str]:
-    """The URL of a `tests.bench.sink`."""
-    process = await create_subprocess_exec(sys.executable, "-m", "tests.bench.sink", stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        port = int(await process.stdout.readline())
-        yield f"http://127.0.0.1:{port}/hook"
-    finally:
-        process.stdin.close()
-        await process.wait()
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(clients()), indent=2))

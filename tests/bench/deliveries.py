@@ -1,82 +1,157 @@
-"""Deliveries of one worker over a backlog, with one endpoint and with many."""
+"""Deliveries of one worker over a backlog, beside graphile-worker and the bare client: one sink for all."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 import time
-from asyncio.subprocess import PIPE, create_subprocess_exec
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from standardwebhooks import Webhook
 
+from tests.bench.clients import run_client
 from tests.bench.connections import direct, dispatch_all
-from tests.bench.figures import Line, per_second
-from tests.eventually import eventually
+from tests.bench.cpu import used
+from tests.bench.figures import Line, per_second, spread
+from tests.bench.outlets import Outlets, open_outlets
+from tests.bench.peers.graphile import Message, graphile
+from tests.bench.sink_process import SinkProcess
 from tests.flow.ledger import delivered
-from tests.flow.receiver import Receiver
+from tests.flow.offering import by_path, offer, rate
 from tests.flow.scene import Scene
-from tests.flow.shop import Shop
 from tests.flow.writers import burst
 
 DELIVERIES = 20_000
 PRODUCTS = 500
-MANY = 20
+MANY = 100
 AT_ONCE = 100
+"""Requests under way in all, of the bare client and of ours."""
+OFFERED, OFFERED_SECONDS = 1000.0, 10.0
+AIM_OF_GRAPHILE, AIM_OF_BARE = 1.5, 0.6
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+LOGGED = "select count(*) from public.webhook_attempts where tenant_id = %s and outcome = 'delivered'"
 
 
-async def deliveries(scene: Scene) -> Line:
-    """Signed, sent, answered and settled; beside the bare client, posting as much to the same receiver."""
-    one = await _deliver(scene, await scene.shop(products=PRODUCTS, endpoints=1))
-    many = await _deliver(scene, await scene.shop(products=PRODUCTS, endpoints=MANY))
-    ceiling = await _bare(scene.receiver)
+@dataclass(frozen=True)
+class Size:
+    deliveries: int = DELIVERIES
+    offered: float = OFFERED
+    seconds: float = OFFERED_SECONDS
+
+
+async def deliveries(scene: Scene, size: Size | None = None) -> Line:
+    """Signed, sent, answered, settled and logged; with 1 and with 100 endpoints, each beside the peer's."""
+    size = size or Size()
+    async with SinkProcess(scene.platform) as sink:
+        one, many = [await _backlog(scene, sink, size, endpoints=n) for n in (1, MANY)]
+        message = await _message(sink)
+        peer = {
+            "one_endpoint": await graphile(scene, sink, message, count=size.deliveries, endpoints=1),
+            "many_endpoints": await graphile(scene, sink, message, count=size.deliveries, endpoints=MANY),
+        }
+        bare = await _bare(sink, message, size.deliveries)
+        latency = await _offered(scene, sink, size)
+    peer_per_s = peer["one_endpoint"]["per_s"]
     return {
-        "deliveries": DELIVERIES,
+        "deliveries": size.deliveries,
+        "body_bytes": len(message.body.encode()),
         "one_endpoint": one,
         f"{MANY}_endpoints": many,
-        "reference": {"bare_client_per_s": ceiling, "at_once": AT_ONCE},
+        "commit_to_received": latency,
+        "reference": {"bare_client_per_s": bare, "at_once": AT_ONCE, "graphile_worker": peer},
+        "ratios": {
+            "to_graphile": peer_per_s and round(one["per_s"] / peer_per_s, 2),
+            "to_graphile_aim": AIM_OF_GRAPHILE,
+            "to_bare": round(one["per_s"] / bare, 2),
+            "to_bare_aim": AIM_OF_BARE,
+        },
     }
 
 
-async def _deliver(scene: Scene, shop: Shop) -> dict[str, int]:
-    for hook in shop.hooks.values():
-        # as many at once in all as the bare client, or the most that an endpoint may have
-        await shop.update_endpoint(hook, max_concurrency=max(10, AT_ONCE // len(shop.hooks)))
-    await burst(scene.platform.db_url, shop.products, rounds=DELIVERIES // PRODUCTS // len(shop.hooks))
+async def _backlog(scene: Scene, sink: SinkProcess, size: Size, *, endpoints: int) -> dict[str, Any]:
+    """A backlog that is there before the worker starts; the clock runs from the first request."""
+    outlets = await open_outlets(
+        scene, sink, products=PRODUCTS, endpoints=endpoints, at_once=max(10, AT_ONCE // endpoints)
+    )
+    await _queue(scene, outlets, size.deliveries // endpoints)
+    await sink.forget()
+    async with scene.worker() as worker:
+        before = used(scene.platform, worker.pid)
+        await sink.until(size.deliveries, 300)
+        await delivered(scene.platform.db_url, 60)
+        ended = time.time()
+        took = used(scene.platform, worker.pid) - before
+    counts = await sink.counts()
+    assert counts.distinct == size.deliveries, f"{counts.distinct} of {size.deliveries} came"
+    assert counts.first_at is not None
+    await sink.verify_last(outlets.secrets[(await sink.arrivals())[-1].path])
+    assert (rows := await _logged(scene, outlets.tenant)) == size.deliveries, f"{rows} log rows"
+    return {
+        "per_s": per_second(size.deliveries, ended - counts.first_at),
+        "sent_per_s": per_second(size.deliveries, counts.seconds),
+        "duplicates": counts.requests - counts.distinct,
+        **took.per(size.deliveries),
+    }
+
+
+async def _queue(scene: Scene, outlets: Outlets, events: int) -> None:
+    rounds, rest = divmod(events, len(outlets.products))
+    await burst(scene.platform.db_url, outlets.products, rounds=rounds)
+    await burst(scene.platform.db_url, outlets.products[:rest], rounds=1 if rest else 0)
     async with direct(scene.platform.admin_db_url) as connection:
         await dispatch_all(connection)
         await connection.execute("analyze")
-    async with scene.worker():
-        await eventually(lambda: any(hook.hits for hook in shop.hooks.values()), 30)
-        await delivered(scene.platform.db_url, 120)
-        settled_at = time.time()
-    hits = [hit for hook in shop.hooks.values() for hit in hook.accepted]
-    assert (
-        len({(id(hook), hit.message_id) for hook in shop.hooks.values() for hit in hook.hits}) == DELIVERIES
-    )
-    first, last = min(hit.arrived_at for hit in hits), max(hit.arrived_at for hit in hits)
+
+
+async def _offered(scene: Scene, sink: SinkProcess, size: Size) -> Mapping[str, Any]:
+    outlets = await open_outlets(scene, sink, products=PRODUCTS, endpoints=1, at_once=AT_ONCE)
+    db_url = scene.platform.db_url
+    async with scene.worker() as worker:
+        await worker.until_realtime("live", 30)
+        await offer(db_url, outlets.products, per_second=size.offered / 2, seconds=2)  # caches, plans
+        await delivered(db_url, 60)
+        await sink.forget()
+        before = used(scene.platform, worker.pid)
+        commits = await offer(db_url, outlets.products, per_second=size.offered, seconds=size.seconds)
+        await delivered(db_url, 60)
+        took = used(scene.platform, worker.pid) - before
+    taken = [seconds for _, seconds in await by_path(db_url, outlets.tenant, commits, await sink.arrivals())]
+    assert len(taken) == len(commits), f"{len(taken)} of {len(commits)} came"
+    cpu = took.per(len(commits))
+    committed = round(rate(commits))
     return {
-        "sent_per_s": per_second(len(hits), last - first),
-        "settled_per_s": per_second(len(hits), settled_at - first),
+        "offered_per_s": size.offered,
+        "committed_per_s": committed,
+        **spread(taken),
+        "worker_cpu_ms": cpu["worker_cpu_ms"],
     }
 
 
-async def _bare(receiver: Receiver) -> int:
-    hook = receiver.hook("bare")
-    hook.trust(SECRET)
-    body, now = json.dumps({"data": "x" * 1000}), datetime.now(UTC)
+async def _bare(sink: SinkProcess, message: Message, count: int) -> int:
+    await sink.forget()
+    now = datetime.now(UTC)
     headers = {
         "content-type": "application/json",
         "webhook-id": "msg_bare",
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(SECRET).sign("msg_bare", now, body),
+        "webhook-signature": Webhook(message.secret).sign("msg_bare", now, message.body),
     }
-    arguments = ("-m", "tests.bench.bare_client", hook.url, str(DELIVERIES), str(AT_ONCE))
-    process = await create_subprocess_exec(sys.executable, *arguments, stdin=PIPE, stdout=PIPE)
-    async with asyncio.timeout(120):
-        out, _ = await process.communicate(json.dumps({"headers": headers, "body": body}).encode())
-    assert process.returncode == 0, f"the bare client ended with {process.returncode}"
-    assert len(hook.accepted) == DELIVERIES
-    return per_second(DELIVERIES, float(out))
+    taken = await run_client(
+        "ours", f"{sink.url}/bare", count, AT_ONCE, "uvloop", headers=headers, body=message.body
+    )
+    assert (await sink.counts()).requests == count
+    return per_second(count, taken["seconds"])
+
+
+async def _message(sink: SinkProcess) -> Message:
+    """The body of ours that came last: the peer and the bare client send the same."""
+    return Message(await sink.last_body(), SECRET)
+
+
+async def _logged(scene: Scene, tenant: uuid.UUID) -> int:
+    async with direct(scene.platform.db_url) as connection:
+        row = await (await connection.execute(LOGGED, (tenant,))).fetchone()
+    assert row is not None
+    return int(row[0])

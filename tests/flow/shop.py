@@ -31,11 +31,16 @@ class Shop:
         (hook,) = self.hooks.values()
         return hook
 
-    async def add_products(self, count: int) -> list[uuid.UUID]:
+    async def add_products(self, count: int, *, description: str = "") -> list[uuid.UUID]:
         added: list[uuid.UUID] = []
         while len(added) < count:
             rows = [
-                {"tenant_id": str(self.tenant.id), "sku": f"S-{secrets.token_hex(8)}", "name": "Desk lamp"}
+                {
+                    "tenant_id": str(self.tenant.id),
+                    "sku": f"S-{secrets.token_hex(8)}",
+                    "name": "Desk lamp",
+                    "description": description,
+                }
                 for _ in range(min(BATCH, count - len(added)))
             ]
             answer = await self.rest.post(

@@ -60,6 +60,10 @@ class WorkerProcess:
     def running(self) -> bool:
         return self._child.running
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     async def start(self) -> None:
         """Until /readyz says ready. Raises `PartFailedError` with the end of the log."""
         await asyncio.to_thread(self._child.start)

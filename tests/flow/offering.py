@@ -1,0 +1,53 @@
+"""A steady load: changes committed on schedule, a few rows a transaction, and when it reached the sink."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+
+import psycopg
+
+from tests.bench.sink_process import Arrival
+from tests.flow.writers import CHANGE_MANY, Change, Commit
+
+EVENTS = "select id, entity_id, version from public.events where tenant_id = %s and type = 'product.updated'"
+
+
+async def offer(
+    db_url: str, products: Sequence[uuid.UUID], *, per_second: float, seconds: float, rows: int = 10
+) -> list[Commit]:
+    """Changes `products` in turn, `rows` of them a transaction, late ones not skipped."""
+    if len(products) < rows:
+        raise ValueError(f"{rows} rows a transaction need as many products, not {len(products)}")
+    commits: list[Commit] = []
+    async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
+        started = time.monotonic()
+        for turn in range(round(per_second * seconds / rows)):
+            await asyncio.sleep(max(0.0, started + turn * rows / per_second - time.monotonic()))
+            of_turn = [products[(turn * rows + n) % len(products)] for n in range(rows)]
+            changed = await (await connection.execute(CHANGE_MANY, (of_turn,))).fetchall()
+            at = time.time()
+            commits += [Commit(product, int(version), at) for product, version in changed]
+    return commits
+
+
+def rate(commits: Sequence[Commit]) -> float:
+    """Changes a second that were really committed: less than what was asked for on a machine that is too slow."""
+    return (len(commits) - 1) / max(commits[-1].at - commits[0].at, 1e-9)
+
+
+async def by_path(
+    db_url: str, tenant: uuid.UUID, commits: Sequence[Commit], arrivals: Sequence[Arrival]
+) -> list[tuple[str, float]]:
+    """The path, and the seconds from commit to first arrival there, of each delivery of `commits` that came."""
+    async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
+        rows = await (await connection.execute(EVENTS, (tenant,))).fetchall()
+    committed = {commit.change: commit.at for commit in commits}
+    changes: dict[str, Change] = {key: (entity, int(version)) for key, entity, version in rows}
+    firsts: dict[tuple[str, str], float] = {}
+    for arrival in arrivals:
+        if changes.get(arrival.message_id) in committed:
+            firsts.setdefault((arrival.path, arrival.message_id), arrival.at)
+    return [(path, at - committed[changes[key]]) for (path, key), at in firsts.items()]
