@@ -163,23 +163,22 @@ begin
 end $$;
 revoke all on function private.make_webhook_secret(uuid, text) from public, anon, authenticated, service_role;
 
--- The endpoint for a command of somebody who may `p_permission` in its tenant; strangers learn nothing.
-create function private.endpoint_for(p_endpoint_id uuid, p_permission text) returns public.webhook_endpoints
-language plpgsql security definer set search_path = ''
+-- The endpoint for a command of somebody who has a permission in its tenant.
+create function private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid, p_permission text)
+returns public.webhook_endpoints
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_endpoint public.webhook_endpoints;
 begin
-  select * into v_endpoint from public.webhook_endpoints e where e.id = p_endpoint_id;
-  if v_endpoint.id is null
-    or not (auth.role() = 'service_role' or v_endpoint.tenant_id = any (private.my_tenants()))
-  then
-    perform private.fail('PT404', 'webhook.not_found', format('There is no webhook endpoint %s for you.', p_endpoint_id));
+  perform private.require(p_tenant_id, p_permission);
+  select * into v_endpoint from public.webhook_endpoints e where e.tenant_id = p_tenant_id and e.id = p_endpoint_id;
+  if v_endpoint.id is null then
+    perform private.fail('PT404', 'webhook.not_found', format('There is no webhook endpoint %s in this tenant.', p_endpoint_id));
   end if;
-  perform private.require(v_endpoint.tenant_id, p_permission);
   return v_endpoint;
 end $$;
-revoke all on function private.endpoint_for(uuid, text) from public, anon, authenticated, service_role;
+revoke all on function private.endpoint_for(uuid, uuid, text) from public, anon, authenticated, service_role;
 
 create function private.create_webhook_endpoint(
   p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb,
@@ -226,12 +225,14 @@ grant execute on function public.create_webhook_endpoint(
   uuid, text, text[], text, jsonb, jsonb, integer, integer, integer, boolean, text, integer
 ) to authenticated, service_role;
 
-create function private.rotate_webhook_secret(p_endpoint_id uuid, p_overlap_hours numeric, p_signature text)
+create function private.rotate_webhook_secret(
+  p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text
+)
 returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_endpoint public.webhook_endpoints := private.endpoint_for(p_endpoint_id, 'webhooks.write');
+  v_endpoint public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
   v_now constant timestamptz := private.now();
   v_until constant timestamptz := v_now + make_interval(secs => p_overlap_hours * 3600);
   v_key jsonb;
@@ -254,25 +255,25 @@ begin
   v_key := private.make_webhook_secret(p_endpoint_id, v_endpoint.signature);
   return jsonb_build_object('endpoint_id', p_endpoint_id, 'old_secrets_expire_at', v_until) || v_key;
 end $$;
-revoke all on function private.rotate_webhook_secret(uuid, numeric, text) from public, anon, authenticated, service_role;
-grant execute on function private.rotate_webhook_secret(uuid, numeric, text) to authenticated, service_role;
+revoke all on function private.rotate_webhook_secret(uuid, uuid, numeric, text) from public, anon, authenticated, service_role;
+grant execute on function private.rotate_webhook_secret(uuid, uuid, numeric, text) to authenticated, service_role;
 
 -- Gives an endpoint a new secret, shown this once: {"endpoint_id", "old_secrets_expire_at", "secret" | "public_key"}. The old
 -- ones sign beside it for p_overlap_hours more (0: they end now); at most five are valid at once. p_signature moves the
 -- endpoint between 'hmac' and 'ed25519'.
 create function public.rotate_webhook_secret(
-  p_endpoint_id uuid, p_overlap_hours numeric default 24, p_signature text default null
+  p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric default 24, p_signature text default null
 ) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.rotate_webhook_secret(p_endpoint_id, p_overlap_hours, p_signature) $$;
-revoke all on function public.rotate_webhook_secret(uuid, numeric, text) from public, anon, authenticated, service_role;
-grant execute on function public.rotate_webhook_secret(uuid, numeric, text) to authenticated, service_role;
+as $$ select private.rotate_webhook_secret(p_tenant_id, p_endpoint_id, p_overlap_hours, p_signature) $$;
+revoke all on function public.rotate_webhook_secret(uuid, uuid, numeric, text) from public, anon, authenticated, service_role;
+grant execute on function public.rotate_webhook_secret(uuid, uuid, numeric, text) to authenticated, service_role;
 
-create function private.webhook_keys(p_endpoint_id uuid) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+create function private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  perform private.endpoint_for(p_endpoint_id, 'webhooks.read');
+  perform private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.read');
   return (
     select coalesce(jsonb_agg(jsonb_build_object(
       'id', s.secret_id, 'signature', case when s.public_key is null then 'hmac' else 'ed25519' end,
@@ -282,16 +283,16 @@ begin
     where s.endpoint_id = p_endpoint_id and (s.expires_at is null or s.expires_at > private.now())
   );
 end $$;
-revoke all on function private.webhook_keys(uuid) from public, anon, authenticated, service_role;
-grant execute on function private.webhook_keys(uuid) to authenticated, service_role;
+revoke all on function private.webhook_keys(uuid, uuid) from public, anon, authenticated, service_role;
+grant execute on function private.webhook_keys(uuid, uuid) to authenticated, service_role;
 
 -- The keys that sign for an endpoint, newest first: [{"id", "signature", "public_key", "created_at", "expires_at"}, …].
 -- Shared secrets are not shown again.
-create function public.webhook_keys(p_endpoint_id uuid) returns jsonb
-language sql volatile set search_path = ''
-as $$ select private.webhook_keys(p_endpoint_id) $$;
-revoke all on function public.webhook_keys(uuid) from public, anon, authenticated, service_role;
-grant execute on function public.webhook_keys(uuid) to authenticated, service_role;
+create function public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$ select private.webhook_keys(p_tenant_id, p_endpoint_id) $$;
+revoke all on function public.webhook_keys(uuid, uuid) from public, anon, authenticated, service_role;
+grant execute on function public.webhook_keys(uuid, uuid) to authenticated, service_role;
 
 insert into private.event_map (entity, operation, rank, when_field, when_value, verb, webhooks, description) values
   ('webhook_endpoint', 'INSERT', 9, null, null, 'created', false,

@@ -67,7 +67,7 @@ begin
 end $$;
 revoke all on function private.queue_replays(bigint, uuid, bigint[], date[]) from public, anon, authenticated, service_role;
 
-create function private.replay_delivery(p_delivery_id bigint) returns jsonb
+create function private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -76,14 +76,15 @@ declare
   v_lane_id bigint;
   v_day date;
 begin
-  select * into v_attempt from public.webhook_attempts a where a.delivery_id = p_delivery_id
+  perform private.require(p_tenant_id, 'webhooks.write');
+  select * into v_attempt from public.webhook_attempts a where a.tenant_id = p_tenant_id and a.delivery_id = p_delivery_id
   order by a.started_at desc limit 1;
-  if v_attempt.delivery_id is null or not (auth.role() = 'service_role' or v_attempt.tenant_id = any (private.my_tenants())) then
+  if v_attempt.delivery_id is null then
     perform private.fail('PT404', 'webhook.delivery_not_found',
-      format('There is no delivery %s that was tried, for you.', p_delivery_id),
+      format('There is no delivery %s in this tenant that was tried.', p_delivery_id),
       'What was never tried is sent in any case; attempts are kept as long as the log.');
   end if;
-  v_endpoint := private.endpoint_for(v_attempt.endpoint_id, 'webhooks.write');
+  v_endpoint := private.endpoint_for(p_tenant_id, v_attempt.endpoint_id, 'webhooks.write');
   select v.dispatched_on into v_day from public.events v
   where v.tenant_id = v_attempt.tenant_id and v.seq = private.seq_of_event(v_attempt.event_id) and v.id = v_attempt.event_id;
   if v_day is null then
@@ -94,22 +95,23 @@ begin
   perform private.ring('deliveries');
   return jsonb_build_object('endpoint_id', v_endpoint.id, 'event_id', v_attempt.event_id, 'status', v_endpoint.status);
 end $$;
-revoke all on function private.replay_delivery(bigint) from public, anon, authenticated, service_role;
-grant execute on function private.replay_delivery(bigint) to authenticated, service_role;
+revoke all on function private.replay_delivery(uuid, bigint) from public, anon, authenticated, service_role;
+grant execute on function private.replay_delivery(uuid, bigint) to authenticated, service_role;
 
 -- Sends the event of a delivery to its endpoint again: the same bytes under the same webhook-id, as a new delivery.
-create function public.replay_delivery(p_delivery_id bigint) returns jsonb
+create function public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.replay_delivery(p_delivery_id) $$;
-revoke all on function public.replay_delivery(bigint) from public, anon, authenticated, service_role;
-grant execute on function public.replay_delivery(bigint) to authenticated, service_role;
+as $$ select private.replay_delivery(p_tenant_id, p_delivery_id) $$;
+revoke all on function public.replay_delivery(uuid, bigint) from public, anon, authenticated, service_role;
+grant execute on function public.replay_delivery(uuid, bigint) to authenticated, service_role;
 
-create function private.replay_events(p_endpoint_id uuid, p_from timestamptz, p_to timestamptz, p_types text[])
-returns public.webhook_replays
+create function private.replay_events(
+  p_tenant_id uuid, p_endpoint_id uuid, p_from timestamptz, p_to timestamptz, p_types text[]
+) returns public.webhook_replays
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_endpoint_id, 'webhooks.write');
+  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
   v_to constant timestamptz := least(coalesce(p_to, private.now()), private.now());
   v_after bigint;
   v_replay public.webhook_replays;
@@ -132,45 +134,45 @@ begin
     'webhooks.replay ' || v_replay.id, 'webhooks.replay ' || p_endpoint_id);
   return v_replay;
 end $$;
-revoke all on function private.replay_events(uuid, timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
-grant execute on function private.replay_events(uuid, timestamptz, timestamptz, text[]) to authenticated, service_role;
+revoke all on function private.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
+grant execute on function private.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) to authenticated, service_role;
 
 -- Sends the events of a period (when they were committed; p_to: now) to an endpoint again, of its filter or of p_types, a
 -- filter of the same form. Starts at once; the answer is a row of webhook_replays, which says how far it is.
 create function public.replay_events(
-  p_endpoint_id uuid, p_from timestamptz, p_to timestamptz default null, p_types text[] default null
+  p_tenant_id uuid, p_endpoint_id uuid, p_from timestamptz, p_to timestamptz default null, p_types text[] default null
 ) returns public.webhook_replays
 language sql volatile set search_path = ''
-as $$ select private.replay_events(p_endpoint_id, p_from, p_to, p_types) $$;
-revoke all on function public.replay_events(uuid, timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
-grant execute on function public.replay_events(uuid, timestamptz, timestamptz, text[]) to authenticated, service_role;
+as $$ select private.replay_events(p_tenant_id, p_endpoint_id, p_from, p_to, p_types) $$;
+revoke all on function public.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
+grant execute on function public.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) to authenticated, service_role;
 
-create function private.cancel_replay(p_replay_id uuid) returns public.webhook_replays
+create function private.cancel_replay(p_tenant_id uuid, p_replay_id uuid) returns public.webhook_replays
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   v_replay public.webhook_replays;
 begin
-  select * into v_replay from public.webhook_replays r where r.id = p_replay_id for update;
-  if v_replay.id is null or not (auth.role() = 'service_role' or v_replay.tenant_id = any (private.my_tenants())) then
-    perform private.fail('PT404', 'webhook.replay_not_found', format('There is no replay %s for you.', p_replay_id));
+  perform private.require(p_tenant_id, 'webhooks.write');
+  select * into v_replay from public.webhook_replays r where r.tenant_id = p_tenant_id and r.id = p_replay_id for update;
+  if v_replay.id is null then
+    perform private.fail('PT404', 'webhook.replay_not_found', format('There is no replay %s in this tenant.', p_replay_id));
   end if;
-  perform private.require(v_replay.tenant_id, 'webhooks.write');
   if v_replay.status = 'running' then
     update public.webhook_replays r set status = 'cancelled', ended_at = private.now() where r.id = p_replay_id
     returning * into v_replay;
   end if;
   return v_replay;
 end $$;
-revoke all on function private.cancel_replay(uuid) from public, anon, authenticated, service_role;
-grant execute on function private.cancel_replay(uuid) to authenticated, service_role;
+revoke all on function private.cancel_replay(uuid, uuid) from public, anon, authenticated, service_role;
+grant execute on function private.cancel_replay(uuid, uuid) to authenticated, service_role;
 
 -- Ends a running replay; what it has queued is still sent.
-create function public.cancel_replay(p_replay_id uuid) returns public.webhook_replays
+create function public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) returns public.webhook_replays
 language sql volatile set search_path = ''
-as $$ select private.cancel_replay(p_replay_id) $$;
-revoke all on function public.cancel_replay(uuid) from public, anon, authenticated, service_role;
-grant execute on function public.cancel_replay(uuid) to authenticated, service_role;
+as $$ select private.cancel_replay(p_tenant_id, p_replay_id) $$;
+revoke all on function public.cancel_replay(uuid, uuid) from public, anon, authenticated, service_role;
+grant execute on function public.cancel_replay(uuid, uuid) to authenticated, service_role;
 
 -- One slice of a replay: looks at up to p_limit events and queues those that match, while fewer than p_limit replays wait in
 -- the lane. {"queued", "done", "waiting", "paused"}; waiting: the endpoint has enough for now.

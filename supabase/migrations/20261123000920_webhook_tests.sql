@@ -20,11 +20,11 @@ create index webhook_tests_by_tenant on private.webhook_tests (tenant_id);
 alter table private.webhook_tests enable row level security;
 revoke all on private.webhook_tests from public, anon, authenticated, service_role;
 
-create function private.send_test_event(p_endpoint_id uuid, p_type text, p_enables boolean) returns jsonb
+create function private.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text, p_enables boolean) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_endpoint_id, 'webhooks.write');
+  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
   v_delivery_id bigint;
   v_event_id constant text := 'evt_test_' || replace(gen_random_uuid()::text, '-', '');
   v_example jsonb;
@@ -46,23 +46,24 @@ begin
     'webhooks.test ' || v_delivery_id, 'webhooks.test ' || p_endpoint_id);
   return jsonb_build_object('delivery_id', v_delivery_id, 'event_id', v_event_id);
 end $$;
-revoke all on function private.send_test_event(uuid, text, boolean) from public, anon, authenticated, service_role;
-grant execute on function private.send_test_event(uuid, text, boolean) to authenticated, service_role;
+revoke all on function private.send_test_event(uuid, uuid, text, boolean) from public, anon, authenticated, service_role;
+grant execute on function private.send_test_event(uuid, uuid, text, boolean) to authenticated, service_role;
 
 -- Sends the example of an event type to an endpoint, also to one that is paused or disabled, once. The body holds
 -- "test": true and seq 0. {"delivery_id", "event_id"}: what came of it stands in webhook_attempts.
-create function public.send_test_event(p_endpoint_id uuid, p_type text default 'product.updated') returns jsonb
+create function public.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text default 'product.updated')
+returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.send_test_event(p_endpoint_id, p_type, false) $$;
-revoke all on function public.send_test_event(uuid, text) from public, anon, authenticated, service_role;
-grant execute on function public.send_test_event(uuid, text) to authenticated, service_role;
+as $$ select private.send_test_event(p_tenant_id, p_endpoint_id, p_type, false) $$;
+revoke all on function public.send_test_event(uuid, uuid, text) from public, anon, authenticated, service_role;
+grant execute on function public.send_test_event(uuid, uuid, text) to authenticated, service_role;
 
 -- Tests an endpoint and makes it active if it answers with a 2xx; else it stays as it is, and webhook_attempts says why.
-create function public.enable_webhook_endpoint(p_endpoint_id uuid) returns jsonb
+create function public.enable_webhook_endpoint(p_tenant_id uuid, p_endpoint_id uuid) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.send_test_event(p_endpoint_id, 'product.updated', true) $$;
-revoke all on function public.enable_webhook_endpoint(uuid) from public, anon, authenticated, service_role;
-grant execute on function public.enable_webhook_endpoint(uuid) to authenticated, service_role;
+as $$ select private.send_test_event(p_tenant_id, p_endpoint_id, 'product.updated', true) $$;
+revoke all on function public.enable_webhook_endpoint(uuid, uuid) from public, anon, authenticated, service_role;
+grant execute on function public.enable_webhook_endpoint(uuid, uuid) to authenticated, service_role;
 
 -- A test to be sent and all that sending takes, in the form of worker.describe_lanes; null when there is none (any more).
 create function worker.read_webhook_test(p_delivery_id bigint) returns jsonb
