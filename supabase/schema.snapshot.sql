@@ -4392,7 +4392,7 @@ begin
   if v_host ~ '[^\x01-\x7f]' then
     return 'The host name holds other characters than ASCII: send its xn-- form.';
   end if;
-  v_host := lower(v_host);
+  v_host := lower(v_host collate "C");
   if left(v_host, 1) = '[' then
     v_host := substr(v_host, 2, length(v_host) - 2);
     -- Postgres reads ::1.2.3 too.
@@ -5771,6 +5771,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
       where i.inhparent = 'public.events'::regclass
     ),
     'secrets', private.secrets_home(),
+    'private_hosts', coalesce((select p.allow_private_hosts from private.webhook_policy p), false),
     'oldest_xmin_seconds', (
       select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
       where a.backend_xmin is not null and a.pid <> pg_backend_pid()

@@ -115,6 +115,7 @@ as $$
       where i.inhparent = 'public.events'::regclass
     ),
     'secrets', private.secrets_home(),
+    'private_hosts', coalesce((select p.allow_private_hosts from private.webhook_policy p), false),
     'oldest_xmin_seconds', (
       select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
       where a.backend_xmin is not null and a.pid <> pg_backend_pid()
