@@ -152,6 +152,14 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         return
     for finding in _state(status):
         yield finding
+    if status.private_hosts and not settings.worker_allow_private_hosts:
+        yield Finding(
+            "warn",
+            "webhooks",
+            "the database takes endpoints in private networks, and this worker blocks them; "
+            "set allow_private_hosts of private.webhook_policy to false, "
+            "or in development WORKER_ALLOW_PRIVATE_HOSTS",
+        )
     yield _clock(status.now - (asked + (heard - asked) / 2))
 
 

@@ -101,7 +101,7 @@ begin
   if v_host ~ '[^\x01-\x7f]' then
     return 'The host name holds other characters than ASCII: send its xn-- form.';
   end if;
-  v_host := lower(v_host);
+  v_host := lower(v_host collate "C");
   if left(v_host, 1) = '[' then
     v_host := substr(v_host, 2, length(v_host) - 2);
     -- Postgres reads ::1.2.3 too.

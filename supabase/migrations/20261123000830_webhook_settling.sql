@@ -145,8 +145,8 @@ begin
     insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at, last_status,
       order_key, blocked)
     select f.id, f.lane_id, f.tenant_id, f.seq, f.dispatched_on, case r.outcome when 'blocked' then 1 else 2 end,
-      case r.outcome when 'blocked' then 'infinity' else r.retry_at end, r.expires_at, r.status,
-      r.order_key, r.outcome = 'blocked'
+      case r.outcome when 'blocked' then 'infinity' else r.retry_at end, r.expires_at,
+      case r.outcome when 'retry' then r.status end, r.order_key, r.outcome = 'blocked'
     from first_tries f join results r on r.delivery_id = f.id
     where r.outcome in ('retry', 'blocked')
   ), probed as (

@@ -193,6 +193,7 @@ as $$
       where i.inhparent = 'public.events'::regclass
     ),
     'secrets', private.secrets_home(),
+    'private_hosts', coalesce((select p.allow_private_hosts from private.webhook_policy p), false),
     'oldest_xmin_seconds', private.oldest_xmin_holder() -> 'seconds'
   )
 $$;

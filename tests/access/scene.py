@@ -35,10 +35,11 @@ ROWS: dict[str, LiteralString] = {
     " select private.today(), 900000 + hashtext(tenant_id::text) %% 100000, 1, tenant_id, id, 'evt_1',"
     " 'product.created', 'delivered', now(), now() from public.webhook_endpoints where tenant_id = %(t)s",
     "webhook_troubles": "insert into public.webhook_troubles"
-    " (endpoint_id, tenant_id, failing_since, failures, last_failure_at) select id, tenant_id, now(), 1, now() from public.webhook_endpoints"
-    " where tenant_id = %(t)s",
+    " (endpoint_id, tenant_id, failing_since, failures, last_failure_at)"
+    " select id, tenant_id, now(), 1, now() from public.webhook_endpoints where tenant_id = %(t)s",
     "webhook_replays": "insert into public.webhook_replays"
-    " (tenant_id, endpoint_id, from_at, to_at, after_seq, through_seq) select tenant_id, id, now() - interval '1 day', now(), 0, 1 from public.webhook_endpoints"
+    " (tenant_id, endpoint_id, from_at, to_at, after_seq, through_seq)"
+    " select tenant_id, id, now() - interval '1 day', now(), 0, 1 from public.webhook_endpoints"
     " where tenant_id = %(t)s",
     "notifications": "select private.notify_tenant("
     "%(t)s, 'a key', 'webhook.failing', 'warning', null, 'It', 'fails')",

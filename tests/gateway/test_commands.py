@@ -83,7 +83,14 @@ async def test_doctor_finds_a_healthy_platform_healthy(environment: dict[str, st
     ):
         assert lines[what] == "ok", ended.out
     assert lines["clock"] == "ok"
+    assert "webhooks" not in lines
     assert environment["SUPABASE_SECRET_KEY"] not in ended.out + ended.err
+
+
+async def test_doctor_warns_where_only_the_database_allows_private_hosts(environment: dict[str, str]) -> None:
+    ended = await pms_worker("doctor", **{**environment, "WORKER_ALLOW_PRIVATE_HOSTS": ""})
+    assert ended.code == 0, ended.out + ended.err
+    assert verdicts(ended.out)["webhooks"] == "warn", "the seed of local databases allows them"
 
 
 async def test_doctor_says_what_is_wrong_and_what_to_do(environment: dict[str, str]) -> None:

@@ -68,6 +68,8 @@ class Status(_Part):
     workers: list[Peer]
     partitions_ahead_days: int
     secrets: Literal["vault", "table"]
+    private_hosts: bool = False
+    """Whether the database takes endpoints in private networks: see private.webhook_policy."""
     oldest_xmin_seconds: float | None
 
     @property
