@@ -10,7 +10,7 @@ create table public.webhook_replays (
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   endpoint_id uuid not null,
   from_at timestamptz not null,
-  to_at timestamptz not null,
+  to_at timestamptz,
   types text[],
   status text not null default 'running'
     constraint webhook_replays_status_known check (status in ('running', 'done', 'cancelled')),
@@ -26,6 +26,7 @@ create table public.webhook_replays (
     references public.webhook_endpoints (tenant_id, id) on delete cascade
 );
 comment on table public.webhook_replays is 'Replays of many events to one endpoint, and how far they are; made by replay_events';
+comment on column public.webhook_replays.to_at is 'Null: all that was in the log when it was asked for';
 comment on column public.webhook_replays.after_seq is 'Up to here in the tenant''s log it is worked off';
 create index webhook_replays_by_endpoint on public.webhook_replays (tenant_id, endpoint_id, created_at desc);
 create index webhook_replays_running on public.webhook_replays (id) where status = 'running';
@@ -112,11 +113,10 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
-  v_to constant timestamptz := least(coalesce(p_to, private.now()), private.now());
   v_after bigint;
   v_replay public.webhook_replays;
 begin
-  if p_from is null or p_from >= v_to then
+  if p_from is null or p_from >= coalesce(p_to, private.now()) then
     perform private.fail('PT422', 'webhook.replay_range', 'p_from must be a time before p_to, in the past.');
   end if;
   if (select count(*) from public.webhook_replays r where r.tenant_id = v_endpoint.tenant_id and r.status = 'running') >= 20 then
@@ -127,7 +127,7 @@ begin
   select min(v.seq) - 1 into v_after from public.events v
   where v.tenant_id = v_endpoint.tenant_id and v.dispatched_on >= (p_from at time zone 'UTC')::date;
   insert into public.webhook_replays (tenant_id, endpoint_id, from_at, to_at, types, after_seq, through_seq, requested_by)
-  values (v_endpoint.tenant_id, p_endpoint_id, p_from, v_to, p_types, coalesce(v_after, 0),
+  values (v_endpoint.tenant_id, p_endpoint_id, p_from, p_to, p_types, coalesce(v_after, 0),
     coalesce((select l.seq from private.tenant_log l where l.tenant_id = v_endpoint.tenant_id), 0), auth.uid())
   returning * into v_replay;
   perform worker.enqueue_job('webhooks.replay', jsonb_build_object('replay_id', v_replay.id), v_endpoint.tenant_id,
@@ -137,8 +137,8 @@ end $$;
 revoke all on function private.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) from public, anon, authenticated, service_role;
 grant execute on function private.replay_events(uuid, uuid, timestamptz, timestamptz, text[]) to authenticated, service_role;
 
--- Sends the events of a period (when they were committed; p_to: now) to an endpoint again, of its filter or of p_types, a
--- filter of the same form. Starts at once; the answer is a row of webhook_replays, which says how far it is.
+-- Sends the events of a period (from p_from on, before p_to, by when they were committed) to an endpoint again: those of
+-- its filter, and of p_types, a filter of the same form. Starts at once; the answer is a row of webhook_replays, which says how far it is.
 create function public.replay_events(
   p_tenant_id uuid, p_endpoint_id uuid, p_from timestamptz, p_to timestamptz default null, p_types text[] default null
 ) returns public.webhook_replays
@@ -206,8 +206,9 @@ begin
 
   with seen as materialized (
     select v.seq, v.dispatched_on,
-      v.occurred_at >= v_replay.from_at and v.occurred_at < v_replay.to_at
-        and private.takes_event(coalesce(v_replay.types, e.events), v.type, v.entity)
+      v.occurred_at >= v_replay.from_at and (v_replay.to_at is null or v.occurred_at < v_replay.to_at)
+        and private.takes_event(e.events, v.type, v.entity)
+        and (v_replay.types is null or private.takes_event(v_replay.types, v.type, v.entity))
         and exists (select from private.event_map m where m.entity = v.entity and m.webhooks
           and v.type = m.entity || '.' || m.verb) as matches
     from public.events v
