@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
+from tests.bench.clients import clients
 from tests.bench.deliveries import deliveries
 from tests.bench.dispatch import dispatch
 from tests.bench.empty_look import empty_look
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "dispatch": dispatch,
     "latency": latency,
     "deliveries": deliveries,
+    "clients": clients,
     "products_page": products_page,
     "reserve": reserve,
 }

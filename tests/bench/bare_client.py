@@ -92,5 +92,6 @@ async def _send(post: Post, url: str, headers: dict[str, str], body: str, turns:
 if __name__ == "__main__":
     message = json.load(sys.stdin)
     run = uvloop.run if "uvloop" in sys.argv[5:] else asyncio.run
-    run(main(*sys.argv[1:3], *map(int, sys.argv[3:5]), message["headers"], message["body"]))
+    name, to, requests, flights = sys.argv[1:5]
+    run(main(name, to, int(requests), int(flights), message["headers"], message["body"]))
     os._exit(0)  # pyreqwest's threads may outlive the interpreter, which then aborts

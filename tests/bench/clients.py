@@ -8,8 +8,10 @@ import sys
 from asyncio.subprocess import PIPE, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from tests.bench.figures import Line, per_second
+from tests.flow.scene import Scene
 
 REQUESTS = 20_000
 AT_ONCE = 100
@@ -24,7 +26,7 @@ WAYS = [
 ]
 
 
-async def clients() -> Line:
+async def clients(_: Scene) -> Line:
     """Each client posts the same signed message to the same quick receiver, each in a process of its own."""
     body = json.dumps({"data": "x" * BODY_CHARACTERS})
     headers = {
@@ -33,7 +35,7 @@ async def clients() -> Line:
         "webhook-timestamp": "1700000000",
         "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
     }
-    line: Line = {"requests": REQUESTS, "at_once": AT_ONCE, "body_bytes": len(body)}
+    line: dict[str, Any] = {"requests": REQUESTS, "at_once": AT_ONCE, "body_bytes": len(body)}
     async with sink() as url:
         for client, *loop in WAYS:
             taken = await run_client(client, url, REQUESTS, AT_ONCE, *loop, headers=headers, body=body)
@@ -68,7 +70,3 @@ async def sink() -> AsyncIterator[str]:
     finally:
         process.stdin.close()
         await process.wait()
-
-
-if __name__ == "__main__":
-    print(json.dumps(asyncio.run(clients()), indent=2))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 import time
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from datetime import UTC, datetime
 
 from standardwebhooks import Webhook
 
+from tests.bench.clients import run_client
 from tests.bench.connections import direct, dispatch_all
 from tests.bench.figures import Line, per_second
 from tests.eventually import eventually
@@ -73,10 +71,6 @@ async def _bare(receiver: Receiver) -> int:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(SECRET).sign("msg_bare", now, body),
     }
-    arguments = ("-m", "tests.bench.bare_client", hook.url, str(DELIVERIES), str(AT_ONCE))
-    process = await create_subprocess_exec(sys.executable, *arguments, stdin=PIPE, stdout=PIPE)
-    async with asyncio.timeout(120):
-        out, _ = await process.communicate(json.dumps({"headers": headers, "body": body}).encode())
-    assert process.returncode == 0, f"the bare client ended with {process.returncode}"
+    taken = await run_client("ours", hook.url, DELIVERIES, AT_ONCE, headers=headers, body=body)
     assert len(hook.accepted) == DELIVERIES
-    return per_second(DELIVERIES, float(out))
+    return per_second(DELIVERIES, taken["seconds"])
