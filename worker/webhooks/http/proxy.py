@@ -74,7 +74,10 @@ class Proxy:
         try:
             return str(ip_address(self._address.host))
         except ValueError:
-            return (await self._resolver(self._address.host))[0]
+            found = await self._resolver(self._address.host)
+        if not found:
+            raise Failure("proxy", "the proxy's name has no address")
+        return found[0]
 
     def _request(self, to: str, port: int) -> bytes:
         target = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
