@@ -183,6 +183,17 @@ begin
   end case;
 end $$;
 
+CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select coalesce(bool_and(
+    lower(e.key) !~ '^(webhook-.*|host|content-.*|accept-encoding|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|user-agent)$'
+    and e.value #>> '{}' ~ '^[\x20-\x7e]*$'
+  ), true)
+  from jsonb_each(case jsonb_typeof(p_headers) when 'object' then p_headers else '{}' end) e
+$_$;
+
 CREATE FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) RETURNS numeric
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -368,6 +379,17 @@ begin
   return v_known.result;
 end $$;
 
+CREATE FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(format('%s %s', r, case when p_now ? r then 'has another type' else 'is gone' end) order by r), '{}')
+  from unnest(p_required) r
+  where not p_now ? r
+    -- Without a type it may be anything.
+    or (p_before -> r ? 'type' and not coalesce(p_before -> r -> 'type' @> (p_now -> r -> 'type'), false))
+$$;
+
 CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -464,6 +486,52 @@ begin
     v_found := v_found || private.failure('product.not_own_parent', 'parent_id', 'A product is not its own variant.');
   end if;
   return v_found;
+end $$;
+
+CREATE TABLE public.webhook_replays (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    from_at timestamp with time zone NOT NULL,
+    to_at timestamp with time zone,
+    types text[],
+    status text DEFAULT 'running'::text NOT NULL,
+    queued bigint DEFAULT 0 NOT NULL,
+    after_seq bigint NOT NULL,
+    through_seq bigint NOT NULL,
+    requested_by uuid,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT webhook_replays_ended CHECK (((status = 'running'::text) = (ended_at IS NULL))),
+    CONSTRAINT webhook_replays_some_time CHECK ((from_at < to_at)),
+    CONSTRAINT webhook_replays_status_known CHECK ((status = ANY (ARRAY['running'::text, 'done'::text, 'cancelled'::text])))
+);
+
+COMMENT ON TABLE public.webhook_replays IS 'Replays of many events to one endpoint, and how far they are; made by replay_events';
+
+COMMENT ON COLUMN public.webhook_replays.to_at IS 'Null: all that was in the log when it was asked for';
+
+COMMENT ON COLUMN public.webhook_replays.after_seq IS 'Up to here in the tenant''s log it is worked off';
+
+CREATE FUNCTION private.cancel_replay(p_tenant_id uuid, p_replay_id uuid) RETURNS public.webhook_replays
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_replay public.webhook_replays;
+begin
+  perform private.require(p_tenant_id, 'webhooks.write');
+  select * into v_replay from public.webhook_replays r where r.tenant_id = p_tenant_id and r.id = p_replay_id for update;
+  if v_replay.id is null then
+    perform private.fail('PT404', 'webhook.replay_not_found', format('There is no replay %s in this tenant.', p_replay_id));
+  end if;
+  if v_replay.status = 'running' then
+    update public.webhook_replays r set status = 'cancelled', ended_at = private.now() where r.id = p_replay_id
+    returning * into v_replay;
+  end if;
+  return v_replay;
 end $$;
 
 CREATE FUNCTION private.capture_changes() RETURNS trigger
@@ -571,6 +639,32 @@ begin
   end if;
   return to_jsonb(v_member);
 end $$;
+
+CREATE FUNCTION private.check_event_filter() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+declare
+  v_unknown text[];
+begin
+  select array_agg(e order by n) into v_unknown
+  from unnest(new.events) with ordinality f (e, n)
+  where e ~ '^[a-z_]+\.(\*|[a-z_]+)$'
+    and not exists (select from public.event_types t where t.webhooks and (t.type = e or t.entity || '.*' = e));
+  if v_unknown is not null then
+    perform private.fail('PT422', 'webhook.unknown_event_type',
+      format('No webhook carries %s.', array_to_string(v_unknown, ', ')),
+      -- Of an entity that there is, its types; else which entities there are.
+      'Known: ' || (
+        select string_agg(distinct k.name, ', ')
+        from public.event_types t
+        cross join lateral (select case when t.entity = any (select split_part(u, '.', 1) from unnest(v_unknown) u) then t.type
+          when not exists (select from public.event_types o where o.webhooks and o.entity = any (select split_part(u, '.', 1) from unnest(v_unknown) u))
+            then t.entity || '.*' end as name) k
+        where t.webhooks) || '. All of them, with examples: the table event_types.');
+  end if;
+  return new;
+end $_$;
 
 CREATE TABLE public.invitations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1029,21 +1123,20 @@ begin
   return v_tenant;
 end $$;
 
-CREATE FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) RETURNS jsonb
+CREATE FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_endpoint public.webhook_endpoints;
-  v_secret constant text := 'whsec_' || encode(extensions.gen_random_bytes(32), 'base64');
 begin
   perform private.require(p_tenant_id, 'webhooks.write');
-  insert into public.webhook_endpoints (tenant_id, url, events, description)
-  values (p_tenant_id, p_url, p_events, p_description)
+  insert into public.webhook_endpoints (tenant_id, url, events, description, labels, headers, timeout_seconds,
+    max_concurrency, rate_limit_per_second, ordered, signature, expires_after_hours)
+  values (p_tenant_id, p_url, p_events, p_description, p_labels, p_headers, p_timeout_seconds,
+    p_max_concurrency, p_rate_limit_per_second, p_ordered, p_signature, p_expires_after_hours)
   returning * into v_endpoint;
-  insert into private.webhook_secrets (secret_id, endpoint_id)
-  values (private.put_secret('webhook ' || v_endpoint.id || ' ' || gen_random_uuid(), v_secret), v_endpoint.id);
-  return to_jsonb(v_endpoint) || jsonb_build_object('secret', v_secret);
+  return to_jsonb(v_endpoint) || private.make_webhook_secret(v_endpoint.id, p_signature);
 end $$;
 
 CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
@@ -1226,6 +1319,91 @@ begin
   return p_result;
 end $$;
 
+CREATE FUNCTION private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_typeof(p_object) = 'object' and (
+    select count(*) <= p_most
+      and coalesce(bool_and(e.key ~ p_key and jsonb_typeof(e.value) = 'string'
+        and length(e.value #>> '{}') <= p_length and private.is_clean(e.value #>> '{}')), true)
+    from jsonb_each(case jsonb_typeof(p_object) when 'object' then p_object else '{}' end) e
+  )
+$$;
+
+CREATE TABLE public.webhook_endpoints (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    url text NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    labels jsonb DEFAULT '{}'::jsonb NOT NULL,
+    events text[] DEFAULT '{*}'::text[] NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    disabled_reason text,
+    disabled_at timestamp with time zone,
+    timeout_seconds integer DEFAULT 15 NOT NULL,
+    max_concurrency integer DEFAULT 10 NOT NULL,
+    rate_limit_per_second integer,
+    ordered boolean DEFAULT false NOT NULL,
+    headers jsonb DEFAULT '{}'::jsonb NOT NULL,
+    signature text DEFAULT 'hmac'::text NOT NULL,
+    expires_after_hours integer DEFAULT 72 NOT NULL,
+    credentials_changed_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT webhook_endpoints_concurrency_range CHECK (((max_concurrency >= 1) AND (max_concurrency <= 100))),
+    CONSTRAINT webhook_endpoints_description_clean CHECK (private.is_clean(description)),
+    CONSTRAINT webhook_endpoints_description_length CHECK ((length(description) <= 500)),
+    CONSTRAINT webhook_endpoints_disabled_why CHECK (((status = 'disabled'::text) = ((disabled_reason IS NOT NULL) AND (disabled_at IS NOT NULL)))),
+    CONSTRAINT webhook_endpoints_events_form CHECK ((array_to_string(events, ','::text, '!'::text) ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$'::text)),
+    CONSTRAINT webhook_endpoints_events_single CHECK ((cardinality(string_to_array(array_to_string(events, ','::text, '!'::text), ','::text)) = cardinality(events))),
+    CONSTRAINT webhook_endpoints_events_some CHECK (((cardinality(events) >= 1) AND (cardinality(events) <= 50))),
+    CONSTRAINT webhook_endpoints_expiry_range CHECK (((expires_after_hours >= 1) AND (expires_after_hours <= 336))),
+    CONSTRAINT webhook_endpoints_headers_form CHECK (private.is_flat_text(headers, '^[!#$%&''*+.^_`|~0-9A-Za-z-]{1,100}$'::text, 1000, 20)),
+    CONSTRAINT webhook_endpoints_headers_ours CHECK (private.are_free_headers(headers)),
+    CONSTRAINT webhook_endpoints_labels_form CHECK (private.is_flat_text(labels, '^[A-Za-z0-9_.-]{1,63}$'::text, 200, 20)),
+    CONSTRAINT webhook_endpoints_rate_range CHECK (((rate_limit_per_second >= 1) AND (rate_limit_per_second <= 10000))),
+    CONSTRAINT webhook_endpoints_signature_known CHECK ((signature = ANY (ARRAY['hmac'::text, 'ed25519'::text]))),
+    CONSTRAINT webhook_endpoints_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'disabled'::text]))),
+    CONSTRAINT webhook_endpoints_timeout_range CHECK (((timeout_seconds >= 1) AND (timeout_seconds <= 30))),
+    CONSTRAINT webhook_endpoints_url_length CHECK ((length(url) <= 2048)),
+    CONSTRAINT webhook_endpoints_url_scheme CHECK ((url ~ '^https?://[^[:space:][:cntrl:]]+$'::text))
+);
+
+COMMENT ON TABLE public.webhook_endpoints IS 'Where a tenant wants its events; made by create_webhook_endpoint';
+
+COMMENT ON COLUMN public.webhook_endpoints.labels IS 'The tenant''s own words for it, text by text: up to 20';
+
+COMMENT ON COLUMN public.webhook_endpoints.events IS 'Event types, with wildcards: *, product.*, product.updated';
+
+COMMENT ON COLUMN public.webhook_endpoints.max_concurrency IS 'Requests under way at once, at most; fewer while it is slow or fails';
+
+COMMENT ON COLUMN public.webhook_endpoints.rate_limit_per_second IS 'Requests started a second, at most; null: no limit';
+
+COMMENT ON COLUMN public.webhook_endpoints.ordered IS 'Events of one entity are sent one after the other, each when the one before has ended';
+
+COMMENT ON COLUMN public.webhook_endpoints.headers IS 'Sent with every request, text by text; not in the event log';
+
+COMMENT ON COLUMN public.webhook_endpoints.expires_after_hours IS 'An event that could not be delivered for so long expires';
+
+COMMENT ON COLUMN public.webhook_endpoints.credentials_changed_at IS 'When its secrets or headers changed last';
+
+CREATE FUNCTION private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid, p_permission text) RETURNS public.webhook_endpoints
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_endpoint public.webhook_endpoints;
+begin
+  perform private.require(p_tenant_id, p_permission);
+  select * into v_endpoint from public.webhook_endpoints e where e.tenant_id = p_tenant_id and e.id = p_endpoint_id;
+  if v_endpoint.id is null then
+    perform private.fail('PT404', 'webhook.not_found', format('There is no webhook endpoint %s in this tenant.', p_endpoint_id));
+  end if;
+  return v_endpoint;
+end $$;
+
 CREATE FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1285,17 +1463,199 @@ CREATE FUNCTION private.erased_tables() RETURNS TABLE(relation regclass, leaf te
   order by max(d.depth) desc, d.oid::regclass::text
 $$;
 
-CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) RETURNS text
+CREATE FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb, p_schema integer DEFAULT 1) RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
   select concat(
     '{"id":"', p_id, '","type":"', p_type, '","timestamp":"', to_char(p_occurred_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":1,"data":{"object":', coalesce(p_new, p_old),
+    '","tenant_id":"', p_tenant_id, '","seq":', p_seq, ',"schema":', p_schema, ',"data":{"object":', coalesce(p_new, p_old),
     ',"previous":', coalesce(
       (select jsonb_object_agg(f, p_old -> f)::text from unnest(p_changed) f where p_operation = 'UPDATE'), 'null'),
     ',"changed":', coalesce(to_json(p_changed)::text, '[]'), ',"version":', p_version, '}}')
 $$;
+
+CREATE FUNCTION private.event_example(p_entity text, p_verb text, p_fields jsonb, p_version integer) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with kind as (
+    select m.operation, m.when_field, m.when_value, m.when_null
+    from private.event_map m where m.entity = p_entity and m.verb = p_verb order by m.rank limit 1
+  ), usual as (
+    select jsonb_object_agg(f.key, private.example_value(p_entity, f.key, f.value)) || coalesce((
+      select e.object from private.event_examples e where e.entity = p_entity and e.verb = '*'), '{}')
+      || jsonb_build_object(
+        'version', case k.operation when 'INSERT' then 1 else 2 end,
+        'created_at', case k.operation when 'INSERT' then '2026-11-23T07:19:23.927988+00:00' else '2026-11-02T14:05:00.118205+00:00' end,
+        'updated_at', case k.operation when 'DELETE' then '2026-11-09T09:30:12.004121+00:00' else '2026-11-23T07:19:23.927988+00:00' end
+      ) as object
+    from kind k cross join jsonb_each(p_fields) f group by k.operation
+  ), written as (
+    select coalesce(e.object, '{}') as object,
+      case when k.operation = 'UPDATE' then coalesce(e.previous, jsonb_build_object(c.field, u.object -> c.field)) end as previous,
+      -- A type that has a condition holds it, whatever was written.
+      case when k.when_value is not null then jsonb_build_object(k.when_field, k.when_value)
+        when k.when_null then jsonb_build_object(k.when_field, null)
+        when k.when_field is not null then jsonb_build_object(k.when_field, coalesce(
+          nullif(e.object -> k.when_field, 'null'),
+          private.example_value(p_entity, k.when_field, (p_fields -> k.when_field) || jsonb_build_object('type', p_fields -> k.when_field -> 'type' ->> 0))))
+        else '{}' end as held
+    from kind k cross join usual u
+    cross join lateral (
+      select coalesce(k.when_field, (
+        select min(f) from jsonb_object_keys(p_fields) f
+        where f not in ('id', 'tenant_id', 'version', 'created_at', 'updated_at'))) as field
+    ) c
+    left join private.event_examples e on e.entity = p_entity and e.verb = p_verb
+  )
+  select jsonb_build_object(
+    'id', 'evt_' || md5(p_entity || '.' || p_verb), 'type', p_entity || '.' || p_verb,
+    'timestamp', '2026-11-23T07:19:23.927988Z', 'tenant_id', md5('tenant')::uuid, 'seq', 118, 'schema', p_version,
+    'data', jsonb_build_object(
+      -- Only fields that there are: words may outlive a column.
+      'object', (select jsonb_object_agg(o.key, o.value) from jsonb_each(u.object || w.object || w.held) o where p_fields ? o.key),
+      'previous', w.previous,
+      'changed', coalesce((select jsonb_agg(c order by c) from jsonb_object_keys(w.previous) c), '[]'),
+      'version', case k.operation when 'INSERT' then 1 when 'UPDATE' then 2 else 3 end))
+  from kind k cross join usual u cross join written w
+$$;
+
+CREATE FUNCTION private.event_fields(p_entity text) RETURNS TABLE(name text, place integer, schema jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $_$
+  select a.attname::text, a.attnum::integer,
+    s.schema
+      || case when s.schema ? 'type' and not a.attnotnull then jsonb_build_object('type', jsonb_build_array(s.schema -> 'type', 'null')) else '{}' end
+      || case when c.listed is null then '{}'
+        when a.attnotnull then jsonb_build_object('enum', c.listed) else jsonb_build_object('enum', c.listed || '[null]') end
+      || case when d.words is null then '{}' else jsonb_build_object('description', d.words) end
+  from private.logged_entities l
+  join pg_catalog.pg_attribute a on a.attrelid = l.relation::regclass and a.attnum > 0 and not a.attisdropped
+  cross join lateral (
+    select
+      (select jsonb_agg(replace(v[1], '''''', '''') order by n)
+       from regexp_matches((array_agg(m[2]) filter (where m[2] is not null))[1], '''((?:[^'']|'''')*)''::text', 'g') with ordinality v (v, n)) as listed,
+      (array_agg(m[3]) filter (where m[3] is not null))[1] as kind
+    from pg_catalog.pg_constraint k
+    cross join lateral regexp_match(pg_get_constraintdef(k.oid),
+      '^CHECK \(\((?:("?\w+"?) = ANY \(ARRAY\[(.+)\]\)|jsonb_typeof\("?\w+"?\) = ''(\w+)''::text)\)\)$') m
+    where k.conrelid = a.attrelid and k.contype = 'c' and k.conkey = array[a.attnum] and m is not null
+  ) c
+  cross join lateral (
+    select case when c.kind is null then private.type_schema(a.atttypid) else jsonb_build_object('type', c.kind) end as schema
+  ) s
+  cross join lateral (
+    select coalesce(col_description(a.attrelid, a.attnum), case a.attname
+      when 'tenant_id' then 'Whose it is'
+      when 'version' then 'Counts the states of this row: 1, 2, 3' end) as words
+  ) d
+  where l.entity = p_entity and a.attname <> all (l.hidden)
+  order by a.attnum
+$_$;
+
+CREATE FUNCTION private.event_history(p_tenant_id uuid, p_event_id text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_seq constant bigint := private.seq_of_event(p_event_id);
+  v_event public.events;
+begin
+  perform private.require(p_tenant_id, 'webhooks.read');
+  select * into v_event from public.events v where v.tenant_id = p_tenant_id and v.seq = v_seq and v.id = p_event_id;
+  if v_event.id is null then
+    perform private.fail('PT404', 'event.not_found', format('There is no event %s in the log of this tenant.', p_event_id),
+      'The log is kept for 30 days, unless the project says otherwise.');
+  end if;
+  return jsonb_build_object(
+    'event', jsonb_build_object('id', v_event.id, 'type', v_event.type, 'seq', v_event.seq, 'entity', v_event.entity,
+      'entity_id', v_event.entity_id, 'version', v_event.version, 'actor', v_event.actor, 'command_id', v_event.command_id,
+      'occurred_at', v_event.occurred_at, 'dispatched_at', v_event.dispatched_at),
+    'fanning_out', exists (select from queue.fan_outs f where f.tenant_id = p_tenant_id and f.seq = v_seq),
+    'deliveries', (
+      select coalesce(jsonb_agg(jsonb_build_object('delivery_id', d.delivery_id, 'endpoint_id', d.endpoint_id, 'url', e.url,
+        'kind', d.kind, 'status', coalesce(d.status, t.last_outcome), 'next_attempt_at', d.next_attempt_at,
+        'attempts', coalesce(t.attempts, '[]')) order by d.delivery_id), '[]')
+      from (
+        -- what waits, and what has ended; the latter has its end among its attempts
+        select q.id as delivery_id, l.endpoint_id, 'event' as kind, 'pending' as status, null::timestamptz as next_attempt_at
+        from queue.lanes l join queue.deliveries q on q.lane_id = l.id and q.seq = v_seq
+        where l.tenant_id = p_tenant_id
+        union all
+        select r.id, l.endpoint_id, r.kind, case when r.attempt > 1 then 'retrying' else 'pending' end, nullif(r.due_at, 'infinity')
+        from queue.lanes l join queue.retries r on r.lane_id = l.id and r.seq = v_seq
+        where l.tenant_id = p_tenant_id
+        union all
+        select a.delivery_id, a.endpoint_id, a.kind,
+          case a.outcome when 'gone' then 'failed' else a.outcome end, null
+        from public.webhook_attempts a
+        where a.event_id = p_event_id and a.tenant_id = p_tenant_id and a.outcome not in ('retry', 'probe')
+          and a.attempted_on >= v_event.dispatched_on
+      ) d
+      left join public.webhook_endpoints e on e.id = d.endpoint_id
+      left join lateral (
+        select jsonb_agg(jsonb_build_object('attempt', a.attempt, 'outcome', a.outcome, 'started_at', a.started_at,
+            'settled_at', a.settled_at, 'status', a.status, 'error', a.error, 'duration_ms', a.duration_ms,
+            'dns_ms', a.dns_ms, 'connect_ms', a.connect_ms, 'first_byte_ms', a.first_byte_ms, 'response', a.response)
+          order by a.started_at) as attempts,
+          (array_agg(a.outcome order by a.started_at desc))[1] as last_outcome
+        from public.webhook_attempts a
+        where a.delivery_id = d.delivery_id and a.attempted_on >= v_event.dispatched_on
+      ) t on true
+    )
+  );
+end $$;
+
+CREATE FUNCTION private.event_id(p_seq bigint) RETURNS text
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select 'evt_' || lpad(to_hex(p_seq), 12, '0') || substr(replace(gen_random_uuid()::text, '-', ''), 13) $$;
+
+CREATE FUNCTION private.event_problem(p_type text, p_object jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when k.type is null then 'the type is not in the catalogue'
+    when not p_object ?& k.required then
+      'lacks ' || (select string_agg(r, ', ' order by r) from unnest(k.required) r where not p_object ? r)
+    when p_object ?| k.hidden then
+      'shows ' || (select string_agg(h, ', ' order by h) from unnest(k.hidden) h where p_object ? h)
+  end
+  from (select) one left join private.event_keys k on k.type = p_type
+$$;
+
+CREATE FUNCTION private.event_schema(p_type text, p_description text, p_version integer, p_operations text[], p_fields jsonb, p_required text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select jsonb_build_object(
+    '$schema', 'https://json-schema.org/draft/2020-12/schema', 'title', p_type, 'description', p_description,
+    'type', 'object', 'required', '["id", "type", "timestamp", "tenant_id", "seq", "schema", "data"]'::jsonb,
+    'properties', jsonb_build_object(
+      'id', '{"type": "string", "pattern": "^evt_[0-9a-f]{32}$"}'::jsonb,
+      'type', jsonb_build_object('const', p_type),
+      'timestamp', '{"type": "string", "format": "date-time"}'::jsonb,
+      'tenant_id', '{"type": "string", "format": "uuid"}'::jsonb,
+      'seq', '{"type": "integer", "minimum": 1}'::jsonb,
+      'schema', jsonb_build_object('const', p_version),
+      'data', jsonb_build_object(
+        'type', 'object', 'required', '["object", "previous", "changed", "version"]'::jsonb,
+        'properties', jsonb_build_object(
+          'object', jsonb_build_object('type', 'object', 'required', p_required, 'properties', p_fields, 'additionalProperties', true),
+          'previous', case when not 'UPDATE' = any (p_operations) then '{"type": "null"}' else jsonb_build_object(
+            'type', case when p_operations = '{UPDATE}' then '"object"'::jsonb else '["object", "null"]' end,
+            'properties', (select jsonb_object_agg(f.key, f.value - 'description') from jsonb_each(p_fields) f),
+            'additionalProperties', true) end,
+          'changed', '{"type": "array", "items": {"type": "string"}}'::jsonb || case
+            when p_operations = '{UPDATE}' then '{"minItems": 1}'::jsonb
+            when not 'UPDATE' = any (p_operations) then '{"maxItems": 0}' else '{}' end,
+          'version', '{"type": "integer", "minimum": 1}'::jsonb))))
+$_$;
 
 CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) RETURNS record
     LANGUAGE sql STABLE
@@ -1311,6 +1671,24 @@ CREATE FUNCTION private.event_type(p_entity text, p_operation text, p_changed te
   order by m.rank
   limit 1
 $$;
+
+CREATE FUNCTION private.example_value(p_entity text, p_field text, p_schema jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when p_schema -> 'type' @> '["null"]' then 'null'
+    when p_schema ? 'enum' then p_schema #> '{enum,0}'
+    when p_schema ->> 'format' = 'uuid' then
+      to_jsonb(md5(case p_field when 'id' then p_entity else regexp_replace(p_field, '_id$', '') end)::uuid)
+    when p_schema ->> 'format' = 'date-time' then '"2026-11-23T07:19:23.927988+00:00"'
+    when p_schema ->> 'format' = 'date' then '"2026-11-23"'
+    when p_schema ->> 'type' in ('integer', 'number') then '0'
+    when p_schema ->> 'type' = 'boolean' then 'false'
+    when p_schema ->> 'type' = 'array' then '[]'
+    when p_schema ->> 'type' = 'string' then to_jsonb(initcap(replace(p_field, '_', ' ')))
+    else '{}' end
+$_$;
 
 CREATE FUNCTION private.expire_holds(p_level_ids uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1459,6 +1837,56 @@ begin
   return v_failures;
 end $$;
 
+CREATE FUNCTION private.fan_out(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_fan_out queue.fan_outs;
+  v_tenants constant uuid[] := array(
+    select f.tenant_id from queue.fan_outs f group by f.tenant_id order by random() limit 20
+  );
+  v_share constant integer := greatest(1, p_limit / greatest(1, cardinality(v_tenants)));
+  v_tenant_id uuid;
+  v_left integer;
+  v_seen integer;
+  v_last bigint;
+  v_more integer;
+  v_queued integer := 0;
+begin
+  foreach v_tenant_id in array v_tenants loop
+    v_left := v_share;
+    loop
+      select * into v_fan_out from queue.fan_outs f where f.tenant_id = v_tenant_id order by f.seq limit 1;
+      exit when not found or v_left <= 0;
+      with lanes as materialized (
+        select l.id, l.endpoint_id from queue.lanes l
+        where l.tenant_id = v_tenant_id and l.id > v_fan_out.after_lane_id and l.id <= v_fan_out.through_lane_id
+        order by l.id limit v_left
+      ), owed as (
+        insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
+        select l.id, v_tenant_id, v_fan_out.seq, v_fan_out.dispatched_on
+        from lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+        where e.status <> 'disabled' and private.takes_event(e.events, v_fan_out.type, v_fan_out.entity)
+        order by l.id
+        returning 1
+      )
+      select (select count(*) from lanes), (select max(l.id) from lanes l), (select count(*) from owed)
+      into v_seen, v_last, v_more;
+      v_queued := v_queued + v_more;
+      if v_seen < v_left then
+        delete from queue.fan_outs f where f.tenant_id = v_tenant_id and f.seq = v_fan_out.seq;
+      else
+        update queue.fan_outs f set after_lane_id = v_last where f.tenant_id = v_tenant_id and f.seq = v_fan_out.seq;
+      end if;
+      v_left := v_left - greatest(v_seen, 1);
+    end loop;
+  end loop;
+  return v_queued;
+end $$;
+
 CREATE FUNCTION private.field_problem(p_entity text, p_field jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -1485,6 +1913,42 @@ CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
       select string_agg(format('%s [%s]', f.failure ->> 'detail', f.failure ->> 'code'), ' ' order by f.place)
       from jsonb_array_elements(p_failures) with ordinality f (failure, place) where f.place > 1)))
 $$;
+
+CREATE FUNCTION private.follow_endpoint_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if new.status = 'disabled' and (tg_op = 'INSERT' or old.status <> 'disabled') then
+    new.disabled_reason := coalesce(new.disabled_reason, 'disabled by its people');
+    new.disabled_at := private.now();
+  elsif new.status <> 'disabled' then
+    new.disabled_reason := null;
+    new.disabled_at := null;
+  end if;
+  -- The headers are kept out of the log, so that a change of theirs alone would be none for anybody who listens.
+  if tg_op = 'UPDATE' and new.headers is distinct from old.headers then
+    new.credentials_changed_at := private.now();
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION private.follow_lane_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+  if old.ordered and not new.ordered then
+    update queue.retries r set blocked = false, order_key = null, due_at = least(r.due_at, private.now())
+    from queue.lanes l where l.endpoint_id = new.id and r.lane_id = l.id and r.blocked;
+  end if;
+  if new.status = 'active' and old.status <> 'active' then
+    delete from public.webhook_troubles t where t.endpoint_id = new.id;
+  end if;
+  return null;
+end $$;
 
 CREATE FUNCTION private.forget_own_changes(p_tenant_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -1555,6 +2019,13 @@ CREATE FUNCTION private.graphql_names() RETURNS TABLE(table_name text, type_name
     ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),
     ('order_history', 'OrderHistoryEntry'), ('webhook_endpoints', 'WebhookEndpoint'),
     ('webhook_attempts', 'WebhookAttempt')
+$$;
+
+CREATE FUNCTION private.graphql_relations() RETURNS TABLE(table_name text, constraint_name text, up text, down text)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  values ('products', 'products_parent', 'parent', 'variants'), ('categories', 'categories_parent', 'parent', 'children')
 $$;
 
 CREATE FUNCTION private.guard_category_tree() RETURNS trigger
@@ -1935,6 +2406,8 @@ end $$;
 CREATE FUNCTION private.keep_lane() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
 begin
   if tg_op = 'INSERT' then
@@ -2069,6 +2542,34 @@ begin
   end;
 end $$;
 
+CREATE TABLE queue.lanes (
+    id bigint NOT NULL,
+    endpoint_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    lease_id bigint
+);
+
+COMMENT ON TABLE queue.lanes IS 'One queue per endpoint, and the lease that holds it';
+
+CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webhook_endpoints) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'lane_id', p_lane.id, 'endpoint_id', p_endpoint.id, 'tenant_id', p_endpoint.tenant_id, 'url', p_endpoint.url,
+    'status', p_endpoint.status, 'headers', p_endpoint.headers, 'timeout_seconds', p_endpoint.timeout_seconds,
+    'max_concurrency', p_endpoint.max_concurrency, 'rate_limit_per_second', p_endpoint.rate_limit_per_second,
+    'ordered', p_endpoint.ordered, 'expires_after_hours', p_endpoint.expires_after_hours, 'version', p_endpoint.version,
+    'secrets', (
+      select coalesce(jsonb_agg(
+        jsonb_build_object('secret', private.read_secret(s.secret_id), 'expires_at', s.expires_at)
+        order by s.created_at desc, s.secret_id), '[]')
+      from private.webhook_secrets s
+      where s.endpoint_id = p_endpoint.id and (s.expires_at is null or s.expires_at > private.now())
+    )
+  )
+$$;
+
 CREATE FUNCTION private.leave_tenants() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2185,6 +2686,7 @@ begin
     for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
   execute format('create trigger refuse_truncate before truncate on %s
     for each statement execute function private.refuse_truncate()', p_table);
+  insert into private.logged_entities (entity, relation, hidden) values (p_entity, p_table::text, p_hidden);
 end $$;
 
 CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
@@ -2211,6 +2713,40 @@ begin
   execute format('alter table public.%I attach partition private.%I for values from (%L) to (%L)',
     p_parent, v_name, p_day, p_day + 1);
   return v_name;
+end $$;
+
+CREATE FUNCTION private.make_webhook_secret(p_endpoint_id uuid, p_signature text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_bytes constant bytea := extensions.gen_random_bytes(32);
+  v_secret constant text := case p_signature when 'ed25519' then 'whsk_' else 'whsec_' end || encode(v_bytes, 'base64');
+  v_public_key text;
+begin
+  if p_signature = 'ed25519' then
+    v_public_key := 'whpk_' || encode(private.ed25519_public_key(v_bytes), 'base64');
+  end if;
+  insert into private.webhook_secrets (secret_id, endpoint_id, public_key)
+  values (
+    private.put_secret('webhook ' || p_endpoint_id || ' ' || gen_random_uuid(), v_secret), p_endpoint_id, v_public_key
+  );
+  return case when v_public_key is null then jsonb_build_object('secret', v_secret)
+    else jsonb_build_object('public_key', v_public_key) end;
+end $$;
+
+CREATE FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_marked integer;
+begin
+  perform private.require(p_tenant_id, 'notifications.read');
+  update public.notifications n set read_at = private.now(), read_by = auth.uid()
+  where n.tenant_id = p_tenant_id and n.read_at is null and (p_ids is null or n.id = any (p_ids));
+  get diagnostics v_marked = row_count;
+  return v_marked;
 end $$;
 
 CREATE FUNCTION private.matches_format(p_text text, p_format text) RETURNS boolean
@@ -2380,6 +2916,7 @@ CREATE FUNCTION private.name_graphql_types() RETURNS integer
     AS $_$
 declare
   v_table record;
+  v_relation record;
   v_named integer := 0;
 begin
   execute 'comment on schema public is ' || quote_literal('@graphql({"inflect_names": true})');
@@ -2392,6 +2929,10 @@ begin
     execute format('comment on table %s is %L', v_table.relation,
       ltrim(v_table.words || ' @graphql(' || v_table.directive || ')'));
     v_named := v_named + 1;
+  end loop;
+  for v_relation in select * from private.graphql_relations() loop
+    execute format('comment on constraint %I on public.%I is %L', v_relation.constraint_name, v_relation.table_name,
+      format('@graphql(%s)', jsonb_build_object('foreign_name', v_relation.up, 'local_name', v_relation.down)));
   end loop;
   return v_named;
 end $_$;
@@ -2430,6 +2971,65 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION private.note_troubles(p_failures jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_limit constant interval := (select p.disable_after from private.webhook_policy p);
+  v_trouble record;
+  v_percent integer;
+begin
+  if p_failures is null then
+    return;
+  end if;
+  insert into public.webhook_troubles as t
+    (endpoint_id, tenant_id, failing_since, failures, last_failure_at, last_status, last_error)
+  -- by the worker's clock, which may be ahead
+  select f.endpoint_id, f.tenant_id, least(f.since, private.now()), f.failures, f.at, f.status, left(f.error, 500)
+  from jsonb_to_recordset(p_failures) as f (endpoint_id uuid, tenant_id uuid, failures bigint, since timestamptz,
+    at timestamptz, status integer, error text)
+  -- one that is being deleted has no troubles
+  where exists (select from public.webhook_endpoints e where e.id = f.endpoint_id)
+  order by f.endpoint_id
+  on conflict (endpoint_id) do update set failures = t.failures + excluded.failures,
+    last_failure_at = excluded.last_failure_at, last_status = excluded.last_status, last_error = excluded.last_error;
+
+  for v_trouble in
+    select t.*, e.url, e.status as endpoint_status, coalesce(f.gone, false) as gone
+    from jsonb_to_recordset(p_failures) as f (endpoint_id uuid, gone boolean)
+    join public.webhook_troubles t on t.endpoint_id = f.endpoint_id
+    join public.webhook_endpoints e on e.id = t.endpoint_id
+    order by t.endpoint_id
+  loop
+    v_percent := case when v_trouble.gone then 100 else
+      (select coalesce(max(s.step), 0) from unnest(array[0, 50, 70, 90, 100]) s (step)
+        where private.now() >= v_trouble.failing_since + v_limit * s.step / 100) end;
+    continue when v_percent <= v_trouble.told_percent;
+    update public.webhook_troubles t set told_percent = v_percent where t.endpoint_id = v_trouble.endpoint_id;
+    if v_percent = 100 then
+      update public.webhook_endpoints e
+      set status = 'disabled', disabled_reason = case when v_trouble.gone then 'the endpoint answered 410 Gone'
+        else format('it failed since %s without one success', to_char(v_trouble.failing_since at time zone 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')) end
+      where e.id = v_trouble.endpoint_id and e.status <> 'disabled';
+    end if;
+    perform private.notify_tenant(v_trouble.tenant_id,
+      format('webhook %s %s %s', v_trouble.endpoint_id, v_percent, v_trouble.failing_since),
+      case v_percent when 100 then 'webhook.disabled' else 'webhook.failing' end,
+      case when v_percent >= 90 then 'error' else 'warning' end,
+      v_trouble.endpoint_id,
+      case when v_percent = 100 then format('Webhook endpoint disabled: %s', left(v_trouble.url, 200))
+        else format('Webhook endpoint fails: %s', left(v_trouble.url, 200)) end,
+      case
+        when v_trouble.gone then 'It answered 410 Gone. What it is owed waits until it expires; test it to enable it again.'
+        when v_percent = 100 then format('Nothing was delivered since %s (last answer: %s). What it is owed waits until it expires; test it to enable it again.',
+          v_trouble.failing_since, coalesce(v_trouble.last_error, 'none'))
+        else format('Nothing was delivered since %s (last answer: %s). It will be disabled at %s.',
+          v_trouble.failing_since, coalesce(v_trouble.last_error, 'none'), v_trouble.failing_since + v_limit)
+      end);
+  end loop;
+end $$;
+
 CREATE FUNCTION private.note_warnings() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2451,6 +3051,34 @@ begin
   where p.id in (select n.id from new_rows n where n.deleted_at is null);
   return null;
 end $$;
+
+CREATE FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kind text, p_severity text, p_subject_id uuid, p_title text, p_detail text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  insert into public.notifications (tenant_id, key, kind, severity, subject_id, title, detail)
+  values (p_tenant_id, p_key, p_kind, p_severity, p_subject_id, p_title, p_detail)
+  on conflict (tenant_id, key) do nothing
+$$;
+
+CREATE FUNCTION private.oldest_xmin_holder() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('kind', h.kind, 'name', h.name, 'xids', h.xids, 'seconds', h.seconds)
+  from (
+    select 'session' as kind, format('pid %s, %s, %s, %s', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no name'), a.state) as name,
+      age(a.backend_xmin)::bigint as xids, extract(epoch from private.now() - a.xact_start) as seconds
+    from pg_catalog.pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+    union all
+    select 'slot', s.slot_name, greatest(age(s.xmin), age(s.catalog_xmin))::bigint, null
+    from pg_catalog.pg_replication_slots s where s.xmin is not null
+    union all
+    select 'prepared', p.gid, age(p.transaction)::bigint, extract(epoch from private.now() - p.prepared)
+    from pg_catalog.pg_prepared_xacts p
+  ) h
+  order by h.xids desc, h.seconds desc nulls last limit 1
+$$;
 
 CREATE FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2866,6 +3494,36 @@ begin
   return v_id;
 end $_$;
 
+CREATE FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_queued integer;
+begin
+  with chosen as (
+    select v.seq, v.dispatched_on, case when e.ordered then v.entity_id end as order_key, e.expires_after_hours,
+      row_number() over (partition by case when e.ordered then v.entity_id end order by v.seq) as place
+    from unnest(p_seqs, p_days) c (seq, day)
+    join public.events v on v.tenant_id = p_tenant_id and v.seq = c.seq and v.dispatched_on = c.day
+    join queue.lanes l on l.id = p_lane_id
+    join public.webhook_endpoints e on e.id = l.endpoint_id
+  ), numbered as (
+    select c.*, c.order_key is not null and (c.place > 1 or exists (
+      select from queue.retries r where r.lane_id = p_lane_id and r.order_key = c.order_key)) as blocked
+    from chosen c order by c.seq
+  )
+  insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, kind, attempt, due_at, expires_at, order_key, blocked)
+  select nextval(pg_get_serial_sequence('queue.deliveries', 'id')), p_lane_id, p_tenant_id, n.seq, n.dispatched_on, 'replay', 1,
+    case when n.blocked then 'infinity' else v_now end, v_now + make_interval(hours => n.expires_after_hours), n.order_key, n.blocked
+  from numbered n;
+  get diagnostics v_queued = row_count;
+  return v_queued;
+end $$;
+
 CREATE FUNCTION private.read_secret(p_id uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2999,6 +3657,62 @@ CREATE FUNCTION private.reference_failures(p_product public.products, p_stored_v
   ) f (failure)
 $$;
 
+CREATE FUNCTION private.refresh_event_types(p_breaking text[] DEFAULT '{}'::text[]) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_kind record;
+  v_fields jsonb;
+  v_hidden text[];
+  v_known record;
+  v_broken text[];
+  v_required text[];
+  v_version integer;
+begin
+  delete from public.event_types t
+  where not exists (select from private.event_map m where m.entity = t.entity and m.verb = t.verb);
+  for v_kind in
+    select m.entity, m.verb, m.entity || '.' || m.verb as type, bool_or(m.webhooks) as webhooks,
+      string_agg(distinct m.description, ' ') as description, array_agg(distinct m.operation) as operations
+    from private.event_map m group by m.entity, m.verb order by m.entity, m.verb
+  loop
+    select jsonb_object_agg(f.name, f.schema), array_agg(f.name order by f.place) into v_fields, v_required
+    from private.event_fields(v_kind.entity) f;
+    -- A type of no table cannot come about; it waits for the migration that puts the table under the log.
+    continue when v_fields is null;
+    select l.hidden into v_hidden from private.logged_entities l where l.entity = v_kind.entity;
+    select t.schema_version, k.required, t.json_schema #> '{properties,data,properties,object,properties}' as fields into v_known
+    from public.event_types t join private.event_keys k on k.type = t.type where t.type = v_kind.type;
+    v_version := 1;
+    if found then
+      v_version := v_known.schema_version;
+      if v_kind.entity = any (p_breaking) then
+        v_version := v_version + 1;
+      else
+        v_broken := private.broken_promises(v_known.required, v_known.fields, v_fields);
+        if v_broken <> '{}' then
+          perform private.fail('PT409', 'events.breaking_change',
+            format('%s promises what its table no longer has: %s.', v_kind.type, array_to_string(v_broken, ', ')),
+            format('Give it back, or raise the version: refresh_event_types(''{%s}'').', v_kind.entity));
+        end if;
+        v_required := v_known.required;
+      end if;
+    end if;
+    insert into public.event_types as t (type, entity, verb, description, schema_version, webhooks, json_schema, example)
+    values (v_kind.type, v_kind.entity, v_kind.verb, v_kind.description, v_version, v_kind.webhooks,
+      private.event_schema(v_kind.type, v_kind.description, v_version, v_kind.operations, v_fields, v_required),
+      private.event_example(v_kind.entity, v_kind.verb, v_fields, v_version))
+    on conflict (type) do update set description = excluded.description, schema_version = excluded.schema_version,
+      webhooks = excluded.webhooks, json_schema = excluded.json_schema, example = excluded.example;
+    insert into private.event_keys as k (type, schema_version, required, hidden)
+    values (v_kind.type, v_version, v_required, v_hidden)
+    on conflict (type) do update
+      set schema_version = excluded.schema_version, required = excluded.required, hidden = excluded.hidden;
+  end loop;
+  return (select count(*) from public.event_types);
+end $$;
+
 CREATE FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3123,6 +3837,19 @@ begin
   return query select r.* from public.reservations r where r.id = any (p_ids);
 end $$;
 
+CREATE FUNCTION private.release_next(p_lane_ids bigint[], p_order_keys uuid[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+  update queue.retries q set blocked = false, due_at = private.now()
+  from (select distinct k.lane_id, k.order_key from unnest(p_lane_ids, p_order_keys) k (lane_id, order_key)) k
+  where q.blocked and q.id = (
+    select f.id from queue.retries f where f.lane_id = k.lane_id and f.order_key = k.order_key order by f.id limit 1
+  )
+$$;
+
 CREATE FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3159,6 +3886,64 @@ begin
     (m.level).reserved - m.ledger_reserved, (m.level).on_hand, (m.level).reserved, 'stock proof', auth.uid(),
     nullif(current_setting('pms.command_id', true), '')
   from moved m;
+end $$;
+
+CREATE FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_attempt public.webhook_attempts;
+  v_endpoint public.webhook_endpoints;
+  v_lane_id bigint;
+  v_day date;
+begin
+  perform private.require(p_tenant_id, 'webhooks.write');
+  select * into v_attempt from public.webhook_attempts a where a.tenant_id = p_tenant_id and a.delivery_id = p_delivery_id
+  order by a.started_at desc limit 1;
+  if v_attempt.delivery_id is null then
+    perform private.fail('PT404', 'webhook.delivery_not_found',
+      format('There is no delivery %s in this tenant that was tried.', p_delivery_id),
+      'What was never tried is sent in any case; attempts are kept as long as the log.');
+  end if;
+  v_endpoint := private.endpoint_for(p_tenant_id, v_attempt.endpoint_id, 'webhooks.write');
+  select v.dispatched_on into v_day from public.events v
+  where v.tenant_id = v_attempt.tenant_id and v.seq = private.seq_of_event(v_attempt.event_id) and v.id = v_attempt.event_id;
+  if v_day is null then
+    perform private.fail('PT410', 'webhook.event_gone', format('The event %s is no longer in the log.', v_attempt.event_id));
+  end if;
+  select l.id into v_lane_id from queue.lanes l where l.endpoint_id = v_endpoint.id;
+  perform private.queue_replays(v_lane_id, v_attempt.tenant_id, array[private.seq_of_event(v_attempt.event_id)], array[v_day]);
+  perform private.ring('deliveries');
+  return jsonb_build_object('endpoint_id', v_endpoint.id, 'event_id', v_attempt.event_id, 'status', v_endpoint.status);
+end $$;
+
+CREATE FUNCTION private.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) RETURNS public.webhook_replays
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
+  v_after bigint;
+  v_replay public.webhook_replays;
+begin
+  if p_from is null or p_from >= coalesce(p_to, private.now()) then
+    perform private.fail('PT422', 'webhook.replay_range', 'p_from must be a time before p_to, in the past.');
+  end if;
+  if (select count(*) from public.webhook_replays r where r.tenant_id = v_endpoint.tenant_id and r.status = 'running') >= 20 then
+    perform private.fail('PT429', 'webhook.replays_running', 'Twenty replays of this tenant are running.',
+      'Wait for one to end, or cancel it.');
+  end if;
+  -- Everything before p_from's day is passed over at once, the rest of the way the job goes.
+  select min(v.seq) - 1 into v_after from public.events v
+  where v.tenant_id = v_endpoint.tenant_id and v.dispatched_on >= (p_from at time zone 'UTC')::date;
+  insert into public.webhook_replays (tenant_id, endpoint_id, from_at, to_at, types, after_seq, through_seq, requested_by)
+  values (v_endpoint.tenant_id, p_endpoint_id, p_from, p_to, p_types, coalesce(v_after, 0),
+    coalesce((select l.seq from private.tenant_log l where l.tenant_id = v_endpoint.tenant_id), 0), auth.uid())
+  returning * into v_replay;
+  perform worker.enqueue_job('webhooks.replay', jsonb_build_object('replay_id', v_replay.id), v_endpoint.tenant_id,
+    'webhooks.replay ' || v_replay.id, 'webhooks.replay ' || p_endpoint_id);
+  return v_replay;
 end $$;
 
 CREATE FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) RETURNS record
@@ -3454,6 +4239,35 @@ begin
   where p.id = p_product_id
   returning * into v_product;
   return v_product;
+end $$;
+
+CREATE FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_endpoint public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
+  v_now constant timestamptz := private.now();
+  v_until constant timestamptz := v_now + make_interval(secs => p_overlap_hours * 3600);
+  v_key jsonb;
+begin
+  if p_overlap_hours is null or p_overlap_hours not between 0 and 720 then
+    perform private.fail('PT422', 'webhook.overlap_range', 'p_overlap_hours must lie between 0 and 720.');
+  end if;
+  -- Its row first, so that rotations follow each other.
+  update public.webhook_endpoints e set credentials_changed_at = v_now, signature = coalesce(p_signature, e.signature)
+  where e.id = p_endpoint_id returning * into v_endpoint;
+  update private.webhook_secrets s set expires_at = least(coalesce(s.expires_at, v_until), v_until)
+  where s.endpoint_id = p_endpoint_id;
+  -- Every valid secret signs every request: more than a handful is a loop gone wrong, and the oldest end now.
+  update private.webhook_secrets s set expires_at = v_now
+  where s.secret_id in (
+    select o.secret_id from private.webhook_secrets o
+    where o.endpoint_id = p_endpoint_id and (o.expires_at is null or o.expires_at > v_now)
+    order by o.created_at desc offset 4
+  );
+  v_key := private.make_webhook_secret(p_endpoint_id, v_endpoint.signature);
+  return jsonb_build_object('endpoint_id', p_endpoint_id, 'old_secrets_expire_at', v_until) || v_key;
 end $$;
 
 CREATE FUNCTION private.row_fault(p_row jsonb) RETURNS jsonb
@@ -3806,6 +4620,41 @@ begin
   end;
 end $$;
 
+CREATE FUNCTION private.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text, p_enables boolean) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_endpoint constant public.webhook_endpoints := private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.write');
+  v_delivery_id bigint;
+  v_event_id constant text := 'evt_test_' || replace(gen_random_uuid()::text, '-', '');
+  v_example jsonb;
+begin
+  select t.example into v_example from public.event_types t where t.type = p_type and t.webhooks;
+  if v_example is null then
+    perform private.fail('PT422', 'webhook.unknown_event_type', format('There is no event type %s for webhooks.', p_type),
+      'public.event_types lists them.');
+  end if;
+  if (select count(*) from private.webhook_tests t where t.endpoint_id = p_endpoint_id) >= 10 then
+    perform private.fail('PT429', 'webhook.tests_waiting', 'Ten tests of this endpoint wait to be sent.', 'Try again later.');
+  end if;
+  v_delivery_id := nextval(pg_get_serial_sequence('queue.deliveries', 'id'));
+  insert into private.webhook_tests (id, tenant_id, endpoint_id, event_id, type, body, enables)
+  values (v_delivery_id, v_endpoint.tenant_id, p_endpoint_id, v_event_id, p_type,
+    (v_example || jsonb_build_object('id', v_event_id, 'tenant_id', v_endpoint.tenant_id, 'seq', 0, 'test', true,
+      'timestamp', to_char(private.now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::text, p_enables);
+  perform worker.enqueue_job('webhooks.test', jsonb_build_object('delivery_id', v_delivery_id), v_endpoint.tenant_id,
+    'webhooks.test ' || v_delivery_id, 'webhooks.test ' || p_endpoint_id);
+  return jsonb_build_object('delivery_id', v_delivery_id, 'event_id', v_event_id);
+end $$;
+
+CREATE FUNCTION private.seq_of_event(p_event_id text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case when p_event_id ~ '^evt_[0-9a-f]{32}$' then ('x' || substr(p_event_id, 5, 12))::bit(48)::bigint end
+$_$;
+
 CREATE FUNCTION private.set_images(p_product public.products, p_images jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3861,6 +4710,121 @@ begin
   update public.products p set status = p_status, publish_at = null where p.id = p_product_id
   returning * into v_product;
   return v_product;
+end $$;
+
+CREATE FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+  with results as materialized (
+    select r.* from jsonb_to_recordset(p_results) as r (delivery_id bigint, attempt integer, event_id text, type text,
+      outcome text, started_at timestamptz, duration_ms numeric, dns_ms numeric, connect_ms numeric, first_byte_ms numeric,
+      status integer, response text)
+    where r.outcome = 'delivered' and r.attempt = 1
+  ), first_tries as (
+    delete from queue.deliveries d
+    where d.id = any (array(select r.delivery_id from results r)) and d.lane_id = any (p_lanes)
+    returning d.id, d.lane_id, d.tenant_id
+  ), lanes as materialized (
+    select l.id, l.endpoint_id from queue.lanes l where l.id = any (p_lanes)
+  ), logged as (
+    insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id, event_type,
+      outcome, status, duration_ms, dns_ms, connect_ms, first_byte_ms, response, started_at, settled_at)
+    select p_today, f.id, 1, f.tenant_id, l.endpoint_id, r.event_id, r.type, 'delivered', r.status, r.duration_ms,
+      r.dns_ms, r.connect_ms, r.first_byte_ms, left(r.response, 4096), r.started_at, p_now
+    from first_tries f join results r on r.delivery_id = f.id join lanes l on l.id = f.lane_id
+    returning delivery_id, endpoint_id
+  )
+  select array_agg(g.delivery_id), array_agg(distinct g.endpoint_id) into settled, endpoints from logged g;
+end $$;
+
+CREATE FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[], OUT failures jsonb) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_key_lanes bigint[];
+  v_keys uuid[];
+begin
+  with results as materialized (
+    select r.*, p_now + make_interval(secs => coalesce(r.retry_in_seconds, 0)) as retry_at
+    from jsonb_to_recordset(p_results) as r (delivery_id bigint, lane_id bigint, attempt integer, event_id text, type text,
+      outcome text, started_at timestamptz, duration_ms numeric, dns_ms numeric, connect_ms numeric, first_byte_ms numeric,
+      status integer, error text, response text, retry_in_seconds numeric, order_key uuid, expires_at timestamptz)
+    where r.lane_id = any (p_lanes)
+  ), first_tries as (
+    delete from queue.deliveries d using results r
+    where d.id = r.delivery_id and d.lane_id = r.lane_id and r.attempt = 1 and r.outcome <> 'probe'
+    returning d.*
+  ), ended as (
+    delete from queue.retries q using results r
+    where q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
+      and r.outcome in ('delivered', 'failed', 'gone', 'expired')
+    returning q.id, q.lane_id, q.tenant_id, q.kind, q.order_key
+  ), postponed as (
+    update queue.retries q set attempt = q.attempt + 1, due_at = r.retry_at, last_status = r.status
+    from results r
+    where q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt and r.outcome = 'retry'
+    returning q.id, q.lane_id, q.tenant_id, q.kind
+  ), retried as (
+    insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at, last_status,
+      order_key, blocked)
+    select f.id, f.lane_id, f.tenant_id, f.seq, f.dispatched_on, case r.outcome when 'blocked' then 1 else 2 end,
+      case r.outcome when 'blocked' then 'infinity' else r.retry_at end, r.expires_at,
+      case r.outcome when 'retry' then r.status end, r.order_key, r.outcome = 'blocked'
+    from first_tries f join results r on r.delivery_id = f.id
+    where r.outcome in ('retry', 'blocked')
+  ), probed as (
+    -- still where it was, so that its place tells whether it is still owed
+    select r.delivery_id as id, r.lane_id, coalesce(d.tenant_id, q.tenant_id) as tenant_id, coalesce(q.kind, 'event') as kind
+    from results r
+    left join queue.deliveries d on d.id = r.delivery_id and d.lane_id = r.lane_id
+    left join queue.retries q on q.id = r.delivery_id and q.lane_id = r.lane_id
+    where r.outcome = 'probe' and coalesce(d.id, q.id) is not null
+  ), found as materialized (
+    select f.id, f.lane_id, f.tenant_id, 'event' as kind from first_tries f
+    union all select e.id, e.lane_id, e.tenant_id, e.kind from ended e
+    union all select p.id, p.lane_id, p.tenant_id, p.kind from postponed p
+    union all select p.id, p.lane_id, p.tenant_id, p.kind from probed p
+  ), tried as materialized (
+    select f.tenant_id, f.kind, l.endpoint_id, r.*
+    from found f join results r on r.delivery_id = f.id join queue.lanes l on l.id = f.lane_id
+    where r.outcome <> 'blocked'
+  ), logged as (
+    insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id, event_type,
+      kind, outcome, status, error, duration_ms, dns_ms, connect_ms, first_byte_ms, response, retry_at, started_at, settled_at)
+    select p_today, t.delivery_id, t.attempt, t.tenant_id, t.endpoint_id, t.event_id, t.type,
+      t.kind, t.outcome, t.status, left(t.error, 500), t.duration_ms, t.dns_ms, t.connect_ms, t.first_byte_ms,
+      left(t.response, 4096), case t.outcome when 'retry' then t.retry_at end, t.started_at, p_now
+    from tried t
+    on conflict do nothing
+  ), failing as (
+    select t.endpoint_id, t.tenant_id, count(*) as failures, min(t.started_at) as since, max(t.started_at) as at,
+      (array_agg(jsonb_build_object('status', t.status, 'error', t.error) order by t.started_at desc))[1] as last,
+      bool_or(t.outcome = 'gone') as gone
+    from tried t
+    where t.outcome in ('retry', 'failed', 'gone', 'probe')
+    group by t.endpoint_id, t.tenant_id
+  ), keys as (
+    select e.lane_id, e.order_key from ended e where e.order_key is not null
+    union select r.lane_id, r.order_key from results r where r.outcome = 'blocked'
+  )
+  select (select array_agg(f.id) from found f),
+    (select array_agg(distinct t.endpoint_id) from tried t where t.outcome = 'delivered'),
+    (select jsonb_agg(jsonb_build_object('endpoint_id', f.endpoint_id, 'tenant_id', f.tenant_id, 'failures', f.failures,
+      'since', f.since, 'at', f.at, 'status', f.last ->> 'status', 'error', f.last ->> 'error', 'gone', f.gone)) from failing f),
+    (select array_agg(k.lane_id order by k.lane_id, k.order_key) from keys k),
+    (select array_agg(k.order_key order by k.lane_id, k.order_key) from keys k)
+  into settled, endpoints, failures, v_key_lanes, v_keys;
+
+  if v_keys is not null then
+    perform private.release_next(v_key_lanes, v_keys);
+  end if;
 end $$;
 
 CREATE FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) RETURNS SETOF public.reservations
@@ -4163,6 +5127,11 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.takes_event(p_events text[], p_type text, p_entity text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select '*' = any (p_events) or p_type = any (p_events) or p_entity || '.*' = any (p_events) $$;
+
 CREATE FUNCTION private.tenants_with(p_permission text) RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -4266,6 +5235,24 @@ CREATE FUNCTION private.type_failures(p_product jsonb) RETURNS jsonb
   where a.attname is null
     or a.atttypid <> 'jsonb'::regtype and jsonb_typeof(g.value) <> 'null'
       and not pg_input_is_valid(g.value #>> '{}', format_type(a.atttypid, a.atttypmod))
+$$;
+
+CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_type = 'uuid'::regtype then '{"type": "string", "format": "uuid"}'
+    when p_type = 'timestamptz'::regtype then '{"type": "string", "format": "date-time"}'
+    when p_type = 'date'::regtype then '{"type": "string", "format": "date"}'
+    when p_type = any ('{int2,int4,int8}'::regtype[]) then '{"type": "integer"}'
+    when p_type = any ('{numeric,float4,float8}'::regtype[]) then '{"type": "number"}'
+    when p_type = 'boolean'::regtype then '{"type": "boolean"}'
+    when p_type = any ('{json,jsonb}'::regtype[]) then '{}'
+    when t.typcategory = 'A' then jsonb_build_object('type', 'array', 'items', private.type_schema(t.typelem))
+    when t.typtype = 'c' then '{"type": "object"}'
+    else '{"type": "string"}' end
+  from pg_catalog.pg_type t where t.oid = p_type
 $$;
 
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
@@ -4471,6 +5458,27 @@ CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[])
   limit 100
 $$;
 
+CREATE FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.endpoint_for(p_tenant_id, p_endpoint_id, 'webhooks.read');
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', s.secret_id, 'signature', case when s.public_key is null then 'hmac' else 'ed25519' end,
+      'public_key', s.public_key, 'created_at', s.created_at, 'expires_at', s.expires_at
+    ) order by s.created_at desc, s.secret_id), '[]')
+    from private.webhook_secrets s
+    where s.endpoint_id = p_endpoint_id and (s.expires_at is null or s.expires_at > private.now())
+  );
+end $$;
+
+CREATE FUNCTION private.wide_tenant() RETURNS integer
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select 1000 $$;
+
 CREATE FUNCTION private.without_customer(p_row jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -4641,6 +5649,11 @@ CREATE FUNCTION public.available(p_level public.stock_levels) RETURNS bigint
     else greatest(0, p_level.on_hand - p_level.reserved - p_level.safety + p_level.backorder_limit) end
 $$;
 
+CREATE FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) RETURNS public.webhook_replays
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.cancel_replay(p_tenant_id, p_replay_id) $$;
+
 CREATE FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -4663,10 +5676,13 @@ CREATE FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text D
     SET search_path TO ''
     AS $$ select private.create_tenant(p_slug, p_name, p_currency) $$;
 
-CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[] DEFAULT '{*}'::text[], p_description text DEFAULT ''::text) RETURNS jsonb
+CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[] DEFAULT '{*}'::text[], p_description text DEFAULT ''::text, p_labels jsonb DEFAULT '{}'::jsonb, p_headers jsonb DEFAULT '{}'::jsonb, p_timeout_seconds integer DEFAULT 15, p_max_concurrency integer DEFAULT 10, p_rate_limit_per_second integer DEFAULT NULL::integer, p_ordered boolean DEFAULT false, p_signature text DEFAULT 'hmac'::text, p_expires_after_hours integer DEFAULT 72) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.create_webhook_endpoint(p_tenant_id, p_url, p_events, p_description) $$;
+    AS $$
+  select private.create_webhook_endpoint(p_tenant_id, p_url, p_events, p_description, p_labels, p_headers,
+    p_timeout_seconds, p_max_concurrency, p_rate_limit_per_second, p_ordered, p_signature, p_expires_after_hours)
+$$;
 
 CREATE FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
     LANGUAGE sql
@@ -4706,6 +5722,16 @@ begin
   order by 6 nulls last, e.id;
 end $$;
 
+CREATE FUNCTION public.enable_webhook_endpoint(p_tenant_id uuid, p_endpoint_id uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.send_test_event(p_tenant_id, p_endpoint_id, 'product.updated', true) $$;
+
+CREATE FUNCTION public.event_history(p_tenant_id uuid, p_event_id text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.event_history(p_tenant_id, p_event_id) $$;
+
 CREATE FUNCTION public.export_tenant(p_tenant_id uuid, p_table text DEFAULT NULL::text, p_after jsonb DEFAULT NULL::jsonb, p_limit integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -4728,6 +5754,11 @@ CREATE FUNCTION public.legal_events(p_order public.orders) RETURNS text[]
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$ select private.legal_order_events(p_order.status) $$;
+
+CREATE FUNCTION public.mark_notifications_read(p_tenant_id uuid, p_ids uuid[] DEFAULT NULL::uuid[]) RETURNS integer
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.mark_notifications_read(p_tenant_id, p_ids) $$;
 
 CREATE FUNCTION public.my_permissions(p_tenant_id uuid DEFAULT NULL::uuid) RETURNS TABLE(tenant_id uuid, role text, permissions text[])
     LANGUAGE sql STABLE
@@ -4771,6 +5802,16 @@ CREATE FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) RETU
     SET search_path TO ''
     AS $$ select private.remove_member(p_tenant_id, p_principal_id) $$;
 
+CREATE FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.replay_delivery(p_tenant_id, p_delivery_id) $$;
+
+CREATE FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone DEFAULT NULL::timestamp with time zone, p_types text[] DEFAULT NULL::text[]) RETURNS public.webhook_replays
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.replay_events(p_tenant_id, p_endpoint_id, p_from, p_to, p_types) $$;
+
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -4793,6 +5834,11 @@ CREATE FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_t
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.rollback_product(p_tenant_id, p_product_id, p_to_version, p_expected_version) $$;
+
+CREATE FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric DEFAULT 24, p_signature text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.rotate_webhook_secret(p_tenant_id, p_endpoint_id, p_overlap_hours, p_signature) $$;
 
 CREATE FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean DEFAULT false) RETURNS jsonb
     LANGUAGE sql
@@ -4826,6 +5872,11 @@ CREATE FUNCTION public.search_products(p_tenant_id uuid, p_query text DEFAULT NU
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.search_products(p_tenant_id, p_query, p_after, p_limit, p_status, p_category_id, p_order) $$;
+
+CREATE FUNCTION public.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text DEFAULT 'product.updated'::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.send_test_event(p_tenant_id, p_endpoint_id, p_type, false) $$;
 
 CREATE FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[] DEFAULT NULL::uuid[], p_key text DEFAULT NULL::text, p_lines jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE sql
@@ -4979,6 +6030,11 @@ CREATE FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) RETUR
     SET search_path TO ''
     AS $$ select private.validate_product(p_tenant_id, p_product) $$;
 
+CREATE FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select private.webhook_keys(p_tenant_id, p_endpoint_id) $$;
+
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5050,6 +6106,79 @@ begin
   );
 end $$;
 
+CREATE FUNCTION worker.continue_replay(p_replay_id uuid, p_limit integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_limit constant integer := greatest(1, least(p_limit, 10000));
+  v_replay public.webhook_replays;
+  v_lane_id bigint;
+  v_paused boolean;
+  v_room integer;
+  v_seqs bigint[];
+  v_days date[];
+  v_seen integer;
+  v_last bigint;
+  v_queued integer := 0;
+  v_done boolean;
+begin
+  select * into v_replay from public.webhook_replays r where r.id = p_replay_id for update;
+  if v_replay.id is null or v_replay.status <> 'running' then
+    return jsonb_build_object('queued', 0, 'done', true, 'waiting', false, 'paused', false);
+  end if;
+  select l.id, e.status <> 'active' into v_lane_id, v_paused
+  from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id where e.id = v_replay.endpoint_id;
+  select v_limit - count(*) into v_room
+  from (select from queue.retries r where r.lane_id = v_lane_id limit v_limit) r;
+  if v_room <= 0 or v_paused then
+    return jsonb_build_object('queued', 0, 'done', false, 'waiting', true, 'paused', v_paused);
+  end if;
+
+  with seen as materialized (
+    select v.seq, v.dispatched_on,
+      v.occurred_at >= v_replay.from_at and (v_replay.to_at is null or v.occurred_at < v_replay.to_at)
+        and private.takes_event(e.events, v.type, v.entity)
+        and (v_replay.types is null or private.takes_event(v_replay.types, v.type, v.entity))
+        and exists (select from private.event_map m where m.entity = v.entity and m.webhooks
+          and v.type = m.entity || '.' || m.verb) as matches
+    from public.events v
+    join public.webhook_endpoints e on e.id = v_replay.endpoint_id
+    where v.tenant_id = v_replay.tenant_id and v.seq > v_replay.after_seq and v.seq <= v_replay.through_seq
+    order by v.seq limit v_room
+  )
+  select array_agg(s.seq order by s.seq) filter (where s.matches),
+    array_agg(s.dispatched_on order by s.seq) filter (where s.matches), count(*), max(s.seq)
+  into v_seqs, v_days, v_seen, v_last
+  from seen s;
+
+  if v_seqs is not null then
+    v_queued := private.queue_replays(v_lane_id, v_replay.tenant_id, v_seqs, v_days);
+  end if;
+  v_done := v_seen < v_room;
+  update public.webhook_replays r
+  set after_seq = coalesce(v_last, r.after_seq), queued = r.queued + v_queued,
+    status = case when v_done then 'done' else r.status end, ended_at = case when v_done then private.now() end
+  where r.id = p_replay_id;
+  if v_queued > 0 then
+    perform private.ring('deliveries');
+  end if;
+  return jsonb_build_object('queued', v_queued, 'done', v_done, 'waiting', false, 'paused', false);
+end $$;
+
+CREATE FUNCTION worker.describe_lanes(p_token bigint, p_lane_ids bigint[]) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+  select coalesce(jsonb_agg(private.lane_settings(l, e) order by l.id), '[]')
+  from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+  where l.lease_id = p_token and l.id = any (p_lane_ids)
+$$;
+
 CREATE FUNCTION worker.dispatch_outbox(p_limit integer DEFAULT 2000, p_mark xid8 DEFAULT '0'::xid8, p_worker text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5066,6 +6195,7 @@ declare
   v_deliveries integer := 0;
   v_endpoints integer := 0;
   v_endpoint_gone boolean := false;
+  v_fanned_out boolean := true;
   v_last bigint;
   v_news uuid[];
 begin
@@ -5084,27 +6214,36 @@ begin
   -- Most looks find nothing, and need not even start the statement below.
   perform from private.outbox where xid >= p_mark limit 1;
   if found then
-    -- A tenant with a thousand endpoints must not make a slice that no time limit allows, or nobody's would ever end:
-    -- one stops before it could queue more than 100,000 deliveries, but takes at least one change.
+    -- A slice ends before it could queue more than 100,000 deliveries, or it could be one that no time limit allows, and
+    -- nobody's would ever end. One change is at most private.wide_tenant() of them.
     with slice as materialized (
       select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
     ), fan_out as materialized (
-      select t.tenant_id, (
-        select count(*) from public.webhook_endpoints e where e.tenant_id = t.tenant_id and e.status <> 'disabled'
-      ) as lanes
-      from (select distinct s.tenant_id from slice s) t
+      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id
+      from (
+        select d.tenant_id,
+          (select count(*) from (select from queue.lanes l where l.tenant_id = d.tenant_id limit private.wide_tenant()) l) as lanes,
+          case when exists (select from queue.fan_outs f where f.tenant_id = d.tenant_id)
+            or exists (select from queue.lanes l where l.tenant_id = d.tenant_id offset private.wide_tenant())
+          then (select max(l.id) from queue.lanes l where l.tenant_id = d.tenant_id) end as through_lane_id
+        from (select distinct s.tenant_id from slice s) d
+      ) t
     ), taken as materialized (
       select w.* from (
-        select s.*, sum(f.lanes) over (order by s.id rows unbounded preceding) - f.lanes as owed_before, f.lanes
+        select s.*, f.wide, f.through_lane_id, case when f.wide then 0 else f.lanes end as lanes,
+          sum(case when f.wide then 0 else f.lanes end) over (order by s.id rows unbounded preceding) as owed
         from slice s join fan_out f on f.tenant_id = s.tenant_id
       ) w
-      where w.owed_before = 0 or w.owed_before + w.lanes <= 100000
+      where w.owed <= 100000
     ), gone as (
       delete from private.outbox o using taken t where o.ctid = t.place
     ), typed as materialized (
-      select t.*, e.type, e.webhooks, 'evt_' || replace(gen_random_uuid()::text, '-', '') as event_id,
+      select t.*, e.type, e.webhooks, k.schema_version,
+        -- private.event_problem is null; here at the price of a join
+        coalesce(t.new_row, t.old_row) ?& k.required and not coalesce(t.new_row, t.old_row) ?| k.hidden as fits,
         row_number() over (partition by t.tenant_id order by t.id) as place_in_tenant
       from taken t cross join lateral private.event_type(t.entity, t.operation, t.changed, t.new_row) e
+      left join private.event_keys k on k.type = e.type
       where e.type is not null
     ), counted as (
       insert into private.tenant_log as l (tenant_id, seq)
@@ -5112,31 +6251,48 @@ begin
       on conflict (tenant_id) do update set seq = l.seq + excluded.seq
       returning l.tenant_id, l.seq
     ), numbered as materialized (
-      select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
-      from typed t join counted c on c.tenant_id = t.tenant_id
+      select t.*, private.event_id(t.seq) as event_id
+      from (
+        select t.*, c.seq - max(t.place_in_tenant) over (partition by t.tenant_id) + t.place_in_tenant as seq
+        from typed t join counted c on c.tenant_id = t.tenant_id
+      ) t
     ), logged as (
       insert into public.events (dispatched_on, tenant_id, seq, id, type, entity, entity_id, version, actor, command_id,
         occurred_at, dispatched_at, body)
       select v_today, n.tenant_id, n.seq, n.event_id, n.type, n.entity, n.entity_id, n.version, n.actor, n.command_id,
         n.occurred_at, v_now, private.event_body(n.event_id, n.type, n.tenant_id, n.seq, n.occurred_at, n.version,
-          n.operation, n.changed, n.new_row, n.old_row)
+          n.operation, n.changed, n.new_row, n.old_row, coalesce(n.schema_version, 1))
       from numbered n order by n.id
+    ), refused as (
+      insert into private.invalid_events (tenant_id, seq, type, problem, at)
+      select n.tenant_id, n.seq, n.type, coalesce(private.event_problem(n.type, coalesce(n.new_row, n.old_row)), 'unknown'), v_now
+      from numbered n where n.fits is not true
     ), owed as (
       insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
       select l.id, n.tenant_id, n.seq, v_today
       from numbered n
       join public.webhook_endpoints e on e.tenant_id = n.tenant_id and e.status <> 'disabled'
-        and ('*' = any (e.events) or n.type = any (e.events) or n.entity || '.*' = any (e.events))
+        and private.takes_event(e.events, n.type, n.entity)
       join queue.lanes l on l.endpoint_id = e.id
-      where n.webhooks
+      where n.webhooks and n.fits and not n.wide
       order by n.id, l.id
       returning 1
+    ), later as (
+      insert into queue.fan_outs (tenant_id, seq, dispatched_on, type, entity, through_lane_id)
+      select n.tenant_id, n.seq, v_today, n.type, n.entity, n.through_lane_id
+      from numbered n
+      where n.webhooks and n.fits and n.wide
     )
     select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
       (select count(*) from taken t where t.entity = 'webhook_endpoint'),
       exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
       (select array_agg(c.tenant_id) from counted c)
     into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+  end if;
+
+  if exists (select from queue.fan_outs) then
+    v_deliveries := v_deliveries + private.fan_out(2500);
+    v_fanned_out := not exists (select from queue.fan_outs);
   end if;
 
   -- What a call before this one queued for an endpoint whose deletion it could not see yet.
@@ -5167,7 +6323,7 @@ begin
 
   return jsonb_build_object(
     'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
-    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit,
+    'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit and v_fanned_out,
     'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );
 end $$;
@@ -5201,6 +6357,7 @@ begin
     execute format('drop table private.%I', v_partition.name);
     v_dropped := v_dropped || v_partition.name::text;
   end loop;
+  delete from private.invalid_events i where i.at < v_keep_from;
   return jsonb_build_object('dropped', to_jsonb(v_dropped));
 end $$;
 
@@ -5259,6 +6416,64 @@ begin
     'left', (select count(*) from private.tombstones b where b.erased_at is null));
 end $$;
 
+CREATE FUNCTION worker.expire_deliveries(p_limit integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
+  v_limit constant integer := greatest(1, least(p_limit, 10000));
+  v_expired integer;
+  v_key_lanes bigint[];
+  v_keys uuid[];
+begin
+  perform private.make_partition('webhook_attempts', v_today);
+  with late_firsts as materialized (
+    -- The first of a lane are its oldest: one that is in time ends the look at its lane.
+    select f.id from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+    cross join lateral (
+      select d.id, v.occurred_at
+      from (select * from queue.deliveries o where o.lane_id = l.id order by o.id limit v_limit) d
+      left join public.events v on v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on
+      where coalesce(v.occurred_at, d.dispatched_on + interval '1 day') < v_now - make_interval(hours => e.expires_after_hours)
+    ) f
+    where exists (
+      select from (select o.dispatched_on from queue.deliveries o where o.lane_id = l.id order by o.id limit 1) o
+      where o.dispatched_on <= ((v_now - make_interval(hours => e.expires_after_hours)) at time zone 'UTC')::date
+    )
+    order by f.id limit v_limit
+  ), firsts as (
+    delete from queue.deliveries d using late_firsts f where d.id = f.id
+    returning d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, 1 as attempt, 'event' as kind, null::uuid as order_key
+  ), late_retries as materialized (
+    select r.id from queue.retries r where r.expires_at <= v_now order by r.expires_at limit v_limit
+  ), retries as (
+    delete from queue.retries q using late_retries r where q.id = r.id
+    returning q.id, q.lane_id, q.tenant_id, q.seq, q.dispatched_on, q.attempt, q.kind, q.order_key
+  ), late as materialized (
+    select * from firsts union all select * from retries
+  ), logged as (
+    insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id, event_type,
+      kind, outcome, error, started_at, settled_at)
+    select v_today, t.id, t.attempt, t.tenant_id, l.endpoint_id, coalesce(v.id, ''), coalesce(v.type, ''), t.kind, 'expired',
+      'expired: it could not be delivered in its time', v_now, v_now
+    from late t
+    join queue.lanes l on l.id = t.lane_id
+    left join public.events v on v.tenant_id = t.tenant_id and v.seq = t.seq and v.dispatched_on = t.dispatched_on
+  )
+  select count(*), array_agg(t.lane_id) filter (where t.order_key is not null),
+    array_agg(t.order_key) filter (where t.order_key is not null)
+  into v_expired, v_key_lanes, v_keys
+  from late t;
+  if v_keys is not null then
+    perform private.release_next(v_key_lanes, v_keys);
+  end if;
+  return jsonb_build_object('expired', v_expired, 'more', v_expired >= v_limit);
+end $$;
+
 CREATE FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -5280,6 +6495,18 @@ declare
   v_forgotten integer;
 begin
   delete from private.command_results r where r.created_at < v_before;
+  get diagnostics v_forgotten = row_count;
+  return jsonb_build_object('forgotten', v_forgotten);
+end $$;
+
+CREATE FUNCTION worker.forget_webhook_secrets() RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_forgotten integer;
+begin
+  delete from private.webhook_secrets s where s.expires_at < private.now() - interval '1 hour';
   get diagnostics v_forgotten = row_count;
   return jsonb_build_object('forgotten', v_forgotten);
 end $$;
@@ -5337,15 +6564,17 @@ begin
   return v_answer;
 end $$;
 
-CREATE FUNCTION worker.lease_lanes(p_worker text, p_token bigint DEFAULT NULL::bigint, p_seconds integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
+CREATE FUNCTION worker.lease_lanes(p_worker text, p_token bigint DEFAULT NULL::bigint, p_seconds integer DEFAULT 30, p_limit integer DEFAULT 200000, p_known text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET jit TO 'off'
     AS $$
 declare
   v_token bigint;
   v_expires timestamptz := private.now() + make_interval(secs => p_seconds);
   v_share integer;
   v_held integer;
+  v_known text;
 begin
   update queue.leases l set expires_at = v_expires
   where l.id = p_token and l.worker = p_worker and l.expires_at > private.now()
@@ -5368,23 +6597,20 @@ begin
     limit greatest(0, least(p_limit, v_share) - v_held) for update skip locked
   );
 
+  select count(*) || ':' || coalesce(sum(hashtextextended(l.id || ' ' || e.version, 0)::numeric), 0) into v_known
+  from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+  where l.lease_id = v_token;
+
   return jsonb_build_object(
     'token', v_token,
     'expires_at', v_expires,
     'surplus', greatest(0, v_held - v_share),
-    'lanes', (
-      select coalesce(jsonb_agg(jsonb_build_object(
-        'lane_id', l.id, 'endpoint_id', e.id, 'tenant_id', e.tenant_id, 'url', e.url, 'status', e.status,
-        'timeout_seconds', e.timeout_seconds, 'max_concurrency', e.max_concurrency, 'version', e.version,
-        'secrets', (
-          select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.created_at desc), '[]')
-          from private.webhook_secrets s
-          where s.endpoint_id = e.id and (s.expires_at is null or s.expires_at > private.now())
-        )
-      ) order by l.id), '[]')
+    'known', v_known,
+    'lanes', case when v_known is distinct from p_known then (
+      select coalesce(jsonb_agg(jsonb_build_array(l.id, e.version) order by l.id), '[]')
       from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
       where l.lease_id = v_token
-    )
+    ) end
   );
 end $$;
 
@@ -5425,6 +6651,46 @@ begin
   return jsonb_build_object('published', v_published, 'failed', v_failed, 'more', v_published + v_failed >= p_limit);
 end $$;
 
+CREATE FUNCTION worker.queue_health() RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'tables', (
+      select jsonb_object_agg(t.schemaname || '.' || t.relname, jsonb_build_object('live', t.n_live_tup, 'dead', t.n_dead_tup,
+        'bytes', pg_total_relation_size(t.relid), 'vacuumed_seconds', extract(epoch from private.now() - greatest(t.last_vacuum, t.last_autovacuum))))
+      from pg_catalog.pg_stat_user_tables t
+      where (t.schemaname, t.relname) in (('queue', 'deliveries'), ('queue', 'retries'), ('queue', 'jobs'), ('queue', 'lanes'),
+        ('queue', 'leases'), ('private', 'outbox'), ('private', 'tenant_log'))
+    ),
+    'xmin', private.oldest_xmin_holder(),
+    'outbox_oldest_seconds', (
+      select extract(epoch from private.now() - min(o.occurred_at)) from (select b.occurred_at from private.outbox b limit 1000) o
+    ),
+    'fan_outs', (select count(*) from queue.fan_outs),
+    'endpoints', (
+      select coalesce(jsonb_object_agg(s.status, s.endpoints), '{}')
+      from (select e.status, count(*) as endpoints from public.webhook_endpoints e group by e.status) s
+    ),
+    'endpoints_failing', (select count(*) from public.webhook_troubles),
+    'jobs_buried', (select count(*) from (select from queue.jobs j where j.state = 'buried' limit 10000) j),
+    'partitions_ahead_days', (
+      select coalesce(min(a.days), 0) from (
+        select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today() as days
+        from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
+        left join pg_catalog.pg_inherits i on i.inhparent = p.parent
+        left join pg_catalog.pg_class c on c.oid = i.inhrelid
+        group by p.parent
+      ) a
+    ),
+    'oldest_partition_days', (
+      select coalesce(max(private.today() - to_date(right(c.relname, 8), 'YYYYMMDD')), 0)
+      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+      where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
+    )
+  )
+$$;
+
 CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -5446,7 +6712,7 @@ begin
   end if;
 
   with found as (
-    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on
+    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, e.ordered
     from queue.deliveries d
     join queue.lanes l on l.id = d.lane_id and l.lease_id = p_token
     join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
@@ -5460,7 +6726,9 @@ begin
   select coalesce(jsonb_agg(jsonb_build_object(
       'delivery_id', f.id, 'lane_id', f.lane_id, 'retry', false, 'attempt', 1, 'event_id', v.id, 'type', v.type,
       'body', v.body, 'occurred_at', v.occurred_at
-    ) order by f.id) filter (where v.id is not null), '[]'), max(f.id), count(*) >= p_limit
+    ) || case when f.ordered then jsonb_build_object('order_key', v.entity_id, 'blocked', exists (
+        select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
+      )) else '{}' end order by f.id) filter (where v.id is not null), '[]'), max(f.id), count(*) >= p_limit
   into v_first, v_after, v_more
   from found f
   left join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
@@ -5477,29 +6745,44 @@ begin
   if p_lane_ids is null then
     select coalesce(jsonb_agg(jsonb_build_object(
         'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', r.event_id,
-        'type', r.type, 'body', r.body, 'occurred_at', r.occurred_at
+        'type', r.type, 'body', r.body, 'occurred_at', r.occurred_at, 'expires_at', r.expires_at, 'order_key', r.order_key
       ) order by r.due_at, r.id), '[]')
     into v_again
     from (
-      select r.id, r.lane_id, r.attempt, r.due_at, v.id as event_id, v.type, v.body, v.occurred_at
+      select r.id, r.lane_id, r.attempt, r.due_at, r.expires_at, r.order_key, v.id as event_id, v.type, v.body,
+        v.occurred_at
       from queue.retries r
       join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on
       join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-      where r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      where not r.blocked and r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
       order by r.due_at, r.id
       limit p_limit
     ) r;
 
     select r.due_at into v_next
     from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-    where r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
+    where not r.blocked and r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
     order by r.due_at limit 1;
   end if;
 
   return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,
     'next_retry_at', v_next);
 end $$;
+
+CREATE FUNCTION worker.read_webhook_test(p_delivery_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'delivery_id', t.id, 'event_id', t.event_id, 'type', t.type, 'body', t.body, 'created_at', t.created_at,
+    'lane', private.lane_settings(l, e)
+  )
+  from private.webhook_tests t
+  join public.webhook_endpoints e on e.id = t.endpoint_id
+  join queue.lanes l on l.endpoint_id = e.id
+  where t.id = p_delivery_id
+$$;
 
 CREATE FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[] DEFAULT NULL::bigint[]) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5534,75 +6817,53 @@ CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURN
     SET jit TO 'off'
     AS $$
 declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
   v_lanes bigint[];
   v_settled bigint[];
-  v_gone bigint[];
+  v_others jsonb;
+  v_plain record;
+  v_rest record;
 begin
-  perform 1 from queue.leases l where l.id = p_token and l.expires_at > private.now() for share;
+  perform 1 from queue.leases l where l.id = p_token and l.expires_at > v_now for share;
   if not found then
     return jsonb_build_object('stale', true, 'settled', 0, 'unknown', '[]'::jsonb);
   end if;
-  select array_agg(h.id) into v_lanes
-  from (
+  v_lanes := array(
     select l.id from queue.lanes l
-    where l.lease_id = p_token and l.id in (select (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
+    where l.lease_id = p_token and l.id in (select distinct (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
     order by l.id for share
-  ) h;
-  perform private.make_partition('webhook_attempts', private.today());
+  );
+  perform private.make_partition('webhook_attempts', v_today);
 
-  with results as (
-    select * from jsonb_to_recordset(p_results) as r (delivery_id bigint, lane_id bigint, attempt integer, outcome text,
-      started_at timestamptz, duration_ms numeric, status integer, error text, response text, retry_in_seconds numeric)
-  ), first_tries as (
-    delete from queue.deliveries d using results r
-    where d.id = r.delivery_id and d.lane_id = r.lane_id and d.lane_id = any (v_lanes) and r.attempt = 1
-    returning d.*
-  ), ended as (
-    delete from queue.retries q using results r
-    where q.id = r.delivery_id and q.lane_id = any (v_lanes) and q.attempt = r.attempt and r.outcome <> 'retry'
-    returning q.id, q.lane_id, q.tenant_id, q.seq, q.dispatched_on
-  ), postponed as (
-    update queue.retries q
-    set attempt = q.attempt + 1, due_at = private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0))
-    from results r
-    where q.id = r.delivery_id and q.lane_id = any (v_lanes) and q.attempt = r.attempt and r.outcome = 'retry'
-    returning q.id, q.lane_id, q.tenant_id, q.seq, q.dispatched_on
-  ), retried as (
-    insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at)
-    select f.id, f.lane_id, f.tenant_id, f.seq, f.dispatched_on, 2,
-      private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0))
-    from first_tries f join results r on r.delivery_id = f.id
-    where r.outcome = 'retry'
-  ), settled as (
-    select * from first_tries union all select * from ended union all select * from postponed
-  ), logged as (
-    insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id,
-      event_type, outcome, status, error, duration_ms, response, retry_at, started_at, settled_at)
-    select private.today(), s.id, r.attempt, s.tenant_id, l.endpoint_id, v.id, v.type, r.outcome, r.status,
-      left(r.error, 500), r.duration_ms, left(r.response, 4096),
-      case r.outcome when 'retry' then private.now() + make_interval(secs => coalesce(r.retry_in_seconds, 0)) end,
-      r.started_at, private.now()
-    from settled s
-    join results r on r.delivery_id = s.id
-    join queue.lanes l on l.id = s.lane_id
-    join public.events v on v.tenant_id = s.tenant_id and v.seq = s.seq and v.dispatched_on = s.dispatched_on
-  )
-  select array_agg(s.id), array_agg(s.lane_id) filter (where r.outcome = 'gone') into v_settled, v_gone
-  from settled s join results r on r.delivery_id = s.id;
+  v_plain := private.settle_delivered(p_results, v_lanes, v_now, v_today);
+  v_settled := coalesce(v_plain.settled, '{}');
+  -- One success is enough: an endpoint that works now and then is not one to be disabled.
+  delete from public.webhook_troubles t where t.endpoint_id = any (v_plain.endpoints);
 
-  if v_gone is not null then
-    update public.webhook_endpoints e set status = 'disabled', disabled_reason = 'the endpoint answered 410 Gone'
-    from queue.lanes l
-    where l.id = any (v_gone) and e.id = l.endpoint_id and e.status <> 'disabled';
+  if cardinality(v_settled) < jsonb_array_length(p_results) then
+    select jsonb_agg(r.result order by r.place) into v_others
+    from jsonb_array_elements(p_results) with ordinality r (result, place)
+    left join unnest(v_settled) s (id) on s.id = (r.result ->> 'delivery_id')::bigint
+    where s.id is null;
+    v_rest := private.settle_others(v_others, v_lanes, v_now, v_today);
+    delete from public.webhook_troubles t where t.endpoint_id = any (v_rest.endpoints);
+    perform private.note_troubles((
+      select jsonb_agg(f) from jsonb_array_elements(v_rest.failures) f
+      where (f ->> 'gone')::boolean
+        or not (f ->> 'endpoint_id')::uuid = any (coalesce(v_plain.endpoints, '{}') || coalesce(v_rest.endpoints, '{}'))
+    ));
+    v_settled := v_settled || coalesce(v_rest.settled, '{}');
   end if;
 
   return jsonb_build_object(
     'stale', false,
-    'settled', coalesce(cardinality(v_settled), 0),
-    'unknown', (
-      select coalesce(jsonb_agg(r -> 'delivery_id'), '[]') from jsonb_array_elements(p_results) r
-      where v_settled is null or not (r ->> 'delivery_id')::bigint = any (v_settled)
-    )
+    'settled', cardinality(v_settled),
+    'unknown', case when v_others is null then '[]'::jsonb else (
+      select coalesce(jsonb_agg(r -> 'delivery_id'), '[]')
+      from jsonb_array_elements(v_others) r
+      where not (r ->> 'delivery_id')::bigint = any (v_settled)
+    ) end
   );
 end $$;
 
@@ -5676,6 +6937,32 @@ begin
   );
 end $$;
 
+CREATE FUNCTION worker.settle_webhook_test(p_delivery_id bigint, p_result jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_test private.webhook_tests;
+begin
+  delete from private.webhook_tests t where t.id = p_delivery_id returning * into v_test;
+  if v_test.id is null then
+    return jsonb_build_object('settled', 0, 'enabled', false);
+  end if;
+  perform private.make_partition('webhook_attempts', private.today());
+  insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id, event_type,
+    kind, outcome, status, error, duration_ms, dns_ms, connect_ms, first_byte_ms, response, started_at, settled_at)
+  select private.today(), v_test.id, 1, v_test.tenant_id, v_test.endpoint_id, v_test.event_id, v_test.type, 'test', r.outcome,
+    r.status, left(r.error, 500), r.duration_ms, r.dns_ms, r.connect_ms, r.first_byte_ms, left(r.response, 4096),
+    r.started_at, private.now()
+  from jsonb_to_record(p_result) as r (outcome text, started_at timestamptz, duration_ms numeric, dns_ms numeric,
+    connect_ms numeric, first_byte_ms numeric, status integer, error text, response text);
+  if v_test.enables and p_result ->> 'outcome' = 'delivered' then
+    update public.webhook_endpoints e set status = 'active' where e.id = v_test.endpoint_id and e.status <> 'active';
+    return jsonb_build_object('settled', 1, 'enabled', true);
+  end if;
+  return jsonb_build_object('settled', 1, 'enabled', false);
+end $$;
+
 CREATE FUNCTION worker.stay_awake(p_seconds numeric) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -5746,7 +7033,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
     'retries', (
       select jsonb_build_object('waiting', count(*), 'next_due_at', min(r.due_at))
       from (
-        select q.due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
+        select nullif(q.due_at, 'infinity') as due_at from queue.retries q join queue.lanes l on l.id = q.lane_id
         join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
         order by q.due_at limit 10000
       ) r
@@ -5765,6 +7052,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
         'lanes', (select count(*) from queue.lanes n where n.lease_id = l.id)) order by l.worker), '[]')
       from queue.leases l where l.expires_at > private.now()
     ),
+    'invalid_events', (select count(*) from (select from private.invalid_events limit 10000) i),
     'partitions_ahead_days', (
       select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
       from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
@@ -5772,10 +7060,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
     ),
     'secrets', private.secrets_home(),
     'private_hosts', coalesce((select p.allow_private_hosts from private.webhook_policy p), false),
-    'oldest_xmin_seconds', (
-      select extract(epoch from private.now() - min(a.xact_start)) from pg_catalog.pg_stat_activity a
-      where a.backend_xmin is not null and a.pid <> pg_backend_pid()
-    )
+    'oldest_xmin_seconds', private.oldest_xmin_holder() -> 'seconds'
   )
 $$;
 
@@ -5792,6 +7077,26 @@ CREATE TABLE private.command_results (
 
 COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
 
+CREATE TABLE private.event_examples (
+    entity text NOT NULL,
+    verb text NOT NULL,
+    object jsonb DEFAULT '{}'::jsonb NOT NULL,
+    previous jsonb,
+    CONSTRAINT event_examples_object CHECK ((jsonb_typeof(object) = 'object'::text)),
+    CONSTRAINT event_examples_previous CHECK ((jsonb_typeof(previous) = 'object'::text))
+);
+
+COMMENT ON TABLE private.event_examples IS 'Values of example events: of verb * for all of an entity; previous: what changed and how it was';
+
+CREATE TABLE private.event_keys (
+    type text NOT NULL,
+    schema_version integer NOT NULL,
+    required text[] NOT NULL,
+    hidden text[] NOT NULL
+);
+
+COMMENT ON TABLE private.event_keys IS 'Keys that an event''s object must have, and those that it must not have';
+
 CREATE TABLE private.event_map (
     entity text NOT NULL,
     operation text NOT NULL,
@@ -5801,6 +7106,7 @@ CREATE TABLE private.event_map (
     when_value text,
     verb text NOT NULL,
     webhooks boolean DEFAULT true NOT NULL,
+    description text NOT NULL,
     CONSTRAINT event_map_one_condition CHECK ((num_nonnulls(when_null, when_value) = num_nonnulls(when_field)))
 );
 
@@ -5825,6 +7131,16 @@ PARTITION BY RANGE (dispatched_on);
 
 COMMENT ON TABLE public.events IS 'The log of every tenant, gapless by seq; body is what webhooks sign';
 
+CREATE TABLE private.invalid_events (
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    type text NOT NULL,
+    problem text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE private.invalid_events IS 'Events that were kept from webhooks, and why; worker_status counts them';
+
 CREATE TABLE private.log_epoch (
     one boolean DEFAULT true NOT NULL,
     epoch text DEFAULT encode(extensions.gen_random_bytes(6), 'hex'::text) NOT NULL,
@@ -5832,6 +7148,14 @@ CREATE TABLE private.log_epoch (
 );
 
 COMMENT ON TABLE private.log_epoch IS 'Changes when history does: clients that kept a cursor start again';
+
+CREATE TABLE private.logged_entities (
+    entity text NOT NULL,
+    relation text NOT NULL,
+    hidden text[] NOT NULL
+);
+
+COMMENT ON TABLE private.logged_entities IS 'Which table holds an entity, and which of its columns never leave it';
 
 CREATE TABLE private.order_counters (
     tenant_id uuid NOT NULL,
@@ -5936,19 +7260,30 @@ CREATE TABLE public.webhook_attempts (
     endpoint_id uuid NOT NULL,
     event_id text NOT NULL,
     event_type text NOT NULL,
+    kind text DEFAULT 'event'::text NOT NULL,
     outcome text NOT NULL,
     status integer,
     error text,
     duration_ms numeric(12,1),
+    dns_ms numeric(12,1),
+    connect_ms numeric(12,1),
+    first_byte_ms numeric(12,1),
     response text,
     retry_at timestamp with time zone,
     started_at timestamp with time zone NOT NULL,
     settled_at timestamp with time zone NOT NULL,
-    CONSTRAINT webhook_attempts_outcome_known CHECK ((outcome = ANY (ARRAY['delivered'::text, 'retry'::text, 'failed'::text, 'gone'::text])))
+    CONSTRAINT webhook_attempts_kind_known CHECK ((kind = ANY (ARRAY['event'::text, 'replay'::text, 'test'::text]))),
+    CONSTRAINT webhook_attempts_outcome_known CHECK ((outcome = ANY (ARRAY['delivered'::text, 'retry'::text, 'probe'::text, 'failed'::text, 'gone'::text, 'expired'::text])))
 )
 PARTITION BY RANGE (attempted_on);
 
-COMMENT ON TABLE public.webhook_attempts IS 'What was tried, one row an attempt; the outcome retry is not the end';
+COMMENT ON TABLE public.webhook_attempts IS 'What was tried, one row an attempt; after the outcomes retry and probe others follow';
+
+COMMENT ON COLUMN public.webhook_attempts.outcome IS 'probe: tried while the endpoint was down, and not counted as an attempt of the event';
+
+COMMENT ON COLUMN public.webhook_attempts.connect_ms IS 'TCP, TLS and a proxy''s part; null when an open connection was used';
+
+COMMENT ON COLUMN public.webhook_attempts.first_byte_ms IS 'From writing the request to the first byte of the answer';
 
 CREATE TABLE private.webhook_policy (
     one boolean DEFAULT true NOT NULL,
@@ -5967,11 +7302,27 @@ COMMENT ON COLUMN private.webhook_policy.disable_after IS 'How long an endpoint 
 CREATE TABLE private.webhook_secrets (
     secret_id uuid NOT NULL,
     endpoint_id uuid NOT NULL,
+    public_key text,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     expires_at timestamp with time zone
 );
 
 COMMENT ON TABLE private.webhook_secrets IS 'Which secrets sign for an endpoint';
+
+COMMENT ON COLUMN private.webhook_secrets.public_key IS 'whpk_…, what receivers verify with; null of a shared secret';
+
+CREATE TABLE private.webhook_tests (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    endpoint_id uuid NOT NULL,
+    event_id text NOT NULL,
+    type text NOT NULL,
+    body text NOT NULL,
+    enables boolean NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL
+);
+
+COMMENT ON TABLE private.webhook_tests IS 'Tests that wait to be sent; the id is that of a delivery';
 
 CREATE TABLE public.categories (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -5997,6 +7348,23 @@ COMMENT ON TABLE public.categories IS 'A tenant''s tree of categories';
 
 COMMENT ON COLUMN public.categories.attribute_schema IS 'JSON schema of the attributes of its products; null: any';
 
+CREATE TABLE public.event_types (
+    type text NOT NULL,
+    entity text NOT NULL,
+    verb text NOT NULL,
+    description text NOT NULL,
+    schema_version integer DEFAULT 1 NOT NULL,
+    webhooks boolean NOT NULL,
+    json_schema jsonb NOT NULL,
+    example jsonb NOT NULL,
+    CONSTRAINT event_types_schema_version_positive CHECK ((schema_version > 0)),
+    CONSTRAINT event_types_type_is_entity_and_verb CHECK ((type = ((entity || '.'::text) || verb)))
+);
+
+COMMENT ON TABLE public.event_types IS 'Which events there are, their JSON Schema, and an example of each; the same for all tenants';
+
+COMMENT ON COLUMN public.event_types.webhooks IS 'Whether endpoints receive it; if not, it is in the log only';
+
 CREATE TABLE public.locations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -6011,6 +7379,27 @@ CREATE TABLE public.locations (
 );
 
 COMMENT ON TABLE public.locations IS 'Where a tenant keeps stock';
+
+CREATE TABLE public.notifications (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    key text NOT NULL,
+    kind text NOT NULL,
+    severity text NOT NULL,
+    subject_id uuid,
+    title text NOT NULL,
+    detail text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    read_at timestamp with time zone,
+    read_by uuid,
+    CONSTRAINT notifications_key_length CHECK ((length(key) <= 200)),
+    CONSTRAINT notifications_kind_form CHECK ((kind ~ '^[a-z_]+\.[a-z_]+$'::text)),
+    CONSTRAINT notifications_severity_known CHECK ((severity = ANY (ARRAY['info'::text, 'warning'::text, 'error'::text])))
+);
+
+COMMENT ON TABLE public.notifications IS 'What a tenant''s people must know; written by the database, read by owners and managers';
+
+COMMENT ON COLUMN public.notifications.subject_id IS 'What it is about, a webhook endpoint for example';
 
 CREATE TABLE public.order_history (
     id bigint NOT NULL,
@@ -6239,97 +7628,99 @@ WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', au
 
 COMMENT ON TABLE queue.deliveries IS 'First attempts that are owed';
 
-CREATE TABLE queue.lanes (
-    id bigint NOT NULL,
-    endpoint_id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    lease_id bigint
-);
-
-COMMENT ON TABLE queue.lanes IS 'One queue per endpoint, and the lease that holds it';
-
 CREATE TABLE queue.retries (
     id bigint NOT NULL,
     lane_id bigint NOT NULL,
     tenant_id uuid NOT NULL,
     seq bigint NOT NULL,
     dispatched_on date NOT NULL,
+    kind text DEFAULT 'event'::text NOT NULL,
     attempt integer NOT NULL,
     due_at timestamp with time zone NOT NULL,
-    CONSTRAINT retries_attempt_positive CHECK ((attempt > 0))
+    expires_at timestamp with time zone NOT NULL,
+    last_status integer,
+    order_key uuid,
+    blocked boolean DEFAULT false NOT NULL,
+    CONSTRAINT retries_attempt_positive CHECK ((attempt > 0)),
+    CONSTRAINT retries_blocked_by_order CHECK (((NOT blocked) OR (order_key IS NOT NULL))),
+    CONSTRAINT retries_kind_known CHECK ((kind = ANY (ARRAY['event'::text, 'replay'::text])))
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000');
 
-COMMENT ON TABLE queue.retries IS 'Deliveries that failed and are due again; attempt is the next one''s number';
+COMMENT ON TABLE queue.retries IS 'Deliveries that are due at a time: those that failed, and replays; attempt is the next one''s number';
+
+COMMENT ON COLUMN queue.retries.order_key IS 'The entity that it holds up, of an ordered endpoint';
+
+COMMENT ON COLUMN queue.retries.blocked IS 'Another retry of the same lane and entity goes first';
 
 CREATE VIEW public.webhook_deliveries WITH (security_invoker='true') AS
  SELECT d.id AS delivery_id,
     d.tenant_id,
     l.endpoint_id,
-    'pending'::text AS status,
+    'event'::text AS kind,
+        CASE e.status
+            WHEN 'active'::text THEN 'pending'::text
+            ELSE 'paused'::text
+        END AS status,
     d.seq,
     0 AS attempts,
     NULL::integer AS last_status,
     NULL::timestamp with time zone AS next_attempt_at,
     NULL::timestamp with time zone AS finished_at
-   FROM (queue.deliveries d
+   FROM ((queue.deliveries d
      JOIN queue.lanes l ON ((l.id = d.lane_id)))
+     JOIN public.webhook_endpoints e ON ((e.id = l.endpoint_id)))
 UNION ALL
  SELECT r.id AS delivery_id,
     r.tenant_id,
     l.endpoint_id,
-    'retrying'::text AS status,
+    r.kind,
+        CASE
+            WHEN (e.status <> 'active'::text) THEN 'paused'::text
+            WHEN (r.attempt > 1) THEN 'retrying'::text
+            ELSE 'pending'::text
+        END AS status,
     r.seq,
     (r.attempt - 1) AS attempts,
-    NULL::integer AS last_status,
-    r.due_at AS next_attempt_at,
+    r.last_status,
+    NULLIF(r.due_at, 'infinity'::timestamp with time zone) AS next_attempt_at,
     NULL::timestamp with time zone AS finished_at
-   FROM (queue.retries r
+   FROM ((queue.retries r
      JOIN queue.lanes l ON ((l.id = r.lane_id)))
+     JOIN public.webhook_endpoints e ON ((e.id = l.endpoint_id)))
 UNION ALL
  SELECT a.delivery_id,
     a.tenant_id,
     a.endpoint_id,
+    a.kind,
         CASE a.outcome
-            WHEN 'delivered'::text THEN 'delivered'::text
-            ELSE 'failed'::text
+            WHEN 'gone'::text THEN 'failed'::text
+            ELSE a.outcome
         END AS status,
-    NULL::bigint AS seq,
-    a.attempt AS attempts,
+    private.seq_of_event(a.event_id) AS seq,
+    (a.attempt - ((a.outcome = 'expired'::text))::integer) AS attempts,
     a.status AS last_status,
     NULL::timestamp with time zone AS next_attempt_at,
     a.settled_at AS finished_at
    FROM public.webhook_attempts a
-  WHERE (a.outcome <> 'retry'::text);
+  WHERE (a.outcome <> ALL (ARRAY['retry'::text, 'probe'::text]));
 
-COMMENT ON VIEW public.webhook_deliveries IS 'Every delivery: pending, retrying, delivered or failed';
+COMMENT ON VIEW public.webhook_deliveries IS 'Every delivery: pending, paused, retrying, delivered, failed or expired';
 
-CREATE TABLE public.webhook_endpoints (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
+CREATE TABLE public.webhook_troubles (
+    endpoint_id uuid NOT NULL,
     tenant_id uuid NOT NULL,
-    url text NOT NULL,
-    description text DEFAULT ''::text NOT NULL,
-    events text[] DEFAULT '{*}'::text[] NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    disabled_reason text,
-    timeout_seconds integer DEFAULT 15 NOT NULL,
-    max_concurrency integer DEFAULT 10 NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT webhook_endpoints_concurrency_range CHECK (((max_concurrency >= 1) AND (max_concurrency <= 100))),
-    CONSTRAINT webhook_endpoints_description_clean CHECK (private.is_clean(description)),
-    CONSTRAINT webhook_endpoints_description_length CHECK ((length(description) <= 500)),
-    CONSTRAINT webhook_endpoints_events_form CHECK ((array_to_string(events, ','::text, '!'::text) ~ '^(\*|[a-z_]+\.(\*|[a-z_]+))(,(\*|[a-z_]+\.(\*|[a-z_]+)))*$'::text)),
-    CONSTRAINT webhook_endpoints_events_single CHECK ((cardinality(string_to_array(array_to_string(events, ','::text, '!'::text), ','::text)) = cardinality(events))),
-    CONSTRAINT webhook_endpoints_events_some CHECK (((cardinality(events) >= 1) AND (cardinality(events) <= 50))),
-    CONSTRAINT webhook_endpoints_status_known CHECK ((status = ANY (ARRAY['active'::text, 'paused'::text, 'disabled'::text]))),
-    CONSTRAINT webhook_endpoints_timeout_range CHECK (((timeout_seconds >= 1) AND (timeout_seconds <= 30))),
-    CONSTRAINT webhook_endpoints_url_length CHECK ((length(url) <= 2048)),
-    CONSTRAINT webhook_endpoints_url_scheme CHECK ((url ~ '^https?://[^[:space:][:cntrl:]]+$'::text))
+    failing_since timestamp with time zone NOT NULL,
+    failures bigint NOT NULL,
+    last_failure_at timestamp with time zone NOT NULL,
+    last_status integer,
+    last_error text,
+    told_percent integer DEFAULT 0 NOT NULL
 );
 
-COMMENT ON TABLE public.webhook_endpoints IS 'Where a tenant wants its events; made by create_webhook_endpoint';
+COMMENT ON TABLE public.webhook_troubles IS 'Endpoints that fail now, since when and why; a row ends with the next success';
+
+COMMENT ON COLUMN public.webhook_troubles.told_percent IS 'How far on the way to being disabled its people were told: 50, 70, 90 or 100';
 
 ALTER TABLE queue.deliveries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queue.deliveries_id_seq
@@ -6339,6 +7730,20 @@ ALTER TABLE queue.deliveries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE queue.fan_outs (
+    tenant_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    dispatched_on date NOT NULL,
+    type text NOT NULL,
+    entity text NOT NULL,
+    after_lane_id bigint DEFAULT 0 NOT NULL,
+    through_lane_id bigint NOT NULL
+);
+
+COMMENT ON TABLE queue.fan_outs IS 'Events of tenants with many endpoints, whose deliveries are queued part by part';
+
+COMMENT ON COLUMN queue.fan_outs.through_lane_id IS 'The last lane that was there when it was dispatched: later ones get later events';
 
 CREATE TABLE queue.jobs (
     id bigint NOT NULL,
@@ -6412,11 +7817,26 @@ COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the wor
 ALTER TABLE ONLY private.command_results
     ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
 
+ALTER TABLE ONLY private.event_examples
+    ADD CONSTRAINT event_examples_pkey PRIMARY KEY (entity, verb);
+
+ALTER TABLE ONLY private.event_keys
+    ADD CONSTRAINT event_keys_pkey PRIMARY KEY (type);
+
 ALTER TABLE ONLY private.event_map
     ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
 
+ALTER TABLE ONLY private.invalid_events
+    ADD CONSTRAINT invalid_events_pkey PRIMARY KEY (tenant_id, seq);
+
 ALTER TABLE ONLY private.log_epoch
     ADD CONSTRAINT log_epoch_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY private.logged_entities
+    ADD CONSTRAINT logged_entities_one_per_table UNIQUE (relation);
+
+ALTER TABLE ONLY private.logged_entities
+    ADD CONSTRAINT logged_entities_pkey PRIMARY KEY (entity);
 
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_pkey PRIMARY KEY (tenant_id);
@@ -6457,6 +7877,9 @@ ALTER TABLE ONLY private.webhook_policy
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_pkey PRIMARY KEY (secret_id);
 
+ALTER TABLE ONLY private.webhook_tests
+    ADD CONSTRAINT webhook_tests_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_pkey PRIMARY KEY (id);
 
@@ -6465,6 +7888,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.event_types
+    ADD CONSTRAINT event_types_pkey PRIMARY KEY (type);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
@@ -6489,6 +7915,12 @@ ALTER TABLE ONLY public.memberships
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_once UNIQUE (tenant_id, key);
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.order_history
     ADD CONSTRAINT order_history_one_per_version UNIQUE (order_id, order_version);
@@ -6560,7 +7992,7 @@ ALTER TABLE ONLY public.validation_warnings
     ADD CONSTRAINT validation_warnings_pkey PRIMARY KEY (product_id, rule_id);
 
 ALTER TABLE ONLY public.webhook_attempts
-    ADD CONSTRAINT webhook_attempts_pkey PRIMARY KEY (delivery_id, attempt, attempted_on);
+    ADD CONSTRAINT webhook_attempts_pkey PRIMARY KEY (delivery_id, attempt, started_at, attempted_on);
 
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (id);
@@ -6568,8 +8000,17 @@ ALTER TABLE ONLY public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_within_tenant UNIQUE (tenant_id, id);
 
+ALTER TABLE ONLY public.webhook_replays
+    ADD CONSTRAINT webhook_replays_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.webhook_troubles
+    ADD CONSTRAINT webhook_troubles_pkey PRIMARY KEY (endpoint_id);
+
 ALTER TABLE ONLY queue.deliveries
     ADD CONSTRAINT deliveries_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queue.fan_outs
+    ADD CONSTRAINT fan_outs_pkey PRIMARY KEY (tenant_id, seq);
 
 ALTER TABLE ONLY queue.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
@@ -6597,9 +8038,19 @@ CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) 
 
 CREATE INDEX webhook_secrets_by_endpoint ON private.webhook_secrets USING btree (endpoint_id, created_at DESC);
 
+CREATE INDEX webhook_secrets_expiring ON private.webhook_secrets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+CREATE INDEX webhook_tests_by_endpoint ON private.webhook_tests USING btree (endpoint_id);
+
+CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenant_id);
+
+CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
+
 CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
 
 CREATE INDEX memberships_by_principal ON public.memberships USING btree (principal_id, role, tenant_id);
+
+CREATE INDEX notifications_newest ON public.notifications USING btree (tenant_id, created_at DESC, id);
 
 CREATE INDEX order_lines_by_product ON public.order_lines USING btree (tenant_id, product_id);
 
@@ -6653,7 +8104,13 @@ CREATE INDEX validation_warnings_by_rule ON public.validation_warnings USING btr
 
 CREATE INDEX webhook_attempts_by_endpoint ON ONLY public.webhook_attempts USING btree (endpoint_id, started_at DESC);
 
-CREATE INDEX webhook_attempts_by_tenant ON ONLY public.webhook_attempts USING btree (tenant_id, started_at DESC);
+CREATE INDEX webhook_attempts_by_event ON ONLY public.webhook_attempts USING btree (tenant_id, event_id);
+
+CREATE INDEX webhook_replays_by_endpoint ON public.webhook_replays USING btree (tenant_id, endpoint_id, created_at DESC);
+
+CREATE INDEX webhook_replays_running ON public.webhook_replays USING btree (id) WHERE (status = 'running'::text);
+
+CREATE INDEX webhook_troubles_by_tenant ON public.webhook_troubles USING btree (tenant_id, endpoint_id);
 
 CREATE INDEX deliveries_by_lane ON queue.deliveries USING btree (lane_id, id);
 
@@ -6667,9 +8124,15 @@ CREATE UNIQUE INDEX jobs_unique_waiting ON queue.jobs USING btree (unique_key) W
 
 CREATE INDEX lanes_by_lease ON queue.lanes USING btree (lease_id);
 
+CREATE INDEX lanes_by_tenant ON queue.lanes USING btree (tenant_id, id);
+
 CREATE INDEX retries_by_lane ON queue.retries USING btree (lane_id, due_at);
 
-CREATE INDEX retries_due ON queue.retries USING btree (due_at, id);
+CREATE INDEX retries_due ON queue.retries USING btree (due_at, id) WHERE (NOT blocked);
+
+CREATE INDEX retries_expiring ON queue.retries USING btree (expires_at);
+
+CREATE INDEX retries_in_order ON queue.retries USING btree (lane_id, order_key, id) WHERE (order_key IS NOT NULL);
 
 CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_webhook_secret();
 
@@ -6697,7 +8160,7 @@ CREATE TRIGGER capture_delete AFTER DELETE ON public.stock_levels REFERENCING OL
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.tenants REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
-CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.categories REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
@@ -6721,7 +8184,7 @@ CREATE TRIGGER capture_insert AFTER INSERT ON public.stock_levels REFERENCING NE
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.tenants REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
-CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.categories REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
@@ -6745,13 +8208,21 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.stock_levels REFERENCING OL
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
-CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint');
+CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
+
+CREATE TRIGGER check_events BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((new.events IS DISTINCT FROM old.events)) EXECUTE FUNCTION private.check_event_filter();
+
+CREATE TRIGGER check_events_of_new BEFORE INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.check_event_filter();
 
 CREATE TRIGGER check_rule BEFORE INSERT OR UPDATE ON public.validation_rules FOR EACH ROW EXECUTE FUNCTION private.check_rule();
 
 CREATE TRIGGER check_schema BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW WHEN ((new.attribute_schema IS NOT NULL)) EXECUTE FUNCTION private.check_schema();
 
 CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
+
+CREATE TRIGGER follow_change BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.follow_endpoint_change();
+
+CREATE TRIGGER follow_lane_change AFTER UPDATE OF ordered, status ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.follow_lane_change();
 
 CREATE TRIGGER forget_warnings AFTER UPDATE ON public.validation_rules FOR EACH ROW WHEN (((new.condition <> old.condition) OR (new.severity <> old.severity) OR (new.message <> old.message) OR (new.enabled <> old.enabled) OR (new.name <> old.name))) EXECUTE FUNCTION private.forget_warnings();
 
@@ -6849,6 +8320,9 @@ CREATE TRIGGER take_variants_along AFTER UPDATE ON public.products FOR EACH ROW 
 
 CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.refuse_invalid_product();
 
+ALTER TABLE ONLY private.event_keys
+    ADD CONSTRAINT event_keys_type_fkey FOREIGN KEY (type) REFERENCES public.event_types(type) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -6857,6 +8331,12 @@ ALTER TABLE ONLY private.product_words
 
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY private.webhook_tests
+    ADD CONSTRAINT webhook_tests_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY private.webhook_tests
+    ADD CONSTRAINT webhook_tests_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_parent FOREIGN KEY (tenant_id, parent_id) REFERENCES public.categories(tenant_id, id);
@@ -6872,6 +8352,9 @@ ALTER TABLE ONLY public.locations
 
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.notifications
+    ADD CONSTRAINT notifications_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.order_history
     ADD CONSTRAINT order_history_order FOREIGN KEY (tenant_id, order_id) REFERENCES public.orders(tenant_id, id) ON DELETE CASCADE;
@@ -6930,6 +8413,15 @@ ALTER TABLE ONLY public.validation_warnings
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.webhook_replays
+    ADD CONSTRAINT webhook_replays_endpoint FOREIGN KEY (tenant_id, endpoint_id) REFERENCES public.webhook_endpoints(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.webhook_replays
+    ADD CONSTRAINT webhook_replays_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.webhook_troubles
+    ADD CONSTRAINT webhook_troubles_within_tenant FOREIGN KEY (tenant_id, endpoint_id) REFERENCES public.webhook_endpoints(tenant_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY queue.lanes
     ADD CONSTRAINT lanes_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
 
@@ -6938,9 +8430,17 @@ ALTER TABLE ONLY queue.lanes
 
 ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.event_examples ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.invalid_events ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.log_epoch ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.logged_entities ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.order_counters ENABLE ROW LEVEL SECURITY;
 
@@ -6966,11 +8466,15 @@ ALTER TABLE private.webhook_policy ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.webhook_tests ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "clerks correct the customer of their tenant's orders" ON public.orders FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[])));
+
+ALTER TABLE public.event_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 
@@ -7016,7 +8520,13 @@ CREATE POLICY "managers see their tenant's endpoints" ON public.webhook_endpoint
 
 CREATE POLICY "managers see their tenant's invitations" ON public.invitations FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "managers see their tenant's notifications" ON public.notifications FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('notifications.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see their tenant's replays" ON public.webhook_replays FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers see what was sent to their endpoints" ON public.webhook_attempts FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see which of their endpoints fail" ON public.webhook_troubles FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see their tenant" ON public.tenants FOR SELECT TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.read'::text) AS tenants_with)::uuid[])));
 
@@ -7052,6 +8562,8 @@ CREATE POLICY "members see themselves, managers see everyone" ON public.membersh
 
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -7061,6 +8573,8 @@ CREATE POLICY "only within one's own tenants" ON public.invitations AS RESTRICTI
 CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.memberships AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.notifications AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.order_history AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -7089,6 +8603,10 @@ CREATE POLICY "only within one's own tenants" ON public.validation_warnings AS R
 CREATE POLICY "only within one's own tenants" ON public.webhook_attempts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.webhook_endpoints AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.webhook_replays AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.webhook_troubles AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 ALTER TABLE public.order_history ENABLE ROW LEVEL SECURITY;
 
@@ -7122,7 +8640,15 @@ ALTER TABLE public.webhook_attempts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.webhook_endpoints ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.webhook_replays ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.webhook_troubles ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "whoever is signed in sees the catalogue" ON public.event_types FOR SELECT TO authenticated USING (true);
+
 ALTER TABLE queue.deliveries ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE queue.fan_outs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE queue.jobs ENABLE ROW LEVEL SECURITY;
 
@@ -7188,6 +8714,10 @@ GRANT UPDATE(version) ON TABLE public.orders TO service_role;
 
 REVOKE ALL ON FUNCTION private.apply_order_effect(p_order public.orders, p_effect text, p_payload jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.are_free_headers(p_headers jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.asked_order_lines(p_order public.orders, p_payload jsonb, p_back boolean) FROM PUBLIC;
@@ -7202,6 +8732,8 @@ GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_lim
 
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
@@ -7215,6 +8747,13 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.products TO service_role;
 
 REVOKE ALL ON FUNCTION private.business_failures(p public.products) FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.webhook_replays TO authenticated;
+GRANT SELECT ON TABLE public.webhook_replays TO service_role;
+
+REVOKE ALL ON FUNCTION private.cancel_replay(p_tenant_id uuid, p_replay_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.capture_changes() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.category_failures(p_product public.products) FROM PUBLIC;
@@ -7224,6 +8763,8 @@ REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id 
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.check_event_filter() FROM PUBLIC;
 
 GRANT SELECT(id) ON TABLE public.invitations TO authenticated;
 GRANT SELECT(id) ON TABLE public.invitations TO service_role;
@@ -7307,9 +8848,9 @@ GRANT UPDATE(version) ON TABLE public.tenants TO authenticated;
 REVOKE ALL ON FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
 
-REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
-GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
+REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO authenticated;
+GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO service_role;
 
 REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
@@ -7329,13 +8870,74 @@ REVOKE ALL ON FUNCTION private.enable_graphql() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) TO authenticated;
+GRANT ALL ON FUNCTION private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) TO service_role;
+
+GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(labels) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(labels) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(rate_limit_per_second) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(rate_limit_per_second) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(ordered) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(ordered) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(headers) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(headers) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(expires_after_hours) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(expires_after_hours) ON TABLE public.webhook_endpoints TO service_role;
+
+GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO authenticated;
+GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO service_role;
+
+REVOKE ALL ON FUNCTION private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid, p_permission text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.erased_tables() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.event_body(p_id text, p_type text, p_tenant_id uuid, p_seq bigint, p_occurred_at timestamp with time zone, p_version bigint, p_operation text, p_changed text[], p_new jsonb, p_old jsonb, p_schema integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_example(p_entity text, p_verb text, p_fields jsonb, p_version integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_fields(p_entity text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_history(p_tenant_id uuid, p_event_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.event_history(p_tenant_id uuid, p_event_id text) TO authenticated;
+GRANT ALL ON FUNCTION private.event_history(p_tenant_id uuid, p_event_id text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.event_id(p_seq bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_problem(p_type text, p_object jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.event_schema(p_type text, p_description text, p_version integer, p_operations text[], p_fields jsonb, p_required text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.event_type(p_entity text, p_operation text, p_changed text[], p_new jsonb, OUT type text, OUT webhooks boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.example_value(p_entity text, p_field text, p_schema jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.expire_holds(p_level_ids uuid[]) FROM PUBLIC;
 
@@ -7357,11 +8959,17 @@ REVOKE ALL ON FUNCTION private.failure(p_code text, p_field text, p_detail text,
 
 REVOKE ALL ON FUNCTION private.failures_to_tell(p_product public.products) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.fan_out(p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.field_problem(p_entity text, p_field jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.field_value(p_row jsonb, p_field text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.follow_endpoint_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.follow_lane_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.forget_own_changes(p_tenant_id uuid) FROM PUBLIC;
 
@@ -7372,6 +8980,8 @@ REVOKE ALL ON FUNCTION private.give_back(p_kind text, p_status text, p_ids uuid[
 REVOKE ALL ON FUNCTION private.give_up_order_rest(p_order public.orders) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.graphql_names() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.graphql_relations() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_category_tree() FROM PUBLIC;
 
@@ -7421,6 +9031,17 @@ REVOKE ALL ON FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) FROM PU
 
 REVOKE ALL ON FUNCTION private.keyword_problem(p_word text, p_rule jsonb, p_value jsonb) FROM PUBLIC;
 
+GRANT SELECT(id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(id) ON TABLE queue.lanes TO service_role;
+
+GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO service_role;
+
+GRANT SELECT(tenant_id) ON TABLE queue.lanes TO authenticated;
+GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
+
+REVOKE ALL ON FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webhook_endpoints) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.leave_tenants() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
@@ -7440,6 +9061,12 @@ REVOKE ALL ON FUNCTION private.lock_roles(p_tenant_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.make_webhook_secret(p_endpoint_id uuid, p_signature text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION private.matches_format(p_text text, p_format text) FROM PUBLIC;
 
@@ -7466,7 +9093,13 @@ REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.note_warnings() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kind text, p_severity text, p_subject_id uuid, p_title text, p_detail text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.oldest_xmin_holder() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
@@ -7509,6 +9142,8 @@ REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
@@ -7522,6 +9157,8 @@ GRANT ALL ON FUNCTION private.redact_customer(p_tenant_id uuid, p_email text, p_
 REVOKE ALL ON FUNCTION private.redact_events(p_tenant_id uuid, p_order_ids uuid[], p_after_seq bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.reference_failures(p_product public.products, p_stored_version bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refresh_event_types(p_breaking text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
@@ -7541,11 +9178,21 @@ REVOKE ALL ON FUNCTION private.refused_row(p_item jsonb, p_error jsonb) FROM PUB
 
 REVOKE ALL ON FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.release_next(p_lane_ids bigint[], p_order_keys uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION private.repair_stock(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO authenticated;
+GRANT ALL ON FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION private.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO authenticated;
+GRANT ALL ON FUNCTION private.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO service_role;
 
 REVOKE ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) TO authenticated;
@@ -7585,6 +9232,10 @@ REVOKE ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id u
 GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
 
+REVOKE ALL ON FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO authenticated;
+GRANT ALL ON FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.row_fault(p_row jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.rule_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
@@ -7615,11 +9266,23 @@ REVOKE ALL ON FUNCTION private.secrets_home() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.secure_order_stock(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text, p_enables boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text, p_enables boolean) TO authenticated;
+GRANT ALL ON FUNCTION private.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text, p_enables boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION private.seq_of_event(p_event_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.seq_of_event(p_event_id text) TO authenticated;
+GRANT ALL ON FUNCTION private.seq_of_event(p_event_id text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.set_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[], OUT failures jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
@@ -7647,6 +9310,8 @@ REVOKE ALL ON FUNCTION private.take_order_payment(p_order public.orders, p_paylo
 
 REVOKE ALL ON FUNCTION private.take_variants_along() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.takes_event(p_events text[], p_type text, p_entity text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.tenants_with(p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
@@ -7661,6 +9326,8 @@ GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_
 
 REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.type_schema(p_type regtype) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO service_role;
@@ -7672,6 +9339,12 @@ GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb
 GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION private.wide_tenant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.without_customer(p_row jsonb) FROM PUBLIC;
 
@@ -7698,6 +9371,10 @@ REVOKE ALL ON FUNCTION public.available(p_level public.stock_levels) FROM PUBLIC
 GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO authenticated;
 GRANT ALL ON FUNCTION public.available(p_level public.stock_levels) TO service_role;
 
+REVOKE ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
@@ -7713,9 +9390,9 @@ GRANT ALL ON FUNCTION public.count_stock(p_tenant_id uuid, p_lines jsonb, p_key 
 REVOKE ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
 
-REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO authenticated;
-GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text) TO service_role;
+REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO authenticated;
+GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
@@ -7728,6 +9405,14 @@ GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text
 REVOKE ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
 GRANT ALL ON FUNCTION public.delivery_health(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.enable_webhook_endpoint(p_tenant_id uuid, p_endpoint_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.enable_webhook_endpoint(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.enable_webhook_endpoint(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.event_history(p_tenant_id uuid, p_event_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.event_history(p_tenant_id uuid, p_event_id text) TO authenticated;
+GRANT ALL ON FUNCTION public.event_history(p_tenant_id uuid, p_event_id text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.export_tenant(p_tenant_id uuid, p_table text, p_after jsonb, p_limit integer) TO authenticated;
@@ -7744,6 +9429,10 @@ GRANT ALL ON FUNCTION public.invite_member(p_tenant_id uuid, p_email text, p_rol
 REVOKE ALL ON FUNCTION public.legal_events(p_order public.orders) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.legal_events(p_order public.orders) TO authenticated;
 GRANT ALL ON FUNCTION public.legal_events(p_order public.orders) TO service_role;
+
+REVOKE ALL ON FUNCTION public.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION public.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) TO authenticated;
@@ -7776,6 +9465,14 @@ REVOKE ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uui
 GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO authenticated;
+GRANT ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO authenticated;
+GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO service_role;
+
 REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO service_role;
@@ -7792,6 +9489,10 @@ REVOKE ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uu
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
 
+REVOKE ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO authenticated;
+GRANT ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
@@ -7803,6 +9504,10 @@ GRANT ALL ON FUNCTION public.sales_by_day(p_tenant_id uuid, p_from date, p_to da
 REVOKE ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO authenticated;
 GRANT ALL ON FUNCTION public.search_products(p_tenant_id uuid, p_query text, p_after jsonb, p_limit integer, p_status text, p_category_id uuid, p_order text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text) TO authenticated;
+GRANT ALL ON FUNCTION public.send_test_event(p_tenant_id uuid, p_endpoint_id uuid, p_type text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ship_reservation(p_tenant_id uuid, p_reservation_ids uuid[], p_key text, p_lines jsonb) TO authenticated;
@@ -7840,8 +9545,18 @@ REVOKE ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb
 GRANT ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) TO authenticated;
 GRANT ALL ON FUNCTION public.validate_product(p_tenant_id uuid, p_product jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.continue_replay(p_replay_id uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.continue_replay(p_replay_id uuid, p_limit integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.describe_lanes(p_token bigint, p_lane_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.describe_lanes(p_token bigint, p_lane_ids bigint[]) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.dispatch_outbox(p_limit integer, p_mark xid8, p_worker text) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.dispatch_outbox(p_limit integer, p_mark xid8, p_worker text) TO service_role;
@@ -7855,17 +9570,23 @@ GRANT ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_
 REVOKE ALL ON FUNCTION worker.erase_tenants(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.erase_tenants(p_limit integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.expire_deliveries(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.expire_deliveries(p_limit integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.forget_webhook_secrets() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.forget_webhook_secrets() TO service_role;
+
 REVOKE ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer) TO service_role;
+REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
@@ -7873,8 +9594,14 @@ GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_ro
 REVOKE ALL ON FUNCTION worker.publish_due_products(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.queue_health() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.queue_health() TO service_role;
+
 REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.read_webhook_test(p_delivery_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_webhook_test(p_delivery_id bigint) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) TO service_role;
@@ -7887,6 +9614,9 @@ GRANT ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) 
 
 REVOKE ALL ON FUNCTION worker.settle_jobs(p_results jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.settle_jobs(p_results jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.settle_webhook_test(p_delivery_id bigint, p_result jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.settle_webhook_test(p_delivery_id bigint, p_result jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.stay_awake(p_seconds numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
@@ -7903,8 +9633,14 @@ GRANT SELECT ON TABLE public.webhook_attempts TO service_role;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO service_role;
 
+GRANT SELECT ON TABLE public.event_types TO authenticated;
+GRANT SELECT ON TABLE public.event_types TO service_role;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.locations TO service_role;
+
+GRANT SELECT ON TABLE public.notifications TO authenticated;
+GRANT SELECT ON TABLE public.notifications TO service_role;
 
 GRANT SELECT ON TABLE public.order_history TO authenticated;
 GRANT SELECT ON TABLE public.order_history TO service_role;
@@ -7961,44 +9697,14 @@ GRANT SELECT ON TABLE public.validation_warnings TO service_role;
 GRANT SELECT ON TABLE queue.deliveries TO authenticated;
 GRANT SELECT ON TABLE queue.deliveries TO service_role;
 
-GRANT SELECT(id) ON TABLE queue.lanes TO authenticated;
-GRANT SELECT(id) ON TABLE queue.lanes TO service_role;
-
-GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO authenticated;
-GRANT SELECT(endpoint_id) ON TABLE queue.lanes TO service_role;
-
-GRANT SELECT(tenant_id) ON TABLE queue.lanes TO authenticated;
-GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
-
 GRANT SELECT ON TABLE queue.retries TO authenticated;
 GRANT SELECT ON TABLE queue.retries TO service_role;
 
 GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
 GRANT SELECT ON TABLE public.webhook_deliveries TO service_role;
 
-GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO authenticated;
-GRANT SELECT,DELETE ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(url) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(description) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(events) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(status) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(timeout_seconds) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(max_concurrency) ON TABLE public.webhook_endpoints TO service_role;
-
-GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO authenticated;
-GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO service_role;
+GRANT SELECT ON TABLE public.webhook_troubles TO authenticated;
+GRANT SELECT ON TABLE public.webhook_troubles TO service_role;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO anon;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON SEQUENCES TO authenticated;

@@ -138,9 +138,7 @@ async def _bare(sink: SinkProcess, message: Message, count: int) -> int:
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(message.secret).sign("msg_bare", now, message.body),
     }
-    taken = await run_client(
-        "ours", f"{sink.url}/bare", count, AT_ONCE, "uvloop", headers=headers, body=message.body
-    )
+    taken = await run_client("ours", f"{sink.url}/bare", count, AT_ONCE, headers=headers, body=message.body)
     assert (await sink.counts()).requests == count
     return per_second(count, taken["seconds"])
 

@@ -159,7 +159,7 @@ async def test_a_later_rotation_never_lengthens_the_life_of_an_old_secret(
 ) -> None:
     await rotate(db, company, endpoint, p_overlap_hours=1)
     await rotate(db, company, endpoint, p_overlap_hours=100)
-    ends = {secret: until for secret, until in await secrets(worker, endpoint)}
+    ends = dict(await secrets(worker, endpoint))
     now = await value(db, "select private.now()")
     assert dt.datetime.fromisoformat(str(ends[endpoint["secret"]])) == now + dt.timedelta(hours=1)
 

@@ -140,7 +140,10 @@ async def test_what_waits_for_the_first_shows_no_due_time(
     first, second = await ordered.deliveries()
     await ordered.settle([first], "retry", retry_in_seconds=60, status=503)
     await ordered.settle([second], "blocked")
-    seen = "select status, attempts, last_status, next_attempt_at is null from public.webhook_deliveries order by 1"
+    seen = (
+        "select status, attempts, last_status, next_attempt_at is null"
+        " from public.webhook_deliveries order by 1"
+    )
     assert await rows(db, seen) == [("pending", 0, None, True), ("retrying", 1, 503, False)]
     assert (await rpc(db, "worker_status"))["retries"]["waiting"] == 2
     now = await value(db, "select private.now()")

@@ -68,7 +68,7 @@ def _certificate(
     until: dt.timedelta,
     host: str | None,
 ) -> x509.Certificate:
-    now = dt.datetime.now(dt.UTC)
+    now, signer = dt.datetime.now(dt.UTC), key if issuer is None else issuer.key
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -78,10 +78,34 @@ def _certificate(
         .not_valid_before(now - 2 * DAY)
         .not_valid_after(now + until)
         .add_extension(x509.BasicConstraints(ca=host is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        # newer Pythons verify strictly (RFC 5280), and want these
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(_usage(authority=host is None), critical=True)
     )
     if host is not None:
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(host)]), critical=False)
-    return builder.sign(key if issuer is None else issuer.key, hashes.SHA256())
+    return builder.sign(signer, hashes.SHA256())
+
+
+def _identifier(signer: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _alternative(host: str) -> x509.GeneralName:

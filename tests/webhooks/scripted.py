@@ -18,6 +18,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 class Visit:
     """One connection that came, `number` from 1."""
 
+    server: Server
     number: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -26,7 +27,9 @@ class Visit:
         """The next whole request; raises `IncompleteReadError` when there is none."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
-        return head + await self.reader.readexactly(int(length[1]) if length else 0)
+        request = head + await self.reader.readexactly(int(length[1]) if length else 0)
+        self.server.requests.append(request)
+        return request
 
     async def write(self, *pieces: bytes) -> None:
         for piece in pieces:
@@ -66,7 +69,7 @@ async def serving(serve: Serve, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         assert task is not None
         tasks.add(task)
         try:
-            await serve(Visit(server.visits, reader, writer))
+            await serve(Visit(server, server.visits, reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             pass  # the streams complain about handlers that are cancelled
         finally:

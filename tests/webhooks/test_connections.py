@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,7 +17,7 @@ import pytest_asyncio
 from tests.eventually import eventually
 from tests.webhooks.receiver import receiving
 from tests.webhooks.scripted import OK, Server, Visit, answering, serving
-from tests.webhooks.sending import SECOND, SHORT, Bench, close_all
+from tests.webhooks.sending import SECOND, SHORT, Bench, Resolver, close_all
 from worker.webhooks.http.pool import IDLE_SECONDS, MAX_IDLE_PER_KEY
 
 
@@ -368,6 +368,23 @@ async def test_close_ends_what_is_under_way_and_sends_no_more() -> None:
         await server.left.wait()
         answer = await bench.send(server.url())
         assert (answer.trouble, answer.ours, server.visits) == ("local", True, 1)
+
+
+async def test_close_ends_a_look_up_without_cancelling_who_waits() -> None:
+    asked = asyncio.Event()
+
+    class Never(Resolver):
+        async def __call__(self, host: str) -> Sequence[str]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    bench = Bench()
+    bench.wall._resolver = Never()
+    attempt = asyncio.create_task(bench.send("http://hook.example.com:8080/"))
+    await asked.wait()
+    await bench.sender.close()
+    assert (await attempt).trouble == "resolver"
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ async def test_a_proxy_by_name_is_looked_up(proxy: ConnectProxy) -> None:
         assert (await behind(named, ["127.0.0.1"]).send(server.url())).status == 200
         answer = await behind(named, ResolverError("away")).send(server.url())
         assert (answer.trouble, answer.ours) == ("proxy", True)
+        answer = await behind(named, []).send(server.url())
+        assert (answer.trouble, answer.ours) == ("proxy", True)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.webhooks.authority import Authority
 from tests.webhooks.scripted import OK, Visit, answering, serving
 from tests.webhooks.sending import SECOND, Bench, close_all
+from worker.wall import BlockedError, parse_url
 from worker.webhooks.http.connect import tls_context
 
 HOST = "hook.example.com"
+CLIENT_SIDE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -123,6 +127,15 @@ async def test_a_certificate_that_is_wanted_of_us_is_a_tls_failure(authority: Au
     async with serving(answering(OK), tls=tls) as server:
         answer = await trusting(authority).send(server.url("https", HOST))
     assert answer.trouble in ("tls", "connect")
+
+
+@given(st.text(max_size=60) | st.sampled_from(["xn--mnchen-3ya.example", "aa" * 31 + ".com", "[::1]"]))
+def test_whatever_host_passes_the_wall_tls_can_verify(host: str) -> None:
+    try:
+        passed = parse_url(f"https://{host}", private=True).host
+    except BlockedError:
+        return
+    CLIENT_SIDE.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=passed)
 
 
 async def test_the_machines_authorities_or_certifis_are_trusted() -> None:

@@ -16,6 +16,7 @@ from worker.gateway.mark import DeliveryMark
 from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter, Trier
+from worker.webhooks.http.connect import tls_context
 from worker.webhooks.http.proxy import Proxy, ProxyAddress
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
@@ -27,6 +28,7 @@ def sender(settings: Settings, clock: Clock) -> Sender:
     return Sender(
         Wall(resolver, allow=settings.worker_allow_private_hosts),
         clock=clock,
+        tls=tls_context(),  # now: reading the roots takes long enough to be felt by what is being sent
         proxy=None if url is None else Proxy(ProxyAddress.parse(url.get_secret_value()), resolver),
     )
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from worker.engine.clock import Clock
-from worker.wall import BlockedError, NoSuchHostError, Target
+from worker.wall import BlockedError, NoSuchHostError, ResolverError, Target
 from worker.webhooks.http.connection import Key
 from worker.webhooks.http.request import start_of_request
 
@@ -61,7 +61,13 @@ class Routes:
         if asking is None:
             asking = self._asking[url] = asyncio.create_task(self._ask(url))
             asking.add_done_callback(lambda task: self._asked(url, task))
-        return await asyncio.shield(asking)
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if asking.cancelled() and caller is not None and not caller.cancelling():
+                raise ResolverError("the sender was closed during the look-up") from None
+            raise
 
     def forget(self, url: str) -> None:
         """Asks the wall again next time: the address did not answer, the name may have moved."""

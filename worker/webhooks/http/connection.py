@@ -43,7 +43,6 @@ class Connection(asyncio.Protocol):
         "first_byte",
         "key",
         "reply",
-        "used",
     )
 
     def __init__(
@@ -54,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = self._until = self._written_at = 0.0
-        self.closed = self.used = False
+        self.closed = False
         self.first_byte: float | None = None
         self.reply = Reply()
 
@@ -78,7 +77,6 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._waiter = None
-        self.used = True
 
     @property
     def clean(self) -> bool:

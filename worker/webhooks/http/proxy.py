@@ -66,13 +66,18 @@ class Proxy:
         except BaseException as error:
             if transport is not None:
                 transport.abort()
-            raise _as_failure(error) from error
+            if isinstance(error, OSError | WallError):
+                raise _as_failure(error) from error
+            raise
 
     async def _where(self) -> str:
         try:
             return str(ip_address(self._address.host))
         except ValueError:
-            return (await self._resolver(self._address.host))[0]
+            found = await self._resolver(self._address.host)
+        if not found:
+            raise Failure("proxy", "the proxy's name has no address")
+        return found[0]
 
     def _request(self, to: str, port: int) -> bytes:
         target = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
@@ -115,16 +120,10 @@ class _Tunnel(asyncio.Protocol):
             self.answered.set_result(None)
 
 
-def _as_failure(error: BaseException) -> BaseException:
-    match error:
-        case TimeoutError():
-            return Failure("proxy", "the proxy did not answer in time")
-        case OSError():
-            read = read_error(error)
-            return Failure(
-                "local" if read.trouble == "local" else "proxy", f"the proxy: {read}", again=read.again
-            )
-        case WallError():
-            return Failure("proxy", f"the proxy: {error}")
-        case _:
-            return error
+def _as_failure(error: OSError | WallError) -> Failure:
+    if isinstance(error, TimeoutError):
+        return Failure("proxy", "the proxy did not answer in time")
+    if isinstance(error, WallError):
+        return Failure("proxy", f"the proxy: {error}")
+    read = read_error(error)
+    return Failure("local" if read.trouble == "local" else "proxy", f"the proxy: {read}", again=read.again)
