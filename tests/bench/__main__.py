@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from tests.bench.deliveries import deliveries
 from tests.bench.dispatch import dispatch
 from tests.bench.empty_look import empty_look
+from tests.bench.fan_out import fan_out
 from tests.bench.figures import Line
 from tests.bench.latency import latency
 from tests.bench.products_page import products_page
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "dispatch": dispatch,
     "latency": latency,
     "deliveries": deliveries,
+    "fan_out": fan_out,
     "products_page": products_page,
     "reserve": reserve,
 }
