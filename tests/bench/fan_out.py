@@ -43,8 +43,8 @@ select (select count(*) from queue.deliveries where tenant_id = %s)
 class Size:
     """`per_second`, `seconds`: the other tenant's load, alone and while events fan out `rounds` times."""
 
-    endpoints: int = 10_000
-    rounds: int = 5
+    endpoints: int = 5_000
+    rounds: int = 3
     per_second: float = 50.0
     seconds: float = 8.0
 
