@@ -12,6 +12,7 @@ from tests.bench.clients import clients
 from tests.bench.deliveries import deliveries
 from tests.bench.dispatch import dispatch
 from tests.bench.empty_look import empty_look
+from tests.bench.fan_out import fan_out
 from tests.bench.figures import Line
 from tests.bench.latency import latency
 from tests.bench.products_page import products_page
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "latency": latency,
     "deliveries": deliveries,
     "clients": clients,
+    "fan_out": fan_out,
     "products_page": products_page,
     "reserve": reserve,
 }

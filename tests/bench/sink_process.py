@@ -47,8 +47,8 @@ class Counts:
 class SinkProcess:
     """`async with SinkProcess(platform) as sink: … sink.url`. Ends with the platform at the latest."""
 
-    def __init__(self, platform: Platform) -> None:
-        self.port = port = platform.ports.take()
+    def __init__(self, platform: Platform, port: int | None = None) -> None:
+        self.port = port = port or platform.ports.take()
         self._arrivals: list[Arrival] = []
         self.url = f"http://127.0.0.1:{port}"
         self._child = Child(

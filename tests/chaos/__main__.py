@@ -9,11 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from rich.console import Console
 
+from tests.chaos.deliveries_storm import deliveries_storm
+from tests.chaos.endpoint_down import endpoint_down
+from tests.chaos.hanging_endpoints import hanging_endpoints
 from tests.chaos.postgres_restarted import postgres_restarted
 from tests.chaos.realtime import realtime_away, realtime_off
 from tests.chaos.report import Report, show
 from tests.chaos.stock_storm import stock_storm
 from tests.chaos.worker_killed import worker_killed
+from tests.chaos.xmin_held import xmin_held
 from tests.flow.scene import Scene, scene
 from tests.stack.errors import StackError
 
@@ -23,6 +27,10 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "realtime_off": realtime_off,
     "realtime_away": realtime_away,
     "stock_storm": stock_storm,
+    "deliveries_storm": deliveries_storm,
+    "hanging_endpoints": hanging_endpoints,
+    "xmin_held": xmin_held,
+    "endpoint_down": endpoint_down,
 }
 
 
@@ -48,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _play(case: str) -> Report:
     # only a crash of Postgres needs a disk that keeps its word
-    async with scene(durable=case in ("postgres_restarted", "stock_storm")) as played:
+    async with scene(durable=case in ("postgres_restarted", "stock_storm", "deliveries_storm")) as played:
         return await CASES[case](played)
 
 

@@ -47,7 +47,7 @@ join public.events v on v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispat
 async def deliveries_storm(
     scene: Scene, *, deliveries: int = 200_000, every: float = 5.0, away: float = 10.0
 ) -> Report:
-    """200,000 deliveries, a kill -9 of one of three workers every 5 s, Realtime away, and a crash of Postgres."""
+    """200,000 deliveries, a kill -9 of one of three workers every 5 s, Realtime away, and a crash."""
     started = time.monotonic()
     platform, db_url = scene.platform, scene.platform.db_url
     async with SinkProcess(platform) as sink:

@@ -1,8 +1,8 @@
 """What the sink saw of a tenant's deliveries, held against the log: lost, twice, altered, unexplained.
 
 An event is one delivery for each of the tenant's endpoints; a duplicate is a delivery that arrived again. As
-in tests/flow/ledger.py it is explained by an incident if it was in flight then: it had come before the incident
-was over, was not settled when it began, and came again after that.
+in tests/flow/ledger.py it is explained by an incident if it was in flight then: it had come before that was
+over, was not settled when it began, and came again after that.
 """
 
 from __future__ import annotations

@@ -34,14 +34,14 @@ async def offer(
 
 
 def rate(commits: Sequence[Commit]) -> float:
-    """Changes a second that were really committed: less than what was asked for on a machine that is too slow."""
+    """Changes a second that were really committed: fewer than asked for when the machine is too slow."""
     return (len(commits) - 1) / max(commits[-1].at - commits[0].at, 1e-9)
 
 
 async def by_path(
     db_url: str, tenant: uuid.UUID, commits: Sequence[Commit], arrivals: Sequence[Arrival]
 ) -> list[tuple[str, float]]:
-    """The path, and the seconds from commit to first arrival there, of each delivery of `commits` that came."""
+    """For each delivery of `commits` that came its path, and the seconds from commit to first arrival."""
     async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
         rows = await (await connection.execute(EVENTS, (tenant,))).fetchall()
     committed = {commit.change: commit.at for commit in commits}
