@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worker.gateway.lanes import Delivery, Lane
 from worker.webhooks.breaker import FAILURES_TO_PARK, Breaker
 from worker.webhooks.held import HeldLane
-from worker.webhooks.turns import Turns
+from worker.webhooks.turns import MOST_SLOW, Turn, Turns
 from worker.webhooks.window import Window
 
 MOST = 10
@@ -70,8 +70,8 @@ def test_an_endpoint_cannot_hold_its_lane_for_more_than_an_hour() -> None:
     assert breaker.not_before == 3610.0
 
 
-def lane(number: int, *, queued: int = 100, most: int = 100) -> HeldLane:
-    settings = Lane(number, "", "", "", (), False, timedelta(seconds=15), most, 1)
+def lane(number: int, *, queued: int = 100, most: int = 100, tenant: str = "one") -> HeldLane:
+    settings = Lane(number, "", tenant, "", (), False, timedelta(seconds=15), most, 1)
     held = HeldLane(settings)
     held.window = Window(100.0)
     for n in range(queued):
@@ -84,8 +84,16 @@ def take(turns: Turns, now: float = 0.0) -> HeldLane | None:
     if held is not None:
         held.queue.take()
         held.in_flight += 1
-        turns.started(held, now)
+        under_way.setdefault(held, []).append(turns.started(held, now))
     return held
+
+
+under_way: dict[HeldLane, list[Turn]] = {}
+
+
+def answer(turns: Turns, held: HeldLane) -> None:
+    held.in_flight -= 1
+    turns.finished(under_way[held].pop(0))
 
 
 def test_turns_go_round_and_end_with_the_slots() -> None:
@@ -114,10 +122,43 @@ def test_when_slots_are_scarce_no_lane_has_more_than_its_share() -> None:
     assert [take(turns) for _ in range(4)] == [late, late, late, None]
     # as the greedy one's answers come in, the late one gets up to half
     for _ in range(2):
-        greedy.in_flight -= 1
-        turns.finished(greedy)
+        answer(turns, greedy)
         take(turns)
     assert (greedy.in_flight, late.in_flight) == (4, 4)
+
+
+def test_a_tenant_with_many_lanes_gets_its_turn_as_one_with_a_single_lane_does() -> None:
+    turns, single = Turns(40), lane(1000, tenant="modest")
+    crowd = [lane(n, queued=1, tenant="wide") for n in range(500)]
+    for held in crowd:
+        turns.offer(held)
+    turns.offer(single)
+    taken = [take(turns) for _ in range(20)]
+    assert taken.count(single) == 10
+
+
+def test_requests_that_hang_give_their_slots_back_up_to_a_bound() -> None:
+    turns, hanging, good = Turns(8), [lane(n) for n in range(4)], lane(9)
+    for held in hanging:
+        turns.offer(held)
+    while take(turns, 0.0):
+        pass
+    turns.offer(good)
+    assert take(turns, 0.5) is None
+    assert turns.next_wake() == 1.0
+    taken = {take(turns, 1.0) for _ in range(8)}
+    assert good in taken, "a second later the slots are there again"
+    now = 1.0
+    for _ in range(50):
+        now += 1.0
+        while take(turns, now):
+            pass
+    in_all = sum(held.in_flight for held in (*hanging, good))
+    assert 8 * MOST_SLOW < in_all <= 8 * (1 + MOST_SLOW), "but not without end"
+    for held in (*hanging, good):
+        while held.in_flight:
+            answer(turns, held)
+    assert turns.free == 8
 
 
 def test_a_lane_that_waits_costs_nothing_and_is_woken_in_time() -> None:

@@ -130,7 +130,7 @@ class Book:
         """Whether it is behind and has room for half a queue."""
         if held.live or held.lane.paused:
             return False
-        if self.stock.full or held.breaker.parked:
+        if self.stock.full_for(held) or held.breaker.parked:
             # a parked lane needs no more than its next probe; when memory is full only empty queues are fed
             return held.queued == 0
         return self.stock.half_empty(held)

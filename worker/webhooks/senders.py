@@ -20,7 +20,7 @@ from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 from worker.webhooks.meter import Meter
 from worker.webhooks.settler import Finished
-from worker.webhooks.turns import Turns
+from worker.webhooks.turns import Turn, Turns
 from worker.webhooks.verdict import lane_hold, overloaded
 
 LANE_PARKED: Final = "lane.parked"
@@ -93,9 +93,9 @@ class Senders:
         now = self._clock.monotonic()
         while (held := self._turns.next(now)) is not None:
             delivery = self._book.take(held)
-            self._turns.started(held, now)
+            turn = self._turns.started(held, now)
             self._meter.timed("read_to_sent", now - delivery.read_at)
-            task = self._group.create_task(self._attempt(held, delivery, now))
+            task = self._group.create_task(self._attempt(turn, delivery))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
         if self._turns.next_wake() != self._armed_for:
@@ -111,23 +111,24 @@ class Senders:
             await self._clock.wait(self._timer, left)
             self.fill()
 
-    async def _attempt(self, held: HeldLane, delivery: Delivery, began: float) -> None:
+    async def _attempt(self, turn: Turn, delivery: Delivery) -> None:
+        held = turn.held
         probe = held.breaker.parked
         try:
             tried = await self._trier.attempt(held.lane, delivery, probe=probe)
         except BaseException:
             # cut off: nobody was charged, and whoever reads it next sends it
             self._book.put_back(held, delivery)
-            self._turns.finished(held)
+            self._turns.finished(turn)
             raise
         self._meter.timed("sent_to_answered", tried.answer.duration.total_seconds())
-        self._heed(held, tried.answer, began)
+        self._heed(held, tried.answer, turn.began)
         match tried:
             case Settled():
                 self._settle(held, delivery, tried)
             case Kept():
                 self._keep(held, delivery, tried)
-        self._turns.finished(held)
+        self._turns.finished(turn)
         if self._book.wants_backlog(held):
             self._room()
         self.fill()

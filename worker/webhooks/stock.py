@@ -5,6 +5,7 @@ Pure: no I/O and no clock. How far each lane was read is the book's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -28,6 +29,9 @@ class Stock:
         self._chars = 0
         self._stocked: set[HeldLane] = set()
         self._lane_queue, self._total_queue, self._total_chars = lane_queue, total_queue, total_chars
+        self._of_tenant: Counter[str] = Counter()
+        self._long: set[HeldLane] = set()
+        """Few lanes, whatever their number, can be long enough to make room for others."""
 
     # -- room ---------------------------------------------------------------------------------------------
 
@@ -35,8 +39,12 @@ class Stock:
     def full(self) -> bool:
         return self.queued >= self._total_queue or self._chars >= self._total_chars
 
+    def full_for(self, held: HeldLane) -> bool:
+        """Whether its tenant has all that it may have: half of the memory is for the others."""
+        return self.full or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
+
     def has_room(self, held: HeldLane) -> bool:
-        return held.queue.firsts < self._lane_queue and not self.full
+        return held.queue.firsts < self._lane_queue and not self.full_for(held)
 
     def half_empty(self, held: HeldLane) -> bool:
         return held.queue.firsts <= self._lane_queue // 2
@@ -54,7 +62,10 @@ class Stock:
         """The lane that should make room for `held`, when memory is full; None: it must wait."""
         if held.queue.firsts >= self._lane_queue:
             return None
-        longest = max(self._stocked, key=lambda other: other.queue.firsts, default=held)
+        rivals = (
+            self._long if self.full else {r for r in self._long if r.lane.tenant_id == held.lane.tenant_id}
+        )
+        longest = max(rivals, key=lambda other: other.queue.firsts, default=held)
         # only from one with far more, else two would take turns in emptying each other
         return longest if longest.queue.firsts > 2 * held.queue.firsts + 1 else None
 
@@ -111,8 +122,14 @@ class Stock:
 
     def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
         self.queued += sign
+        self._of_tenant[held.lane.tenant_id] += sign
         self._chars += sign * len(delivery.body)
-        if held.queued:
-            self._stocked.add(held)
-        else:
-            self._stocked.discard(held)
+        _keep(self._stocked, held, bool(held.queued))
+        _keep(self._long, held, held.queue.firsts * 32 > self._lane_queue)
+
+
+def _keep(lanes: set[HeldLane], held: HeldLane, belongs: bool) -> None:
+    if belongs:
+        lanes.add(held)
+    else:
+        lanes.discard(held)
