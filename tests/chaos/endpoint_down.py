@@ -9,7 +9,6 @@ import struct
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from tests.bench.connections import direct
 from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.sink_process import Arrival, SinkProcess
 from tests.chaos.report import Fact, Report
@@ -28,10 +27,6 @@ HERD_SECONDS = 10.0
 """Attempts that were under way or due when the lane was parked come within this time of the first."""
 SHARE, OVERSHOOT = 0.95, 0.05
 LINGER_NOTHING = struct.pack("ii", 1, 0)
-HAS_LIMIT = """
-select exists (select from pg_attribute
-where attrelid = 'public.webhook_endpoints'::regclass and attname = 'rate_limit_per_second')
-"""
 
 
 async def endpoint_down(
@@ -42,7 +37,7 @@ async def endpoint_down(
     db_url = scene.platform.db_url
     sink = SinkProcess(scene.platform)
     outlets = await open_outlets(scene, sink, products=PRODUCTS, endpoints=1, at_once=AT_ONCE)
-    limited = await set_rate_limit(scene, outlets, rate_limit)
+    await _set_rate_limit(outlets, rate_limit)
     commits = await burst(db_url, outlets.products, rounds=queued // PRODUCTS)
     async with scene.worker() as worker:
         async with _closed_door(sink.port) as attempts:
@@ -67,25 +62,19 @@ async def endpoint_down(
         "first_after_s": round(arrivals[0].at - opened_at, 1),
         "drained_per_s": round(len(arrivals) / drained_in),
         "busiest_second": busiest_second(arrivals),
-        "rate_limit_per_s": rate_limit if limited else "none",
+        "rate_limit_per_s": rate_limit,
     }
     faults = _of_attempts(herd, probes, down)
-    if limited:
-        faults += _of_rate(len(arrivals) / drained_in, busiest_second(arrivals), rate_limit)
+    faults += _of_rate(len(arrivals) / drained_in, busiest_second(arrivals), rate_limit)
     return Report("endpoint_down", time.monotonic() - started, result.judgement, facts, faults)
 
 
-async def set_rate_limit(scene: Scene, outlets: Outlets, per_second: int) -> bool:
-    """Limits all endpoints of the tenant; False while the database knows no such limit."""
-    async with direct(scene.platform.db_url) as connection:
-        row = await (await connection.execute(HAS_LIMIT)).fetchone()
-    if row != (True,):
-        return False
+async def _set_rate_limit(outlets: Outlets, per_second: int) -> None:
+    """Limits all endpoints of the tenant."""
     filters = {"tenant_id": f"eq.{outlets.tenant}"}
     limit = {"rate_limit_per_second": per_second}
     answer = await outlets.shop.rest.patch("/webhook_endpoints", params=filters, json=limit)
     assert answer.is_success, answer.text
-    return True
 
 
 def busiest_second(arrivals: Sequence[Arrival]) -> int:

@@ -160,6 +160,13 @@ async def test_a_refused_connection_is_tried_once_more(monkeypatch: pytest.Monke
         assert (answer.status, answer.trouble, len(asked)) == (None, "connect", 2)
 
 
+async def test_a_probe_knocks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(answering(OK)) as server:
+        async with failing_at_first(monkeypatch, errno.ECONNREFUSED) as asked:
+            answer = await Bench().sender.send(server.url(), headers={}, body="{}", within=SECOND, probe=True)
+        assert (answer.status, answer.trouble, len(asked)) == (None, "connect", 1)
+
+
 async def test_a_dead_kept_connection_does_not_take_the_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(visit: Visit) -> None:
         await visit.request()

@@ -61,7 +61,7 @@ class Attempter:
         left = lane.expiry_of(delivery) - started_at
         if left <= timedelta(0):
             return _settled(lane, delivery, started_at, Answer(duration=timedelta(0)), EXPIRED)
-        answer = await self._send(lane, delivery, started_at)
+        answer = await self._send(lane, delivery, started_at, probe=probe)
         verdict = judge(answer, attempt=delivery.attempt, left=left, probe=probe, dice=self._chance.random())
         if isinstance(verdict, Settle):
             return _settled(lane, delivery, started_at, answer, verdict)
@@ -70,7 +70,7 @@ class Attempter:
             result = _result(lane, delivery, started_at, answer, outcome="probe", error=verdict.error)
         return Kept(answer, verdict, result)
 
-    async def _send(self, lane: Lane, delivery: Delivery, now: datetime) -> Answer:
+    async def _send(self, lane: Lane, delivery: Delivery, now: datetime, *, probe: bool) -> Answer:
         try:
             keys = [self._key(s.text) for s in lane.secrets if s.expires_at is None or now < s.expires_at]
             signed = sign(
@@ -80,7 +80,9 @@ class Attempter:
             # we made the secret, so the fault is ours, and unsigned it must not go
             return Answer(duration=timedelta(0), trouble="local", detail=str(error))
         headers = {**lane.headers, **signed}
-        return await self._sender.send(lane.url, headers=headers, body=delivery.body, within=lane.timeout)
+        return await self._sender.send(
+            lane.url, headers=headers, body=delivery.body, within=lane.timeout, probe=probe
+        )
 
     def _key(self, secret: str) -> Key:
         key = self._keys.get(secret)

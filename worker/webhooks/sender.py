@@ -43,19 +43,21 @@ class Sender:
         self.pool = Pool(Connector(tls=tls, proxy=proxy), max_open=max_open)
         self._routes = Routes(wall, clock=clock, fresh_for=FRESH_FOR, left=self.pool.evict)
 
-    async def send(self, url: str, *, headers: dict[str, str], body: str, within: timedelta) -> Answer:
+    async def send(
+        self, url: str, *, headers: dict[str, str], body: str, within: timedelta, probe: bool = False
+    ) -> Answer:
         """POSTs `body`; everything, the look-up included, ends within `within`.
 
         A status line in time counts as the answer: a body that drips or does not end is cut, and its
         connection closed. What fails at once, before a byte came back, is tried once more within the same
-        attempt if the receiver cannot have answered it.
+        attempt if the receiver cannot have answered it; not a `probe`, which knocks once.
         """
         watch = _Watch(self._clock.monotonic())
         until = asyncio.get_running_loop().time() + within.total_seconds()
         try:
             route = self._routes.known(url) or await self._look_up(url, watch, until)
             connection = await self._exchange(
-                route, write_request(route.start, headers, body), watch=watch, until=until
+                route, write_request(route.start, headers, body), watch=watch, until=until, again=not probe
             )
         except (BlockedError, BadHeadersError) as error:
             return self._failed(watch, "blocked", str(error))
@@ -84,7 +86,9 @@ class Sender:
         finally:
             watch.dns = self._clock.monotonic() - watch.started
 
-    async def _exchange(self, route: Route, request: bytes, *, watch: _Watch, until: float) -> Connection:
+    async def _exchange(
+        self, route: Route, request: bytes, *, watch: _Watch, until: float, again: bool
+    ) -> Connection:
         """Raises `Failure`. The request is written twice at most: the second time after a kept connection
         turned out to be closed, which does not count as the one retry."""
         loop = asyncio.get_running_loop()
@@ -102,7 +106,7 @@ class Sender:
         try:
             fresh = await self._open(route, watch, until)
         except Failure as failure:
-            if not failure.again or loop.time() - began > RETRY_WITHIN:
+            if not (again and failure.again) or loop.time() - began > RETRY_WITHIN:
                 raise
             fresh = await self._open(route, watch, until)
         watch.connection = fresh
