@@ -6,8 +6,8 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
@@ -61,6 +61,7 @@ class Hit:
     attempt: int
     status: int
     body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @cached_property
     def event(self) -> dict[str, Any]:
@@ -82,6 +83,8 @@ class Hook:
     def __init__(self, url: str, behave: Behaviour) -> None:
         self.url = url
         self.behave = behave
+        self.refuse: Callable[[Hit], bool] = lambda _hit: False
+        """Which requests get a 500, whatever `behave` says."""
         self.hits: list[Hit] = []
         self.forged: list[str] = []
         """Why requests did not verify."""
@@ -123,8 +126,11 @@ class Hook:
         self._attempts[message_id] += 1
         attempt = self._attempts[message_id]
         status = await self.behave(attempt)
-        self.hits.append(Hit(message_id, arrived_at, attempt, status, body))
-        return web.Response(status=status)
+        hit = Hit(message_id, arrived_at, attempt, status, body, request.headers)
+        if self.refuse(hit):
+            hit = replace(hit, status=500)
+        self.hits.append(hit)
+        return web.Response(status=hit.status)
 
 
 class Receiver:

@@ -51,15 +51,27 @@ class Shop:
         return added
 
     async def add_endpoint(
-        self, behave: Behaviour = ok, events: tuple[str, ...] = ("product.updated",)
+        self, behave: Behaviour = ok, events: tuple[str, ...] = ("product.updated",), **options: object
     ) -> Hook:
         """An endpoint at the receiver; its requests verify from the first on."""
         hook = self.receiver.hook(f"{self.tenant.slug}-{len(self.hooks) + 1}", behave)
-        arguments = {"p_tenant_id": str(self.tenant.id), "p_url": hook.url, "p_events": events}
+        given = {f"p_{name}": value for name, value in options.items()}
+        arguments = {"p_tenant_id": str(self.tenant.id), "p_url": hook.url, "p_events": events, **given}
         made = _json(await self.rest.post("/rpc/create_webhook_endpoint", json=arguments))
         hook.trust(made["secret"])
         self.hooks[uuid.UUID(made["id"])] = hook
         return hook
+
+    async def command(self, name: str, hook: Hook, **arguments: object) -> Any:
+        """A command for one endpoint, as its owner gives it."""
+        given = {f"p_{key}": value for key, value in arguments.items()}
+        named = {"p_tenant_id": str(self.tenant.id), "p_endpoint_id": str(self.endpoint_id(hook))}
+        return _json(await self.rest.post(f"/rpc/{name}", json={**named, **given}))
+
+    async def attempts(self, hook: Hook) -> list[dict[str, Any]]:
+        """What was tried there, in order."""
+        filters = {"endpoint_id": f"eq.{self.endpoint_id(hook)}", "order": "started_at"}
+        return list(_json(await self.rest.get("/webhook_attempts", params=filters)))
 
     async def update_endpoint(self, hook: Hook, **values: object) -> None:
         """For example `status="paused"`, as its owner does it."""

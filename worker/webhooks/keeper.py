@@ -19,9 +19,9 @@ LEASE_LOST: Final = "lanes.lease_lost"
 LANES_TAKEN: Final = "lanes.taken"
 LANES_GIVEN_BACK: Final = "lanes.given_back"
 
-# endpoints may change in bursts, and each look brings all lanes
+# endpoints may change in bursts, and each look counts all lanes
 SHORTEST_PAUSE: Final = timedelta(milliseconds=250)
-CALM: Final = 20
+CALM: Final = 5
 """The rest after a lease call, in times of what the call took."""
 SURPLUS_PAUSE: Final = timedelta(seconds=1)
 
