@@ -14,6 +14,8 @@ from worker.gateway.mark import DeliveryMark
 ENOUGH_PARTITIONS: Final = 3
 """Days ahead below which upkeep is late: it makes seven, four times a day."""
 _MUCH_DEAD: Final = 100_000
+_LONG_HELD: Final = 600.0
+_MANY_XIDS: Final = 1_000_000
 
 
 class _Part(BaseModel):
@@ -46,6 +48,15 @@ class XminHolder(_Part):
     seconds: float | None
     """None: a slot does not tell."""
 
+    @property
+    def long(self) -> bool:
+        """Whether it is time to ask why."""
+        return self.seconds >= _LONG_HELD if self.seconds is not None else self.xids >= _MANY_XIDS
+
+    def __str__(self) -> str:
+        held = "" if self.seconds is None else f" for {self.seconds:,.0f} s"
+        return f"{self.kind} {self.name}{held}, {self.xids:,} transactions"
+
 
 class QueueHealth(_Part):
     """The answer of `queue_health`; counts are cut at 10,000, active endpoints are an estimate beyond."""
@@ -61,6 +72,19 @@ class QueueHealth(_Part):
     partitions_ahead_days: int = Field(ge=-1)
     """-1: today's is missing."""
     oldest_partition_days: int
+
+
+def dead_line(health: QueueHealth) -> str:
+    """The dead rows of the queues, as people read them: how many in all, and where most are."""
+    name, worst = max(health.tables.items(), key=lambda item: item[1].dead)
+    dead = sum(table.dead for table in health.tables.values())
+    return f"{dead:,} dead rows in the queues" + (f", most in {name} ({worst.dead:,})" if dead else "")
+
+
+def endpoints_line(health: QueueHealth) -> str:
+    """The endpoints, as people read them."""
+    by_status = ", ".join(f"{count:,} {status}" for status, count in health.endpoints.items())
+    return f"{by_status}; {health.endpoints_failing:,} failing"
 
 
 class RpcVitals:
