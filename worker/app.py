@@ -34,11 +34,14 @@ from worker.gateway.outbox import RpcOutbox
 from worker.gateway.publishing import RpcDuePublishing
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
+from worker.gateway.vitals import RpcVitals
 from worker.gateway.webhooks import RpcWebhookJobs
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
+from worker.upkeep.gauges import VitalGauges
 from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
+from worker.upkeep.vitals import Vitals
 from worker.webhooks.attempt import Trier
 from worker.webhooks.build import webhook_attempter, webhook_runner
 from worker.webhooks.handlers import ROUTINES as WEBHOOK_ROUTINES
@@ -98,11 +101,14 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
         realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
-        state = _State([upstream, dispatching, keeping_up, *working, *webhooks.conditions], realtime)
+        vitals = Vitals(RpcVitals(rpc, mark), clock=clock, condition=_part("vitals", clock))
+        metrics.registry.register(VitalGauges(vitals))
+        state = _State([upstream, dispatching, keeping_up, *working, *webhooks.conditions], realtime, vitals)
         health = _health(settings, clock, metrics, state)
         every_side: list[Side] = [
             realtime,
             health,
+            vitals,
             Upkeep(
                 queue,
                 [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES, *WEBHOOK_ROUTINES],
@@ -202,12 +208,12 @@ async def run_worker(settings: Settings) -> None:
 class _State:
     """What /readyz tells."""
 
-    def __init__(self, conditions: Sequence[Condition], realtime: RealtimeSupervisor) -> None:
-        self._conditions, self._realtime = conditions, realtime
+    def __init__(self, conditions: Sequence[Condition], realtime: RealtimeSupervisor, vitals: Vitals) -> None:
+        self._conditions, self._realtime, self._vitals = conditions, realtime, vitals
         self.daemon: Daemon | None = None
 
     def read(self) -> Readiness:
-        reasons = reasons_of(self._conditions)
+        reasons = [*reasons_of(self._conditions), *self._vitals.reasons]
         if self.daemon is not None and self.daemon.dead:
             reasons += [f"{name} has died" for name in self.daemon.dead]
         elif self.daemon is not None and self.daemon.stopping:
@@ -218,7 +224,8 @@ class _State:
                 "state": self._realtime.state,
                 "since": self._realtime.since.isoformat(),
                 "reason": self._realtime.reason,
-            }
+            },
+            **self._vitals.notes,
         }
         return Readiness(reasons=reasons, notes=notes)
 

@@ -17,6 +17,7 @@ from worker.errors import GatewayError
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.probe import exposed_schemas, join_realtime
 from worker.gateway.status import SCHEMA_VERSION, Status, read_status
+from worker.gateway.vitals import ENOUGH_PARTITIONS, QueueHealth, RpcVitals, dead_line, endpoints_line
 from worker.log import redact
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -147,10 +148,11 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             asked = datetime.now(UTC)
             status = await read_status(rpc)
             heard = datetime.now(UTC)
+            health = await RpcVitals(rpc).look()
     except GatewayError as error:
         yield Finding("fail", "database", str(error))
         return
-    for finding in _state(status):
+    for finding in (*_state(status), *health_findings(health)):
         yield finding
     if status.private_hosts and not settings.worker_allow_private_hosts:
         yield Finding(
@@ -165,10 +167,6 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 
 def _state(status: Status) -> list[Finding]:
     found = [_schema(status.schema_version)]
-    ahead = status.partitions_ahead_days
-    verdict: Verdict = "ok" if ahead >= 3 else "warn" if ahead >= 1 else "fail"
-    advice = "" if ahead >= 3 else "; let a worker run: its upkeep makes them"
-    found.append(Finding(verdict, "partitions", f"made {ahead} days ahead{advice}"))
     if status.secrets == "vault":
         found.append(Finding("ok", "secrets", "in the vault"))
     else:
@@ -177,13 +175,49 @@ def _state(status: Status) -> list[Finding]:
                 "warn", "secrets", "in a plain table; enable the extension supabase_vault to encrypt them"
             )
         )
-    if (held := status.oldest_xmin_seconds) is not None and held > 3600:
-        found.append(
-            Finding("warn", "vacuum", f"a session has held it back for {held:.0f} s; see pg_stat_activity")
-        )
     if status.jobs.buried:
         found.append(Finding("warn", "jobs", f"{status.jobs.buried} are buried and wait for a person"))
     return found
+
+
+def health_findings(health: QueueHealth) -> list[Finding]:
+    """What there is to say of partitions, vacuum, endpoints and events."""
+    ahead = health.partitions_ahead_days
+    verdict: Verdict = "ok" if ahead >= ENOUGH_PARTITIONS else "warn" if ahead >= 1 else "fail"
+    advice = "" if verdict == "ok" else "; let a worker run: its upkeep makes them"
+    made = f"made {ahead} days ahead" if ahead >= 0 else "today's is missing"
+    return [
+        Finding(
+            verdict, "partitions", f"{made}, the oldest is of {health.oldest_partition_days} days ago{advice}"
+        ),
+        _vacuum(health),
+        Finding("warn" if health.endpoints_failing else "ok", "endpoints", endpoints_line(health)),
+        *(
+            [
+                Finding(
+                    "warn",
+                    "events",
+                    f"{health.invalid_events:,} are kept from webhooks: see private.invalid_events",
+                )
+            ]
+            if health.invalid_events
+            else []
+        ),
+    ]
+
+
+def _vacuum(health: QueueHealth) -> Finding:
+    holder, dead = health.xmin, dead_line(health)
+    if holder is not None and holder.long:
+        advice = {
+            "session": "end it with pg_terminate_backend",
+            "slot": "drop the slot if nobody reads it",
+            "prepared": "commit or roll it back",
+        }[holder.kind]
+        return Finding("warn", "vacuum", f"is held back by {holder}; {advice}. {dead}")
+    if bloated := [name for name, table in health.tables.items() if table.bloated]:
+        return Finding("warn", "vacuum", f"is behind in {', '.join(sorted(bloated))}. {dead}")
+    return Finding("ok", "vacuum", f"is held back by {holder}. {dead}" if holder else dead)
 
 
 def _schema(version: int) -> Finding:

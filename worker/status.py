@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from rich.console import Console
@@ -11,19 +12,23 @@ from rich.table import Table
 from worker.config import Settings
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.status import CUT, Status, read_status
+from worker.gateway.vitals import QueueHealth, RpcVitals, dead_line, endpoints_line
 
 
 async def show(settings: Settings, *, as_json: bool) -> None:
     """Prints the status to stdout. Raises `GatewayError`."""
     async with SupabaseRpc(settings) as rpc:
-        status = await read_status(rpc)
+        status, health = await read_status(rpc), await RpcVitals(rpc).look()
     if as_json:
-        print(status.model_dump_json(), flush=True)
+        print(
+            json.dumps(status.model_dump(mode="json") | {"health": health.model_dump(mode="json")}),
+            flush=True,
+        )
     else:
-        Console().print(table(status))
+        Console().print(table(status, health))
 
 
-def table(status: Status) -> Table:
+def table(status: Status, health: QueueHealth) -> Table:
     """The status as people read it."""
     rows = Table(title=f"schema {status.schema_version}, secrets in the {status.secrets}", show_header=False)
     rows.add_column(style="bold")
@@ -37,7 +42,20 @@ def table(status: Status) -> Table:
     jobs = status.jobs
     rows.add_row("jobs", _count(jobs.ready), f"{jobs.running} running, {jobs.buried} buried")
     rows.add_row("lanes", str(status.lanes.total), f"{status.lanes.leased} leased")
-    rows.add_row("partitions", str(status.partitions_ahead_days), "days ahead")
+    endpoints = sum(health.endpoints.values())
+    rows.add_row("endpoints", f"{endpoints:,}", endpoints_line(health))
+    if health.fan_outs:
+        rows.add_row("fan-outs", _count(health.fan_outs), "events still to be queued for many endpoints")
+    if health.invalid_events:
+        rows.add_row(
+            "invalid", _count(health.invalid_events), "events kept from webhooks: private.invalid_events"
+        )
+    ahead = health.partitions_ahead_days
+    oldest = f"days ahead, the oldest is of {health.oldest_partition_days} days ago"
+    rows.add_row("partitions", str(ahead), oldest if ahead >= 0 else "today's is missing")
+    rows.add_row("vacuum", "", dead_line(health))
+    if health.xmin is not None:
+        rows.add_row("", "", f"held back by {escape(str(health.xmin))}")
     for peer in status.workers:
         rows.add_row("worker", str(peer.lanes), f"lanes, {escape(peer.name)}")
     if not status.workers:

@@ -74,6 +74,7 @@ comment on column public.webhook_endpoints.headers is 'Sent with every request, 
 comment on column public.webhook_endpoints.expires_after_hours is 'An event that could not be delivered for so long expires';
 comment on column public.webhook_endpoints.credentials_changed_at is 'When its secrets or headers changed last';
 
+create index webhook_endpoints_resting on public.webhook_endpoints (status) where status <> 'active';
 alter table public.webhook_endpoints enable row level security;
 create policy "only within one's own tenants" on public.webhook_endpoints
   as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));

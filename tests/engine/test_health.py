@@ -65,6 +65,12 @@ async def test_ready_says_why_not(http: httpx.AsyncClient, upstream: Condition) 
     assert answer.json()["reasons"] == ["supabase: KeyRefused: Invalid API key (check the key)"]
 
 
+async def test_a_scrape_says_whether_it_is_ready(http: httpx.AsyncClient, upstream: Condition) -> None:
+    assert "pms_ready 0.0" in (await http.get("/metrics")).text
+    upstream.ok()
+    assert "pms_ready 1.0" in (await http.get("/metrics")).text
+
+
 async def test_ready_tells_no_secret(http: httpx.AsyncClient, upstream: Condition) -> None:
     upstream.failed(Unreachable("wss://x/websocket?apikey=sb_secret_abcdefgh is not there"))
     answer = await http.get("/readyz")

@@ -79,6 +79,7 @@ async def test_doctor_finds_a_healthy_platform_healthy(environment: dict[str, st
         "API schemas",
         "schema",
         "partitions",
+        "vacuum",
         "Realtime",
     ):
         assert lines[what] == "ok", ended.out
@@ -128,10 +129,12 @@ async def test_doctor_of_a_place_where_nobody_listens() -> None:
 async def test_status_as_json_and_as_a_table(environment: dict[str, str]) -> None:
     as_json = await pms_worker("status", "--json", **environment)
     assert (as_json.code, as_json.err) == (0, "")
-    assert json.loads(as_json.out)["schema_version"] >= 1
+    shown = json.loads(as_json.out)
+    assert shown["schema_version"] >= 1
+    assert shown["health"]["partitions_ahead_days"] >= 1
     as_table = await pms_worker("status", **environment)
     assert as_table.code == 0
-    for row in ("outbox", "deliveries", "retries", "jobs", "lanes", "partitions"):
+    for row in ("outbox", "deliveries", "retries", "jobs", "lanes", "partitions", "endpoints", "dead rows"):
         assert row in as_table.out
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.healths import health
 from worker.config import Settings
-from worker.doctor import Finding, findings
+from worker.doctor import Finding, findings, health_findings
 from worker.errors import BadAnswer
 from worker.gateway.status import SCHEMA_VERSION, read_status
 
@@ -57,3 +58,36 @@ async def test_a_schema_too_new_to_be_read_says_what_to_do() -> None:
 
     with pytest.raises(BadAnswer, match="upgrade the worker"):
         await read_status(Newer())
+
+
+HOLDER = {"kind": "session", "name": "pid 7, postgres, etl, idle in transaction", "xids": 44, "seconds": 601}
+SLOT = {"kind": "slot", "name": "replica", "xids": 2_000_000, "seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "what", "text"),
+    [
+        ({}, "ok", "partitions", "made 7 days ahead, the oldest is of 30 days ago"),
+        ({"partitions_ahead_days": 2}, "warn", "partitions", "let a worker run"),
+        ({"partitions_ahead_days": 0}, "fail", "partitions", "made 0 days ahead"),
+        ({"partitions_ahead_days": -1}, "fail", "partitions", "today's is missing"),
+        ({}, "ok", "vacuum", "0 dead rows"),
+        ({"xmin": HOLDER | {"seconds": 5}}, "ok", "vacuum", "pid 7, postgres, etl"),
+        ({"xmin": HOLDER}, "warn", "vacuum", "pg_terminate_backend"),
+        ({"xmin": SLOT | {"xids": 5}}, "ok", "vacuum", "slot replica, 5 transactions"),
+        ({"xmin": SLOT}, "warn", "vacuum", "drop the slot"),
+        ({"dead": 100_000}, "ok", "vacuum", "100,000 dead rows"),
+        ({"dead": 100_001}, "warn", "vacuum", "is behind in private.outbox"),
+        ({"endpoints_failing": 2}, "warn", "endpoints", "2 failing"),
+        (
+            {"endpoints": {"active": 5, "paused": 0, "disabled": 3}},
+            "ok",
+            "endpoints",
+            "5 active, 0 paused, 3 disabled",
+        ),
+        ({"invalid_events": 1}, "warn", "events", "private.invalid_events"),
+    ],
+)
+def test_the_queues_health_is_judged(changed: dict[str, Any], verdict: str, what: str, text: str) -> None:
+    [found] = [each for each in health_findings(health(**changed)) if each.what == what]
+    assert (found.verdict, text in found.text) == (verdict, True), found

@@ -85,14 +85,20 @@ class HealthServer:
         return web.json_response({"live": True})
 
     async def _ready(self, _request: web.Request) -> web.Response:
+        reasons, notes = self._judged()
+        body = redact({"ready": not reasons, "reasons": reasons, **notes})
+        return web.json_response(body, status=200 if not reasons else 503)
+
+    def _judged(self) -> tuple[list[str], Mapping[str, Any]]:
         found = self._readiness()
         reasons = list(found.reasons)
         if self._lag > _LAG_LIMIT:
             reasons.append(f"the event loop was stuck for {self._lag:.0f} s")
-        body = redact({"ready": not reasons, "reasons": reasons, **found.notes})
-        return web.json_response(body, status=200 if not reasons else 503)
+        return reasons, found.notes
 
     async def _numbers(self, _request: web.Request) -> web.Response:
+        reasons, _ = self._judged()
+        self._metrics.ready.set(not reasons)
         return web.Response(body=self._metrics.render(), headers=_PROMETHEUS)
 
 

@@ -42,6 +42,7 @@ class Metrics:
             buckets=_FAST,
             registry=self.registry,
         )
+        self.ready = Gauge("pms_ready", "1 while /readyz answers 200", registry=self.registry)
         self.loop_lag = Gauge(
             "pms_loop_lag_seconds", "How late the event loop woke a sleeper", registry=self.registry
         )

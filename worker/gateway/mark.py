@@ -15,3 +15,5 @@ class DeliveryMark:
     """
 
     last_id: int | None = None
+    outbox: str = "0"
+    """Dispatch's own mark: below it nothing is left in the outbox but deleted entries."""

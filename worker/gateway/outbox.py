@@ -36,7 +36,7 @@ class RpcOutbox:
             _DispatchAnswer,
             await self._rpc.call("dispatch_outbox", p_limit=self._limit, p_mark=mark, p_worker=self._worker),
         )
-        self._mark.last_id = answer.last_delivery_id
+        self._mark.last_id, self._mark.outbox = answer.last_delivery_id, answer.mark
         return Dispatched(**answer.model_dump(exclude={"last_delivery_id"}))
 
     async def stay_awake(self, duration: timedelta) -> None:

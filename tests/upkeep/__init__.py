@@ -1,0 +1,1 @@
+"""The vital signs, and what watches them."""

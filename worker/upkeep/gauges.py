@@ -1,0 +1,99 @@
+"""The vital signs as gauges.
+
+Collected anew at every scrape from the last look, so that a series ends with what it was about: a holder of
+xmin that is gone leaves none behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from worker.gateway.vitals import QueueHealth, XminHolder
+from worker.log import redact
+from worker.upkeep.vitals import Vitals
+
+_NAMED_FROM: Final = 60.0
+_LONGEST_NAME: Final = 120
+
+
+class VitalGauges(Collector):
+    """Register it once with the worker's registry."""
+
+    def __init__(self, vitals: Vitals) -> None:
+        self._vitals = vitals
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge(
+            "pms_vitals_age_seconds",
+            "Since the last look at the queues that succeeded, or since the start",
+            self._vitals.age.total_seconds(),
+        )
+        if self._vitals.last is not None:
+            yield from _tables(self._vitals.last)
+            yield from _xmin(self._vitals.last.xmin)
+            yield from _counts(self._vitals.last)
+
+
+def _tables(health: QueueHealth) -> Iterator[Metric]:
+    live = GaugeMetricFamily("pms_table_live_rows", "Rows that are there: an estimate", labels=["table"])
+    dead = GaugeMetricFamily("pms_table_dead_rows", "Rows that vacuum has yet to clean up", labels=["table"])
+    size = GaugeMetricFamily("pms_table_bytes", "Size with indexes", labels=["table"])
+    vacuumed = GaugeMetricFamily("pms_table_vacuumed_seconds", "Since the last vacuum", labels=["table"])
+    for name, table in health.tables.items():
+        live.add_metric([name], table.live)
+        dead.add_metric([name], table.dead)
+        size.add_metric([name], table.bytes)
+        if table.vacuumed_seconds is not None:
+            vacuumed.add_metric([name], table.vacuumed_seconds)
+    yield from (live, dead, size, vacuumed)
+
+
+def _xmin(holder: XminHolder | None) -> Iterator[Metric]:
+    xids = GaugeMetricFamily(
+        "pms_xmin_xids", "Transactions since the snapshot that vacuum waits for", labels=["kind", "name"]
+    )
+    seconds = GaugeMetricFamily("pms_xmin_seconds", "How long it is held", labels=["kind", "name"])
+    if holder is not None:
+        labels = [holder.kind, _name(holder)]
+        xids.add_metric(labels, holder.xids)
+        if holder.seconds is not None:
+            seconds.add_metric(labels, holder.seconds)
+    yield from (xids, seconds)
+
+
+def _name(holder: XminHolder) -> str:
+    # somebody holds it at every moment of a busy day: naming each would leave a new series at every look
+    if holder.kind == "session" and (holder.seconds or 0) < _NAMED_FROM:
+        return "brief"
+    return str(redact(holder.name))[:_LONGEST_NAME]
+
+
+def _counts(health: QueueHealth) -> Iterator[Metric]:
+    # no backlog has no oldest: it waits for 0 s
+    yield _gauge(
+        "pms_outbox_oldest_seconds", "How long the oldest change waits", health.outbox_oldest_seconds or 0
+    )
+    yield _gauge("pms_fan_outs_waiting", "Events still to be queued for many endpoints", health.fan_outs)
+    endpoints = GaugeMetricFamily("pms_webhook_endpoints", "Endpoints by status", labels=["status"])
+    for status, count in health.endpoints.items():
+        endpoints.add_metric([status], count)
+    yield endpoints
+    yield _gauge("pms_webhook_endpoints_failing", "Endpoints that fail now", health.endpoints_failing)
+    yield _gauge("pms_jobs_buried", "Jobs that wait for a person", health.jobs_buried)
+    yield _gauge("pms_invalid_events", "Events that webhooks do not carry", health.invalid_events)
+    yield _gauge(
+        "pms_partitions_ahead_days", "Partitions ahead; -1: today's is missing", health.partitions_ahead_days
+    )
+    yield _gauge("pms_oldest_partition_days", "Age of the oldest day kept", health.oldest_partition_days)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
