@@ -305,3 +305,60 @@ async def test_lanes_are_shared_given_back_and_free_at_once_when_released(world:
     await one.release(first.token)
     assert (await tail(one, first.token)).stale
     assert len((await two.lease(second.token, duration=LEASE)).lanes) == 4
+
+
+async def test_of_an_ordered_lane_what_follows_a_retry_lines_up_and_comes_in_order(world: World) -> None:
+    await world.add_lane(ordered=True)
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(4, entity="a")
+    await world.dispatch(1, entity="b")
+    first, *rest, other = (await tail(store, token)).deliveries
+    assert len({d.order_key for d in (first, *rest)}) == 1
+    assert other.order_key not in (None, first.order_key)
+    await store.settle(token, [result(first, "retry", retry_in=10 * SECOND)])
+    waiting = (await tail(store, token)).deliveries
+    assert [(d.delivery_id, d.blocked) for d in waiting] == [
+        *((d.delivery_id, True) for d in rest),
+        (other.delivery_id, False),
+    ]
+    await store.settle(token, [result(d, "blocked") for d in waiting if d.blocked])
+    assert ids(await tail(store, token)) == [other.delivery_id]
+    await store.settle(token, [result(other, "delivered")])
+    await world.pass_time(10 * SECOND)
+    order = []
+    while due := (await tail(store, token)).deliveries:
+        [only] = due
+        assert only.retry
+        assert only.attempt == (2 if only.delivery_id == first.delivery_id else 1), "lining up costs none"
+        order.append(only.delivery_id)
+        await store.settle(token, [result(only, "failed" if len(order) == 2 else "delivered")])
+    assert order == [first.delivery_id, *(d.delivery_id for d in rest)]
+
+
+async def test_one_that_lines_up_behind_nobody_is_due_at_once(world: World) -> None:
+    await world.add_lane(ordered=True)
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(2, entity="a")
+    first, second = (await tail(store, token)).deliveries
+    await store.settle(token, [result(first, "delivered"), result(second, "blocked")])
+    assert [(d.delivery_id, d.retry) for d in (await tail(store, token)).deliveries] == [
+        (second.delivery_id, True)
+    ]
+
+
+async def test_a_probe_is_noted_and_its_delivery_stays_where_it_was(world: World) -> None:
+    await world.add_lane()
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(1)
+    [delivery] = (await tail(store, token)).deliveries
+    await store.settle(token, [result(delivery, "probe")])
+    assert await world.attempts() == [(delivery.delivery_id, 1, "probe")]
+    assert ids(await tail(store, token)) == [delivery.delivery_id]
+    await store.settle(token, [result(delivery, "retry", retry_in=timedelta())])
+    [again] = (await tail(store, token)).deliveries
+    await store.settle(token, [replace(result(again, "probe"), started_at=datetime.now(UTC) + SECOND)])
+    [still] = (await tail(store, token)).deliveries
+    assert (still.retry, still.attempt) == (True, 2)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tests.databases import Connection
 from tests.sql import ask
 from tests.sql.clock import move_clock, stop_clock
-from tests.sql.company import Company, add_endpoint, add_products, found_company
+from tests.sql.company import Company, add_endpoint, add_product, add_products, found_company, rename
 from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.engine.clock import SystemClock
 from worker.gateway.lanes import LaneStore, RpcLanes
@@ -22,11 +22,11 @@ class World(Protocol):
     """What a contract test may do to the world; time stands still but for `pass_time`."""
 
     def store(self, worker: str) -> LaneStore: ...
-    async def add_lane(self) -> int:
+    async def add_lane(self, *, ordered: bool = False) -> int:
         """One more endpoint that is owed every event; its lane's id."""
 
-    async def dispatch(self, events: int) -> None:
-        """So many events, each owed to every lane."""
+    async def dispatch(self, events: int, *, entity: str | None = None) -> None:
+        """So many events, each owed to every lane: of one entity, or each of another."""
 
     async def set_paused(self, lane_id: int, paused: bool) -> None: ...
     async def pass_time(self, duration: timedelta) -> None: ...
@@ -46,12 +46,12 @@ class MemoryWorld:
     def store(self, worker: str) -> LaneStore:
         return MemoryLanes(self.database, worker=worker)
 
-    async def add_lane(self) -> int:
-        return self.database.endpoint("https://example.com/hook")
+    async def add_lane(self, *, ordered: bool = False) -> int:
+        return self.database.endpoint("https://example.com/hook", ordered=ordered)
 
-    async def dispatch(self, events: int) -> None:
+    async def dispatch(self, events: int, *, entity: str | None = None) -> None:
         for _ in range(events):
-            self.database.dispatch(*self.database.lanes)
+            self.database.dispatch(*self.database.lanes, order_key=entity or uuid.uuid4().hex)
 
     async def set_paused(self, lane_id: int, paused: bool) -> None:
         self.database.change(lane_id, paused=paused)
@@ -81,20 +81,34 @@ class SqlWorld:
     db: Connection
     company: Company | None = None
     endpoints: dict[int, str] = field(default_factory=dict)
+    products: dict[str, uuid.UUID] = field(default_factory=dict)
     mark: DeliveryMark = field(default_factory=DeliveryMark)
 
     def store(self, worker: str) -> LaneStore:
         return RpcLanes(SqlRpc(self.db), worker=worker, clock=SystemClock(), mark=self.mark)
 
-    async def add_lane(self) -> int:
+    async def add_lane(self, *, ordered: bool = False) -> int:
         endpoint = await add_endpoint(self.db, await self._company(), events=("product.*",))
         self.endpoints[endpoint["lane_id"]] = endpoint["id"]
+        if ordered:
+            change = "update public.webhook_endpoints set ordered = true where id = %s"
+            await self.db.execute(change, (endpoint["id"],))
         await self._dispatch_outbox()
         return int(endpoint["lane_id"])
 
-    async def dispatch(self, events: int) -> None:
-        await add_products(self.db, await self._company(), events, prefix=uuid.uuid4().hex)
+    async def dispatch(self, events: int, *, entity: str | None = None) -> None:
+        if entity is None:
+            await add_products(self.db, await self._company(), events, prefix=uuid.uuid4().hex)
+        else:
+            await self._change(entity, events)
         await self._dispatch_outbox()
+
+    async def _change(self, entity: str, times: int) -> None:
+        if entity not in self.products:
+            self.products[entity] = await add_product(self.db, await self._company(), entity)
+            times -= 1
+        for _ in range(times):
+            await rename(self.db, self.products[entity], uuid.uuid4().hex)
 
     async def _dispatch_outbox(self) -> None:
         await RpcOutbox(SqlRpc(self.db), worker="dispatcher", mark=self.mark).dispatch("0")
