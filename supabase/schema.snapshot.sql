@@ -2018,7 +2018,8 @@ CREATE FUNCTION private.graphql_names() RETURNS TABLE(table_name text, type_name
     ('locations', 'Location'), ('stock_levels', 'StockLevel'), ('stock_movements', 'StockMovement'),
     ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),
     ('order_history', 'OrderHistoryEntry'), ('webhook_endpoints', 'WebhookEndpoint'),
-    ('webhook_attempts', 'WebhookAttempt')
+    ('webhook_attempts', 'WebhookAttempt'), ('webhook_troubles', 'WebhookTrouble'), ('webhook_replays', 'WebhookReplay'),
+    ('event_types', 'EventType'), ('notifications', 'Notification')
 $$;
 
 CREATE FUNCTION private.graphql_relations() RETURNS TABLE(table_name text, constraint_name text, up text, down text)

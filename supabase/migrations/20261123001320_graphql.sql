@@ -13,7 +13,8 @@ as $$
     ('locations', 'Location'), ('stock_levels', 'StockLevel'), ('stock_movements', 'StockMovement'),
     ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),
     ('order_history', 'OrderHistoryEntry'), ('webhook_endpoints', 'WebhookEndpoint'),
-    ('webhook_attempts', 'WebhookAttempt')
+    ('webhook_attempts', 'WebhookAttempt'), ('webhook_troubles', 'WebhookTrouble'), ('webhook_replays', 'WebhookReplay'),
+    ('event_types', 'EventType'), ('notifications', 'Notification')
 $$;
 revoke all on function private.graphql_names() from public, anon, authenticated, service_role;
 

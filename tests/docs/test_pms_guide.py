@@ -64,13 +64,17 @@ def assert_kept(lines: list[str], language: str) -> None:
 
 @asynccontextmanager
 async def scenery(platform: Platform) -> AsyncIterator[str]:
-    """A worker, and a receiver that takes everything; yields the receiver's address."""
+    """A worker, and a receiver that takes everything but what comes to `/gone`; yields its address."""
 
     async def take(_: web.Request) -> web.Response:
         return web.Response()
 
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=410)
+
     app = web.Application()
     app.router.add_post("/", take)
+    app.router.add_post("/gone", refuse)
     async with TestServer(app, host="127.0.0.1") as server, WorkerProcess(platform):
         yield f"127.0.0.1:{server.port}/"
 

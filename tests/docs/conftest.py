@@ -1,0 +1,7 @@
+"""Fixtures of the tests of docs/."""
+
+from __future__ import annotations
+
+from tests.sql.conftest import company
+
+__all__ = ["company"]
