@@ -1139,6 +1139,15 @@ begin
   return to_jsonb(v_endpoint) || private.make_webhook_secret(v_endpoint.id, p_signature);
 end $$;
 
+CREATE FUNCTION private.days_of(p_parent regclass) RETURNS TABLE(name text, day date)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select c.relname::text, to_date(right(c.relname, 8), 'YYYYMMDD')
+  from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+  where i.inhparent = p_parent
+$$;
+
 CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -1403,6 +1412,22 @@ begin
   end if;
   return v_endpoint;
 end $$;
+
+CREATE FUNCTION private.endpoints_by_status() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+  select jsonb_build_object('active', a.endpoints, 'paused', p.endpoints, 'disabled', d.endpoints)
+  from (select count(*) as endpoints from (select from public.webhook_endpoints e where e.status = 'paused' limit 10000) e) p
+  cross join (select count(*) as endpoints from (select from public.webhook_endpoints e where e.status = 'disabled' limit 10000) e) d
+  cross join lateral (
+    select greatest(0, case when t.reltuples > 20000 then t.reltuples::bigint - p.endpoints - d.endpoints
+      else (select count(*) from (select from public.webhook_endpoints e where e.status = 'active' limit 20000) e) end) as endpoints
+    from pg_catalog.pg_class t where t.oid = 'public.webhook_endpoints'::regclass
+  ) a
+$$;
 
 CREATE FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3069,14 +3094,18 @@ CREATE FUNCTION private.oldest_xmin_holder() RETURNS jsonb
   select jsonb_build_object('kind', h.kind, 'name', h.name, 'xids', h.xids, 'seconds', h.seconds)
   from (
     select 'session' as kind, format('pid %s, %s, %s, %s', a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'no name'), a.state) as name,
-      age(a.backend_xmin)::bigint as xids, extract(epoch from private.now() - a.xact_start) as seconds
-    from pg_catalog.pg_stat_activity a where a.backend_xmin is not null and a.pid <> pg_backend_pid()
+      greatest(age(a.backend_xmin), age(a.backend_xid))::bigint as xids,
+      extract(epoch from clock_timestamp() - a.xact_start) as seconds
+    from pg_catalog.pg_stat_activity a
+    where (a.backend_xmin is not null or a.backend_xid is not null) and a.pid <> pg_backend_pid()
+      and (a.datname = current_database() or a.datid is null)
+      and not exists (select from pg_catalog.pg_stat_progress_vacuum v where v.pid = a.pid)
     union all
-    select 'slot', s.slot_name, greatest(age(s.xmin), age(s.catalog_xmin))::bigint, null
+    select 'slot', s.slot_name, age(s.xmin)::bigint, null
     from pg_catalog.pg_replication_slots s where s.xmin is not null
     union all
-    select 'prepared', p.gid, age(p.transaction)::bigint, extract(epoch from private.now() - p.prepared)
-    from pg_catalog.pg_prepared_xacts p
+    select 'prepared', p.gid, age(p.transaction)::bigint, extract(epoch from clock_timestamp() - p.prepared)
+    from pg_catalog.pg_prepared_xacts p where p.database = current_database()
   ) h
   order by h.xids desc, h.seconds desc nulls last limit 1
 $$;
@@ -3257,6 +3286,31 @@ CREATE FUNCTION private.order_guard_holds(p_order public.orders, p_guard text) R
     else true end
 $$;
 
+CREATE FUNCTION private.outbox_waits_since(p_mark xid8) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+  select min(o.occurred_at)
+  from (
+    select b.occurred_at from private.outbox b
+    where b.xid >= case when p_mark > pg_snapshot_xmax(pg_current_snapshot()) then '0'::xid8 else p_mark end
+    order by b.xid, b.id limit 1000
+  ) o
+$$;
+
+CREATE FUNCTION private.owed_days() RETURNS date[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select array(
+    select d.dispatched_on from queue.deliveries d
+    union select r.dispatched_on from queue.retries r
+    union select f.dispatched_on from queue.fan_outs f
+  )
+$$;
+
 CREATE FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -3289,6 +3343,15 @@ begin
   end case;
   return coalesce(v_found, '[]');
 end $$;
+
+CREATE FUNCTION private.partitions_ahead() RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select min(coalesce((
+    select max(d.day) - private.today() from private.days_of(p.parent) d where d.day >= private.today()), -1))
+  from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
+$$;
 
 CREATE FUNCTION private.pattern_problem(p_pattern text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -6336,27 +6399,30 @@ CREATE FUNCTION worker.drop_partitions(p_keep_days integer DEFAULT 30) RETURNS j
     AS $$
 declare
   v_keep_from date := private.today() - p_keep_days;
+  v_owed date[];
   v_dropped text[] := '{}';
-  v_partition record;
+  v_old record;
 begin
   if coalesce(p_keep_days, 0) < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
   end if;
-  for v_partition in
-    select c.relname as name, p.relname as parent, to_date(right(c.relname, 8), 'YYYYMMDD') as day
-    from pg_catalog.pg_inherits i
-    join pg_catalog.pg_class c on c.oid = i.inhrelid
-    join pg_catalog.pg_class p on p.oid = i.inhparent
-    where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
-    order by 3
+  v_owed := private.owed_days();
+  for v_old in
+    select p.parent, (select array_agg(d.name order by d.day) from private.days_of(p.parent) d
+      where d.day < v_keep_from and (p.parent <> 'public.events'::regclass or d.day <> all (v_owed))) as names
+    from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
   loop
-    continue when v_partition.day >= v_keep_from;
-    continue when v_partition.parent = 'events' and (
-      exists (select from queue.deliveries d where d.dispatched_on = v_partition.day)
-      or exists (select from queue.retries r where r.dispatched_on = v_partition.day)
-    );
-    execute format('drop table private.%I', v_partition.name);
-    v_dropped := v_dropped || v_partition.name::text;
+    continue when v_old.names is null;
+    execute format('lock table only %s in access exclusive mode', v_old.parent);
+    if v_old.parent = 'public.events'::regclass then
+      v_owed := v_owed || array(select distinct r.dispatched_on from queue.retries r where r.dispatched_on < v_keep_from);
+      v_old.names := array(select d.name from private.days_of(v_old.parent) d
+        where d.name = any (v_old.names) and d.day <> all (v_owed) order by d.day);
+    end if;
+    for i in 1 .. cardinality(v_old.names) loop
+      execute format('drop table private.%I', v_old.names[i]);
+    end loop;
+    v_dropped := v_dropped || v_old.names;
   end loop;
   delete from private.invalid_events i where i.at < v_keep_from;
   return jsonb_build_object('dropped', to_jsonb(v_dropped));
@@ -6652,42 +6718,32 @@ begin
   return jsonb_build_object('published', v_published, 'failed', v_failed, 'more', v_published + v_failed >= p_limit);
 end $$;
 
-CREATE FUNCTION worker.queue_health() RETURNS jsonb
+CREATE FUNCTION worker.queue_health(p_mark xid8 DEFAULT '0'::xid8) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
+    SET jit TO 'off'
     AS $$
   select jsonb_build_object(
     'tables', (
-      select jsonb_object_agg(t.schemaname || '.' || t.relname, jsonb_build_object('live', t.n_live_tup, 'dead', t.n_dead_tup,
-        'bytes', pg_total_relation_size(t.relid), 'vacuumed_seconds', extract(epoch from private.now() - greatest(t.last_vacuum, t.last_autovacuum))))
-      from pg_catalog.pg_stat_user_tables t
-      where (t.schemaname, t.relname) in (('queue', 'deliveries'), ('queue', 'retries'), ('queue', 'jobs'), ('queue', 'lanes'),
-        ('queue', 'leases'), ('private', 'outbox'), ('private', 'tenant_log'))
+      select jsonb_object_agg(t.name, jsonb_build_object('live', pg_stat_get_live_tuples(t.id), 'dead', pg_stat_get_dead_tuples(t.id),
+        'bytes', pg_total_relation_size(t.id), 'vacuumed_seconds', extract(epoch from clock_timestamp()
+          - greatest(pg_stat_get_last_vacuum_time(t.id), pg_stat_get_last_autovacuum_time(t.id)))))
+      from (
+        select n.name, n.name::regclass as id
+        from unnest('{queue.deliveries,queue.retries,queue.jobs,queue.lanes,queue.leases,queue.fan_outs,private.outbox,private.tenant_log}'::text[]) n (name)
+      ) t
     ),
     'xmin', private.oldest_xmin_holder(),
-    'outbox_oldest_seconds', (
-      select extract(epoch from private.now() - min(o.occurred_at)) from (select b.occurred_at from private.outbox b limit 1000) o
-    ),
-    'fan_outs', (select count(*) from queue.fan_outs),
-    'endpoints', (
-      select coalesce(jsonb_object_agg(s.status, s.endpoints), '{}')
-      from (select e.status, count(*) as endpoints from public.webhook_endpoints e group by e.status) s
-    ),
-    'endpoints_failing', (select count(*) from public.webhook_troubles),
+    'outbox_oldest_seconds', extract(epoch from private.now() - private.outbox_waits_since(p_mark)),
+    'fan_outs', (select count(*) from (select from queue.fan_outs limit 10000) f),
+    'endpoints', private.endpoints_by_status(),
+    'endpoints_failing', (select count(*) from (select from public.webhook_troubles limit 10000) t),
     'jobs_buried', (select count(*) from (select from queue.jobs j where j.state = 'buried' limit 10000) j),
-    'partitions_ahead_days', (
-      select coalesce(min(a.days), 0) from (
-        select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today() as days
-        from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
-        left join pg_catalog.pg_inherits i on i.inhparent = p.parent
-        left join pg_catalog.pg_class c on c.oid = i.inhrelid
-        group by p.parent
-      ) a
-    ),
+    'invalid_events', (select count(*) from (select from private.invalid_events limit 10000) i),
+    'partitions_ahead_days', private.partitions_ahead(),
     'oldest_partition_days', (
-      select coalesce(max(private.today() - to_date(right(c.relname, 8), 'YYYYMMDD')), 0)
-      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-      where i.inhparent in ('public.events'::regclass, 'public.webhook_attempts'::regclass)
+      select coalesce(max(private.today() - d.day), 0)
+      from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent) cross join private.days_of(p.parent) d
     )
   )
 $$;
@@ -7054,11 +7110,7 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
       from queue.leases l where l.expires_at > private.now()
     ),
     'invalid_events', (select count(*) from (select from private.invalid_events limit 10000) i),
-    'partitions_ahead_days', (
-      select max(to_date(right(c.relname, 8), 'YYYYMMDD')) - private.today()
-      from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-      where i.inhparent = 'public.events'::regclass
-    ),
+    'partitions_ahead_days', private.partitions_ahead(),
     'secrets', private.secrets_home(),
     'private_hosts', coalesce((select p.allow_private_hosts from private.webhook_policy p), false),
     'oldest_xmin_seconds', private.oldest_xmin_holder() -> 'seconds'
@@ -8107,6 +8159,8 @@ CREATE INDEX webhook_attempts_by_endpoint ON ONLY public.webhook_attempts USING 
 
 CREATE INDEX webhook_attempts_by_event ON ONLY public.webhook_attempts USING btree (tenant_id, event_id);
 
+CREATE INDEX webhook_endpoints_resting ON public.webhook_endpoints USING btree (status) WHERE (status <> 'active'::text);
+
 CREATE INDEX webhook_replays_by_endpoint ON public.webhook_replays USING btree (tenant_id, endpoint_id, created_at DESC);
 
 CREATE INDEX webhook_replays_running ON public.webhook_replays USING btree (id) WHERE (status = 'running'::text);
@@ -8116,6 +8170,8 @@ CREATE INDEX webhook_troubles_by_tenant ON public.webhook_troubles USING btree (
 CREATE INDEX deliveries_by_lane ON queue.deliveries USING btree (lane_id, id);
 
 CREATE UNIQUE INDEX jobs_attempt ON queue.jobs USING btree (attempt_id) WHERE (attempt_id IS NOT NULL);
+
+CREATE INDEX jobs_buried ON queue.jobs USING btree (id) WHERE (state = 'buried'::text);
 
 CREATE INDEX jobs_due ON queue.jobs USING btree (due_at, id) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
 
@@ -8853,6 +8909,8 @@ REVOKE ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url t
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO authenticated;
 GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO service_role;
 
+REVOKE ALL ON FUNCTION private.days_of(p_parent regclass) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
@@ -8915,6 +8973,8 @@ GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO authenticated;
 GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO service_role;
 
 REVOKE ALL ON FUNCTION private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid, p_permission text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.endpoints_by_status() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FROM PUBLIC;
 
@@ -9121,7 +9181,13 @@ GRANT ALL ON FUNCTION private.order_event(p_tenant_id uuid, p_order_id uuid, p_e
 
 REVOKE ALL ON FUNCTION private.order_guard_holds(p_order public.orders, p_guard text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.outbox_waits_since(p_mark xid8) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.owed_days() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.partitions_ahead() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.pattern_problem(p_pattern text) FROM PUBLIC;
 
@@ -9595,8 +9661,8 @@ GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_ro
 REVOKE ALL ON FUNCTION worker.publish_due_products(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.queue_health() FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.queue_health() TO service_role;
+REVOKE ALL ON FUNCTION worker.queue_health(p_mark xid8) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.queue_health(p_mark xid8) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;

@@ -180,6 +180,19 @@ async def test_partitions_make_a_note_and_then_a_reason(
     assert (vitals.reasons, vitals.notes) == ([], {})
 
 
+async def test_what_was_seen_long_ago_is_a_note_and_no_reason(
+    vitals: Vitals, door: Door, clock: ManualClock
+) -> None:
+    door.seen = health(partitions_ahead_days=0)
+    await clock.advance(18)
+    door.away = Unreachable("away")
+    await clock.advance(60)
+    assert vitals.reasons, "still true for all that is known"
+    await clock.advance(120)
+    assert vitals.reasons == []
+    assert set(vitals.notes) == {"vitals"}
+
+
 async def test_the_look_asks_with_dispatchs_latest_mark_and_parses_strictly() -> None:
     asked: list[dict[str, Any]] = []
 

@@ -65,7 +65,8 @@ class QueueHealth(_Part):
     xmin: XminHolder | None
     outbox_oldest_seconds: float | None
     fan_outs: int
-    endpoints: Mapping[Literal["active", "paused", "disabled"], int]
+    endpoints: Mapping[str, int]
+    """By status."""
     endpoints_failing: int
     jobs_buried: int
     invalid_events: int

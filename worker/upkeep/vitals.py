@@ -16,6 +16,8 @@ from worker.errors import GatewayError
 from worker.gateway.vitals import ENOUGH_PARTITIONS, QueueHealth
 
 EVERY: Final = timedelta(seconds=15)
+STALE: Final = timedelta(minutes=2)
+"""What was seen longer ago is no reason any more: it may have been mended meanwhile."""
 
 
 class Looks(Protocol):
@@ -60,14 +62,22 @@ class Vitals:
     def reasons(self) -> list[str]:
         """Why the worker is not ready. Dispatch makes today's partition itself, so work goes on: but nobody
         makes any ahead."""
-        if self.last is None or self.last.partitions_ahead_days >= 1:
+        seen = self._fresh
+        if seen is None or seen.partitions_ahead_days >= 1:
             return []
-        missing = "today's is missing" if self.last.partitions_ahead_days < 0 else "none is made ahead"
+        missing = "today's is missing" if seen.partitions_ahead_days < 0 else "none is made ahead"
         return [f"partitions: {missing}; the job upkeep.partitions does not run"]
 
     @property
     def notes(self) -> dict[str, str]:
         """What is degraded though the worker is ready."""
-        if self.last is None or self.reasons or self.last.partitions_ahead_days >= ENOUGH_PARTITIONS:
+        seen = self._fresh
+        if self.last is not None and seen is None:
+            return {"vitals": f"the last look was {self.age.total_seconds():.0f} s ago"}
+        if seen is None or self.reasons or seen.partitions_ahead_days >= ENOUGH_PARTITIONS:
             return {}
-        return {"partitions": f"made {self.last.partitions_ahead_days} days ahead; upkeep is late"}
+        return {"partitions": f"made {seen.partitions_ahead_days} days ahead; upkeep is late"}
+
+    @property
+    def _fresh(self) -> QueueHealth | None:
+        return self.last if self.age < STALE else None
