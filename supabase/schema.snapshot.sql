@@ -1423,8 +1423,8 @@ CREATE FUNCTION private.endpoints_by_status() RETURNS jsonb
   from (select count(*) as endpoints from (select from public.webhook_endpoints e where e.status = 'paused' limit 10000) e) p
   cross join (select count(*) as endpoints from (select from public.webhook_endpoints e where e.status = 'disabled' limit 10000) e) d
   cross join lateral (
-    select greatest(0, case when t.reltuples > 20000 then t.reltuples::bigint - p.endpoints - d.endpoints
-      else (select count(*) from (select from public.webhook_endpoints e where e.status = 'active' limit 20000) e) end) as endpoints
+    select greatest(0, case when t.reltuples > 10000 then t.reltuples::bigint - p.endpoints - d.endpoints
+      else (select count(*) from (select from public.webhook_endpoints e where e.status = 'active' limit 10000) e) end) as endpoints
     from pg_catalog.pg_class t where t.oid = 'public.webhook_endpoints'::regclass
   ) a
 $$;
