@@ -2444,6 +2444,7 @@ begin
   perform 1 from queue.lanes l where l.endpoint_id = old.id for update;
   delete from queue.deliveries d using queue.lanes l where l.endpoint_id = old.id and d.lane_id = l.id;
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
+  delete from public.webhook_troubles t where t.endpoint_id = old.id;
   return old;
 end $$;
 
@@ -5772,6 +5773,7 @@ begin
       max(a.started_at) filter (where a.outcome = 'delivered') over (partition by a.endpoint_id) as last_success
     from public.webhook_attempts a
     where a.tenant_id = p_tenant_id and a.started_at >= v_period.starts and a.started_at < v_period.ends
+      and a.kind <> 'test' and a.outcome not in ('probe', 'expired')
       -- for pruning: an attempt lies in the partition of the day, in UTC, on which it was settled
       and a.attempted_on >= (v_period.starts at time zone 'UTC')::date
   )
@@ -8475,9 +8477,6 @@ ALTER TABLE ONLY public.webhook_replays
 
 ALTER TABLE ONLY public.webhook_replays
     ADD CONSTRAINT webhook_replays_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY public.webhook_troubles
-    ADD CONSTRAINT webhook_troubles_within_tenant FOREIGN KEY (tenant_id, endpoint_id) REFERENCES public.webhook_endpoints(tenant_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY queue.lanes
     ADD CONSTRAINT lanes_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;

@@ -129,7 +129,8 @@ revoke all on public.webhook_attempts from anon, authenticated, service_role;
 grant select on public.webhook_attempts to authenticated, service_role;
 
 -- Of the endpoints that fail now: since when, and how near they are to being disabled. A row ends with the next success,
--- so that endpoints which work cost nothing.
+-- so that endpoints which work cost nothing. No foreign key: settling would lock the endpoint, and one that is being
+-- deleted waits for settling; the trigger below clears the row of a deleted endpoint.
 create table public.webhook_troubles (
   endpoint_id uuid primary key,
   tenant_id uuid not null,
@@ -138,9 +139,7 @@ create table public.webhook_troubles (
   last_failure_at timestamptz not null,
   last_status integer,
   last_error text,
-  told_percent integer not null default 0,
-  constraint webhook_troubles_within_tenant foreign key (tenant_id, endpoint_id)
-    references public.webhook_endpoints (tenant_id, id) on delete cascade
+  told_percent integer not null default 0
 );
 comment on table public.webhook_troubles is 'Endpoints that fail now, since when and why; a row ends with the next success';
 comment on column public.webhook_troubles.told_percent is 'How far on the way to being disabled its people were told: 50, 70, 90 or 100';
@@ -196,6 +195,7 @@ begin
   perform 1 from queue.lanes l where l.endpoint_id = old.id for update;
   delete from queue.deliveries d using queue.lanes l where l.endpoint_id = old.id and d.lane_id = l.id;
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
+  delete from public.webhook_troubles t where t.endpoint_id = old.id;
   return old;
 end $$;
 revoke all on function private.keep_lane() from public, anon, authenticated, service_role;

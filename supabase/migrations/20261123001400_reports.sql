@@ -226,6 +226,7 @@ begin
       max(a.started_at) filter (where a.outcome = 'delivered') over (partition by a.endpoint_id) as last_success
     from public.webhook_attempts a
     where a.tenant_id = p_tenant_id and a.started_at >= v_period.starts and a.started_at < v_period.ends
+      and a.kind <> 'test' and a.outcome not in ('probe', 'expired')
       -- for pruning: an attempt lies in the partition of the day, in UTC, on which it was settled
       and a.attempted_on >= (v_period.starts at time zone 'UTC')::date
   )

@@ -102,7 +102,10 @@ async def _come_and_go(db: Connection, company: Company) -> None:
     await db.execute("update public.invitations set status = 'revoked'")
     await db.execute("delete from public.invitations")
     endpoint = await add_endpoint(db, company, events=("product.*", "order.paid"))
-    await db.execute("update public.webhook_endpoints set status = 'paused' where id = %s", (endpoint["id"],))
+    for status in ("paused", "disabled"):
+        await db.execute(
+            "update public.webhook_endpoints set status = %s where id = %s", (status, endpoint["id"])
+        )
     await db.execute("delete from public.webhook_endpoints where id = %s", (endpoint["id"],))
 
 

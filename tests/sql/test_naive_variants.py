@@ -81,7 +81,7 @@ VARIANTS = [
         "webhooks for whatever the map knows",
         guarantees.what_is_not_as_the_catalogue_says_stays_inside,
         DISPATCH,
-        (("where n.webhooks and n.fits", "where n.webhooks"),),
+        (("where n.webhooks and n.fits and not n.wide", "where n.webhooks and not n.wide"),),
     ),
     Naive(
         "an event that is invalid is left out of the log too",

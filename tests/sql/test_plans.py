@@ -34,8 +34,8 @@ FILL_LANES: LiteralString = """
     from public.tenants t, generate_series(1, 50000) n;
     insert into queue.deliveries (lane_id, tenant_id, seq, dispatched_on)
     select 1 + n % 100, t.id, n, private.today() from public.tenants t, generate_series(1, 50000) n;
-    insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at)
-    select 100000 + n, 1 + n % 100, t.id, n, private.today(), 2, now() + '1 day'
+    insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at)
+    select 100000 + n, 1 + n % 100, t.id, n, private.today(), 2, now() + '1 day', now() + '3 days'
     from public.tenants t, generate_series(1, 50000) n;
     analyze;
 """
@@ -115,7 +115,9 @@ async def test_every_policy_asks_in_a_sub_select(db: Connection) -> None:
     policies = await rows(
         db,
         "select tablename, policyname, concat_ws(' and ', qual, with_check) from pg_policies"
-        " where schemaname in ('public', 'queue', 'realtime')",
+        " where schemaname in ('public', 'queue', 'realtime')"
+        # the catalogue of event types is the same for all
+        " and tablename <> 'event_types'",
     )
     assert len(policies) > 30
     for table, name, expression in policies:

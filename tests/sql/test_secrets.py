@@ -61,8 +61,10 @@ async def test_an_endpoint_signs_and_forgets_with_its_secret(
     db: Connection, company: Company, home: str
 ) -> None:
     endpoint = await add_endpoint(db, company)
-    (lane,) = (await rpc(db, "lease_lanes", p_worker="w"))["lanes"]
-    assert lane["secrets"] == [endpoint["secret"]]
+    lease = await rpc(db, "lease_lanes", p_worker="w")
+    named = {"p_token": lease["token"], "p_lane_ids": [lane_id for lane_id, _ in lease["lanes"]]}
+    (lane,) = await rpc(db, "describe_lanes", **named)
+    assert lane["secrets"] == [{"secret": endpoint["secret"], "expires_at": None}]
     secret = await value(db, "select secret_id from private.webhook_secrets")
     async with acting_as(db, company.owner):
         await db.execute("delete from public.webhook_endpoints")

@@ -52,7 +52,7 @@ def test_what_is_put_back_goes_before_its_followers() -> None:
     queue = OrderedQueue()
     for number in range(3):
         queue.add(delivery(number, "a"))
-    queue.put_back(queue.take())
+    queue.put_back(queue.take(), last=False)
     assert queue.firsts == 3
     taken = queue.take()
     assert taken.delivery_id == 0
@@ -83,3 +83,15 @@ def test_clearing_leaves_what_is_under_way() -> None:
     assert not queue.ready
     queue.ended(under_way)
     assert drained(queue) == [3]
+
+
+def test_a_probe_that_failed_goes_behind_the_others() -> None:
+    plain, ordered = PlainQueue(), OrderedQueue()
+    for number, key in ((1, "a"), (2, "a"), (3, "b")):
+        plain.add(delivery(number, key))
+        ordered.add(delivery(number, key))
+    plain.put_back(plain.take(), last=True)
+    assert drained(plain) == [2, 3, 1]
+    ordered.put_back(ordered.take(), last=True)
+    assert ordered.take().delivery_id == 3, "another entity's"
+    assert ordered.take().delivery_id == 1, "and of its own it is still the first"

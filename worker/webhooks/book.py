@@ -182,8 +182,8 @@ class Book:
         held.in_flight += 1
         return delivery
 
-    def put_back(self, held: HeldLane, delivery: Delivery) -> None:
-        """It was not sent, or must not count: it goes first again."""
+    def put_back(self, held: HeldLane, delivery: Delivery, *, last: bool = False) -> None:
+        """It was not sent, or must not count: it goes first again, or `last`."""
         held.in_flight -= 1
         if not self.holds(held):
             return
@@ -192,7 +192,7 @@ class Book:
             self.stock.let_go(held, [delivery.delivery_id])
             self._fall_behind(held, 0)
             return
-        self.stock.put_back(held, delivery)
+        self.stock.put_back(held, delivery, last=last)
 
     def sent(self, held: HeldLane, delivery: Delivery, *, again: bool) -> None:
         """It was sent; its id stays in hand until it is settled. `again`: it will be tried again, and in an

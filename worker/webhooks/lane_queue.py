@@ -27,8 +27,8 @@ class LaneQueue(Protocol):
         """The next one, under way from now on. Raises `IndexError` when none may go."""
         ...
 
-    def put_back(self, delivery: Delivery) -> None:
-        """One that was taken and not sent: it goes first again."""
+    def put_back(self, delivery: Delivery, *, last: bool) -> None:
+        """One that was taken and is not done: it goes first again, or last, behind other entities."""
 
     def ended(self, delivery: Delivery) -> None:
         """One that was taken is no longer under way."""
@@ -74,8 +74,9 @@ class PlainQueue:
         self._retry_next = not from_retries
         return (self._retries if from_retries else self._firsts).popleft()
 
-    def put_back(self, delivery: Delivery) -> None:
-        (self._retries if delivery.retry else self._firsts).appendleft(delivery)
+    def put_back(self, delivery: Delivery, *, last: bool) -> None:
+        queue = self._retries if delivery.retry else self._firsts
+        queue.append(delivery) if last else queue.appendleft(delivery)
 
     def ended(self, delivery: Delivery) -> None:
         pass
@@ -132,11 +133,11 @@ class OrderedQueue:
         self._busy.add(key)
         return delivery
 
-    def put_back(self, delivery: Delivery) -> None:
+    def put_back(self, delivery: Delivery, *, last: bool) -> None:
         key = _key(delivery)
         self._busy.discard(key)
         self._waiting.setdefault(key, deque()).appendleft(delivery)
-        self._turns = {key: None, **self._turns}
+        self._turns = {**self._turns, key: None} if last else {key: None, **self._turns}
         self._count(delivery, +1)
 
     def ended(self, delivery: Delivery) -> None:

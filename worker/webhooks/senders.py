@@ -154,7 +154,8 @@ class Senders:
             self._meter.counted("probe")
             held.breaker.failed(now, dice=dice)
             self._finished(Finished(held, tried.result, now))
-        self._book.put_back(held, delivery)
+        # the next probe takes another: one message that the endpoint refuses must not stand for all
+        self._book.put_back(held, delivery, last=tried.result is not None)
 
     def _settle(self, held: HeldLane, delivery: Delivery, tried: Settled) -> None:
         now, verdict = self._clock.monotonic(), tried.verdict

@@ -89,9 +89,9 @@ class Stock:
         self._count(held, delivery, -1)
         return delivery
 
-    def put_back(self, held: HeldLane, delivery: Delivery) -> None:
-        """One that was taken: it goes first again."""
-        held.queue.put_back(delivery)
+    def put_back(self, held: HeldLane, delivery: Delivery, *, last: bool) -> None:
+        """One that was taken: it goes first again, or last."""
+        held.queue.put_back(delivery, last=last)
         self._count(held, delivery, +1)
 
     def take_followers(self, held: HeldLane, key: str) -> list[Delivery]:
