@@ -25,9 +25,9 @@ from tests.flow.writers import burst
 @pytest.mark.own_platform
 async def test_a_storm_of_kills_and_a_crash_loses_no_delivery() -> None:
     async with scene(durable=True) as played:
-        report = await deliveries_storm(played, deliveries=3000, every=1.0, away=2.0)
+        report = await deliveries_storm(played, deliveries=20_000, every=0.5, away=2.0)
     assert not report.all_faults, report.line()
-    assert report.judgement.received == report.judgement.events >= 3000
+    assert report.judgement.received == report.judgement.events >= 20_000
     assert int(report.facts["kills"]) >= 1
 
 
