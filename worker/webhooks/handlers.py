@@ -14,7 +14,7 @@ from worker.engine.upkeep import Routine
 from worker.gateway.lanes import Result
 from worker.gateway.webhooks import ReplaySlice, WebhookTest
 from worker.log import get_logger
-from worker.webhooks.attempt import Settled, Trier
+from worker.webhooks.attempt import Trier
 
 REPLAY_SLICE: Final = 5000
 REPLAY_PAUSE: Final = timedelta(milliseconds=500)
@@ -84,10 +84,8 @@ class SendTestEvent:
         if tried.result is None:
             # nothing that the endpoint did: the test is still to be made
             return Snooze(timedelta(seconds=5), reason=tried.answer.detail)
-        if not isinstance(tried, Settled) or tried.result.outcome != "delivered":
-            await self.tests.settle_test(replace(tried.result, outcome="failed"))
-        else:
-            await self.tests.settle_test(tried.result)
+        delivered = tried.result.outcome == "delivered"
+        await self.tests.settle_test(tried.result if delivered else replace(tried.result, outcome="failed"))
         return Done()
 
 
