@@ -2388,6 +2388,19 @@ CREATE FUNCTION private.is_tax_rate(p_value jsonb) RETURNS boolean
     then p_value::numeric between 0 and 1 and p_value::numeric = round(p_value::numeric, 6) else false end
 $$;
 
+CREATE FUNCTION private.is_to_be_judged(p_old public.products, p_new public.products) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select p_new.deleted_at is null and ((p_old).id is null or (
+    p_new.sku, p_new.name, p_new.description, p_new.price, p_new.currency, p_new.attributes, p_new.category_id, p_new.parent_id,
+    null::timestamptz, case when p_new.status in ('draft', 'archived') then p_old.status else p_new.status end
+  ) is distinct from (
+    p_old.sku, p_old.name, p_old.description, p_old.price, p_old.currency, p_old.attributes, p_old.category_id, p_old.parent_id,
+    p_old.deleted_at, p_old.status
+  ))
+$$;
+
 CREATE FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -3801,6 +3814,21 @@ CREATE FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, 
     'detail', case when p_sqlstate like 'PT4%' then p_detail else p_message end) end
 $$;
 
+CREATE FUNCTION private.refusal_of_product(p_tenant_id uuid, p_old public.products, p_new public.products) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_failures jsonb;
+begin
+  p_new.tenant_id := p_tenant_id;
+  p_new := private.sanitised_product(p_new);
+  if private.is_to_be_judged(p_old, p_new) then
+    v_failures := private.failures_to_tell(p_new);
+  end if;
+  return case when v_failures <> '[]' then private.first_failure(v_failures) end;
+end $$;
+
 CREATE FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3837,23 +3865,14 @@ CREATE FUNCTION private.refuse_invalid_product() RETURNS trigger
 declare
   v_failures jsonb;
 begin
-  -- A product that a later rule finds wrong can still be deleted, taken off sale and have its plan to publish ended.
-  if new.deleted_at is not null or tg_op = 'UPDATE' and (
-    new.sku, new.name, new.description, new.price, new.currency, new.attributes, new.category_id, new.parent_id, null::timestamptz,
-    case when new.status in ('draft', 'archived') then old.status else new.status end
-  ) is not distinct from (
-    old.sku, old.name, old.description, old.price, old.currency, old.attributes, old.category_id, old.parent_id, old.deleted_at,
-    old.status
-  ) then
-    return new;
+  if private.is_to_be_judged(old, new) then
+    v_failures := private.failures_to_tell(new);
+    if v_failures <> '[]' then
+      perform private.fail('PT422', 'product.invalid', v_failures::text,
+        'Correct every field named in the details; validate_product checks without writing.');
+    end if;
   end if;
-  v_failures := private.failures_to_tell(new);
-  if v_failures = '[]' then
-    return new;
-  end if;
-  perform private.fail('PT422', 'product.invalid', v_failures::text,
-    'Correct every field named in the details; validate_product checks without writing.');
-  return null;
+  return new;
 end $$;
 
 CREATE FUNCTION private.refuse_ledger_change() RETURNS trigger
@@ -4364,6 +4383,11 @@ CREATE FUNCTION private.row_fault(p_row jsonb) RETURNS jsonb
     where case when jsonb_typeof(p_row) = 'object' and p_row ->> 'price' is not null
       and pg_input_is_valid(p_row ->> 'price', 'numeric') then scale((p_row ->> 'price')::numeric) > 4
       and (p_row ->> 'price')::numeric <> round((p_row ->> 'price')::numeric, 4) end
+    union all
+    select 7, format('product.%s_type', t.field), format('%s is no %s.', p_row ->> t.field, t.told)
+    from (values ('price', 'numeric(18,4)', 'numeric'), ('publish_at', 'timestamptz', 'timestamp with time zone'))
+      as t (field, type, told)
+    where jsonb_typeof(p_row) = 'object' and not pg_input_is_valid(p_row ->> t.field, t.type)
   ) f
   order by f.place
   limit 1
@@ -5567,7 +5591,7 @@ CREATE FUNCTION private.words_of(p_text text) RETURNS text[]
   )
 $$;
 
-CREATE FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) RETURNS jsonb
+CREATE FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -5585,6 +5609,8 @@ declare
   v_ids constant uuid[] := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(p_items) e);
   v_skus constant text[] := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(p_items) e);
   v_parents constant text[] := array(select e -> 'row' ->> 'parent_sku' from jsonb_array_elements(p_items) e);
+  v_parent_ids constant uuid[] := array(select (e -> 'row' ->> 'parent_id')::uuid from jsonb_array_elements(p_items) e);
+  v_categories constant uuid[] := array(select (e -> 'row' ->> 'category_id')::uuid from jsonb_array_elements(p_items) e);
   v_answer jsonb;
 begin
   with item as materialized (
@@ -5598,25 +5624,42 @@ begin
   ), parent as materialized (
     select p.id, p.sku from public.products p
     where p.tenant_id = p_tenant_id and p.sku = any (v_parents) and p.deleted_at is null
+  ), parent_by_id as materialized (
+    select p.id from public.products p where p.tenant_id = p_tenant_id and p.id = any (v_parent_ids)
+  ), category as materialized (
+    select c.id from public.categories c where c.tenant_id = p_tenant_id and c.id = any (v_categories)
   ), met as materialized (
-    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id
+    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id,
+      i.row ->> 'parent_id' is not null and b.id is null as parent_missing,
+      i.row ->> 'category_id' is not null and c.id is null as category_missing
     from item i
     left join by_id d on (d.p).id = i.id
     left join by_sku s on (s.p).sku = i.sku and i.id is null
     left join parent a on a.sku = i.row ->> 'parent_sku'
-  ), merged as materialized (
-    select m.line, (m.stored).id as id, (m.stored).version as version,
+    left join parent_by_id b on b.id = (i.row ->> 'parent_id')::uuid
+    left join category c on c.id = (i.row ->> 'category_id')::uuid
+  ), filled as materialized (
+    select m.line, m.stored,
       case
         when (m.stored).id is null and (m.id is not null or m.version is not null) then jsonb_build_object(
           'code', 'product.not_found', 'detail', 'There is no such product among the living.')
         when m.row ->> 'parent_sku' is not null and m.parent_id is null then jsonb_build_object(
           'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_sku'))
+        when m.parent_missing then jsonb_build_object(
+          'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_id'))
+        when m.category_missing then jsonb_build_object(
+          'code', 'product.category_missing', 'detail', format('There is no category %s.', m.row ->> 'category_id'))
         when m.version <> (m.stored).version then jsonb_build_object(
           'code', 'version.stale', 'detail', format('You sent version %s; the stored version is %s.', m.version, (m.stored).version))
       end as error,
       jsonb_populate_record(m.stored, case when (m.stored).id is null then v_defaults else '{}' end || m.fields
         || case when m.row ? 'parent_sku' then jsonb_build_object('parent_id', m.parent_id) else '{}' end) as n
     from met m
+  ), merged as materialized (
+    select f.line, (f.stored).id as id, (f.stored).version as version, f.n,
+      case when f.error is not null or not p_judged then f.error else private.refusal_of_product(p_tenant_id, f.stored, f.n) end
+        as error
+    from filled f
   ), inserted as (
     insert into public.products
       (tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
@@ -5652,7 +5695,7 @@ begin
   return coalesce(v_answer, '[]');
 end $$;
 
-CREATE FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb) RETURNS jsonb
+CREATE FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb, p_judged boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -5669,7 +5712,7 @@ begin
     return '[]';
   end if;
   begin
-    return private.write_products(p_tenant_id, p_items);
+    return private.write_products(p_tenant_id, p_items, p_judged);
   exception
     -- Faults of the moment are the caller's to repeat, not the rows'.
     when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
@@ -5679,14 +5722,16 @@ begin
       get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_detail = pg_exception_detail,
         v_constraint = constraint_name;
   end;
-  if v_size = 1 then
+  if not p_judged then
+    return private.write_slice(p_tenant_id, p_items, p_judged => true);
+  elsif v_size = 1 then
     return jsonb_build_array(private.refused_row(p_items -> 0, private.refusal(v_state, v_message, v_detail, v_constraint)));
   end if;
   for v_first in 0 .. v_size - 1 by v_step loop
     v_answer := v_answer || private.write_slice(p_tenant_id, (
       select jsonb_agg(e.item order by e.n) from jsonb_array_elements(p_items) with ordinality e (item, n)
       where e.n between v_first + 1 and v_first + v_step
-    ));
+    ), p_judged);
   end loop;
   return v_answer;
 end $$;
@@ -9075,6 +9120,8 @@ REVOKE ALL ON FUNCTION private.is_public_address(p_address inet) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_to_be_judged(p_old public.products, p_new public.products) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.judge_endpoint_url() FROM PUBLIC;
@@ -9229,6 +9276,8 @@ REVOKE ALL ON FUNCTION private.refresh_event_types(p_breaking text[]) FROM PUBLI
 REVOKE ALL ON FUNCTION private.refund_order_money(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, p_constraint text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refusal_of_product(p_tenant_id uuid, p_old public.products, p_new public.products) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
@@ -9418,9 +9467,9 @@ REVOKE ALL ON FUNCTION private.word_key(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.words_of(p_text text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb, p_judged boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.accept_invitation(p_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.accept_invitation(p_token text) TO authenticated;

@@ -65,7 +65,7 @@ def platform() -> Iterator[Platform | RemotePlatform]:
     if REMOTE:
         yield RemotePlatform()
         return
-    with Platform() as own:
+    with Platform(in_memory=True) as own:
         yield own
 
 

@@ -1,9 +1,10 @@
 -- Upsert in bulk: up to 5,000 rows in one call, each with its own answer.
 --
 -- Rows are matched by id, or else by SKU among the living; a field that a row leaves out stays as it is. Everything that
--- is matched is locked first, in id order. Then slices are written set by set, parents before variants; a slice that
--- meets an error is undone and cut into eight, down to the one row that is at fault. So good rows cost a share of one
--- statement, and a bad one a handful of statements, whatever rule it breaks.
+-- is matched is locked first, in id order. Then slices are written set by set, parents before variants. A slice that meets
+-- an error is undone and written again without the rows that validation refuses; if that too meets an error (a guard, a SKU
+-- that is taken), it is cut into eight, down to the one row that is at fault. So good rows cost a share of one statement, an
+-- invalid one a share of two, and any other bad one a handful of statements.
 
 -- The failures of a product as one error: the first one's code, a detail that tells all, and the list itself.
 create function private.first_failure(p_failures jsonb) returns jsonb
@@ -65,16 +66,21 @@ as $$
     where case when jsonb_typeof(p_row) = 'object' and p_row ->> 'price' is not null
       and pg_input_is_valid(p_row ->> 'price', 'numeric') then scale((p_row ->> 'price')::numeric) > 4
       and (p_row ->> 'price')::numeric <> round((p_row ->> 'price')::numeric, 4) end
+    union all
+    select 7, format('product.%s_type', t.field), format('%s is no %s.', p_row ->> t.field, t.told)
+    from (values ('price', 'numeric(18,4)', 'numeric'), ('publish_at', 'timestamptz', 'timestamp with time zone'))
+      as t (field, type, told)
+    where jsonb_typeof(p_row) = 'object' and not pg_input_is_valid(p_row ->> t.field, t.type)
   ) f
   order by f.place
   limit 1
 $$;
 revoke all on function private.row_fault(jsonb) from public, anon, authenticated, service_role;
 
--- Writes a slice of items {"line", "row"} of one depth, and returns their answers. An error undoes all of it. The pins:
--- nothing tells the planner how many rows JSON holds, so it is to look up by lists of keys and to join by hash; one plan
+-- Writes a slice of items {"line", "row"} of one depth, and returns their answers. An error undoes all of it. Judged, what
+-- validation would raise is the answer of its row instead, at the price of validating the good rows twice. The pins: nothing tells the planner how many rows JSON holds, so it is to look up by lists of keys and to join by hash; one plan
 -- for all, because single rows would spend their time on planning; and what is forbidden counts as dear, which would call JIT.
-create function private.write_products(p_tenant_id uuid, p_items jsonb) returns jsonb
+create function private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) returns jsonb
 language plpgsql security definer set search_path = ''
   set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off set enable_hashjoin = on
   set plan_cache_mode = force_generic_plan set jit = off
@@ -87,6 +93,8 @@ declare
   v_ids constant uuid[] := array(select (e -> 'row' ->> 'id')::uuid from jsonb_array_elements(p_items) e);
   v_skus constant text[] := array(select e -> 'row' ->> 'sku' from jsonb_array_elements(p_items) e);
   v_parents constant text[] := array(select e -> 'row' ->> 'parent_sku' from jsonb_array_elements(p_items) e);
+  v_parent_ids constant uuid[] := array(select (e -> 'row' ->> 'parent_id')::uuid from jsonb_array_elements(p_items) e);
+  v_categories constant uuid[] := array(select (e -> 'row' ->> 'category_id')::uuid from jsonb_array_elements(p_items) e);
   v_answer jsonb;
 begin
   with item as materialized (
@@ -100,25 +108,42 @@ begin
   ), parent as materialized (
     select p.id, p.sku from public.products p
     where p.tenant_id = p_tenant_id and p.sku = any (v_parents) and p.deleted_at is null
+  ), parent_by_id as materialized (
+    select p.id from public.products p where p.tenant_id = p_tenant_id and p.id = any (v_parent_ids)
+  ), category as materialized (
+    select c.id from public.categories c where c.tenant_id = p_tenant_id and c.id = any (v_categories)
   ), met as materialized (
-    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id
+    select i.*, coalesce(d.p, s.p) as stored, a.id as parent_id,
+      i.row ->> 'parent_id' is not null and b.id is null as parent_missing,
+      i.row ->> 'category_id' is not null and c.id is null as category_missing
     from item i
     left join by_id d on (d.p).id = i.id
     left join by_sku s on (s.p).sku = i.sku and i.id is null
     left join parent a on a.sku = i.row ->> 'parent_sku'
-  ), merged as materialized (
-    select m.line, (m.stored).id as id, (m.stored).version as version,
+    left join parent_by_id b on b.id = (i.row ->> 'parent_id')::uuid
+    left join category c on c.id = (i.row ->> 'category_id')::uuid
+  ), filled as materialized (
+    select m.line, m.stored,
       case
         when (m.stored).id is null and (m.id is not null or m.version is not null) then jsonb_build_object(
           'code', 'product.not_found', 'detail', 'There is no such product among the living.')
         when m.row ->> 'parent_sku' is not null and m.parent_id is null then jsonb_build_object(
           'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_sku'))
+        when m.parent_missing then jsonb_build_object(
+          'code', 'product.parent_missing', 'detail', format('There is no product %s.', m.row ->> 'parent_id'))
+        when m.category_missing then jsonb_build_object(
+          'code', 'product.category_missing', 'detail', format('There is no category %s.', m.row ->> 'category_id'))
         when m.version <> (m.stored).version then jsonb_build_object(
           'code', 'version.stale', 'detail', format('You sent version %s; the stored version is %s.', m.version, (m.stored).version))
       end as error,
       jsonb_populate_record(m.stored, case when (m.stored).id is null then v_defaults else '{}' end || m.fields
         || case when m.row ? 'parent_sku' then jsonb_build_object('parent_id', m.parent_id) else '{}' end) as n
     from met m
+  ), merged as materialized (
+    select f.line, (f.stored).id as id, (f.stored).version as version, f.n,
+      case when f.error is not null or not p_judged then f.error else private.refusal_of_product(p_tenant_id, f.stored, f.n) end
+        as error
+    from filled f
   ), inserted as (
     insert into public.products
       (tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
@@ -153,10 +178,10 @@ begin
   left join updated u on u.id = m.id;
   return coalesce(v_answer, '[]');
 end $$;
-revoke all on function private.write_products(uuid, jsonb) from public, anon, authenticated, service_role;
+revoke all on function private.write_products(uuid, jsonb, boolean) from public, anon, authenticated, service_role;
 
--- Writes a slice, or, where it meets an error, its eighths; the one row that is at fault is refused.
-create function private.write_slice(p_tenant_id uuid, p_items jsonb) returns jsonb
+-- Writes a slice; where that meets an error, the slice judged, and then its eighths. The one row at fault is refused.
+create function private.write_slice(p_tenant_id uuid, p_items jsonb, p_judged boolean default false) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -172,7 +197,7 @@ begin
     return '[]';
   end if;
   begin
-    return private.write_products(p_tenant_id, p_items);
+    return private.write_products(p_tenant_id, p_items, p_judged);
   exception
     -- Faults of the moment are the caller's to repeat, not the rows'.
     when serialization_failure or deadlock_detected or query_canceled or insufficient_resources
@@ -182,18 +207,20 @@ begin
       get stacked diagnostics v_state = returned_sqlstate, v_message = message_text, v_detail = pg_exception_detail,
         v_constraint = constraint_name;
   end;
-  if v_size = 1 then
+  if not p_judged then
+    return private.write_slice(p_tenant_id, p_items, p_judged => true);
+  elsif v_size = 1 then
     return jsonb_build_array(private.refused_row(p_items -> 0, private.refusal(v_state, v_message, v_detail, v_constraint)));
   end if;
   for v_first in 0 .. v_size - 1 by v_step loop
     v_answer := v_answer || private.write_slice(p_tenant_id, (
       select jsonb_agg(e.item order by e.n) from jsonb_array_elements(p_items) with ordinality e (item, n)
       where e.n between v_first + 1 and v_first + v_step
-    ));
+    ), p_judged);
   end loop;
   return v_answer;
 end $$;
-revoke all on function private.write_slice(uuid, jsonb) from public, anon, authenticated, service_role;
+revoke all on function private.write_slice(uuid, jsonb, boolean) from public, anon, authenticated, service_role;
 
 create function private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) returns jsonb
 language plpgsql security definer set search_path = '' set enable_seqscan = off set jit = off

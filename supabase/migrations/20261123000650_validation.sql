@@ -336,33 +336,55 @@ begin
 end $$;
 revoke all on function private.failures_to_tell(public.products) from public, anon, authenticated, service_role;
 
+-- Whether a write of a product is one to judge. One that a later rule finds wrong can still be deleted, taken off sale and
+-- have its plan to publish ended.
+create function private.is_to_be_judged(p_old public.products, p_new public.products) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select p_new.deleted_at is null and ((p_old).id is null or (
+    p_new.sku, p_new.name, p_new.description, p_new.price, p_new.currency, p_new.attributes, p_new.category_id, p_new.parent_id,
+    null::timestamptz, case when p_new.status in ('draft', 'archived') then p_old.status else p_new.status end
+  ) is distinct from (
+    p_old.sku, p_old.name, p_old.description, p_old.price, p_old.currency, p_old.attributes, p_old.category_id, p_old.parent_id,
+    p_old.deleted_at, p_old.status
+  ))
+$$;
+revoke all on function private.is_to_be_judged(public.products, public.products) from public, anon, authenticated, service_role;
+
 create function private.refuse_invalid_product() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_failures jsonb;
 begin
-  -- A product that a later rule finds wrong can still be deleted, taken off sale and have its plan to publish ended.
-  if new.deleted_at is not null or tg_op = 'UPDATE' and (
-    new.sku, new.name, new.description, new.price, new.currency, new.attributes, new.category_id, new.parent_id, null::timestamptz,
-    case when new.status in ('draft', 'archived') then old.status else new.status end
-  ) is not distinct from (
-    old.sku, old.name, old.description, old.price, old.currency, old.attributes, old.category_id, old.parent_id, old.deleted_at,
-    old.status
-  ) then
-    return new;
+  if private.is_to_be_judged(old, new) then
+    v_failures := private.failures_to_tell(new);
+    if v_failures <> '[]' then
+      perform private.fail('PT422', 'product.invalid', v_failures::text,
+        'Correct every field named in the details; validate_product checks without writing.');
+    end if;
   end if;
-  v_failures := private.failures_to_tell(new);
-  if v_failures = '[]' then
-    return new;
-  end if;
-  perform private.fail('PT422', 'product.invalid', v_failures::text,
-    'Correct every field named in the details; validate_product checks without writing.');
-  return null;
+  return new;
 end $$;
 revoke all on function private.refuse_invalid_product() from public, anon, authenticated, service_role;
 create trigger validate before insert or update on public.products
   for each row execute function private.refuse_invalid_product();
+
+-- What the trigger would raise for a product that upsert_products is about to write, as its row's error; null when nothing.
+create function private.refusal_of_product(p_tenant_id uuid, p_old public.products, p_new public.products) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_failures jsonb;
+begin
+  p_new.tenant_id := p_tenant_id;
+  p_new := private.sanitised_product(p_new);
+  if private.is_to_be_judged(p_old, p_new) then
+    v_failures := private.failures_to_tell(p_new);
+  end if;
+  return case when v_failures <> '[]' then private.first_failure(v_failures) end;
+end $$;
+revoke all on function private.refusal_of_product(uuid, public.products, public.products) from public, anon, authenticated, service_role;
 
 -- AFTER statement trigger: the warnings of the statement's products become those of their new state.
 create function private.note_warnings() returns trigger

@@ -275,8 +275,8 @@ async def test_a_restart_of_the_realtime_server(make_platform: Callable[..., Pla
         await ring()  # nobody hears it
         tries = supervisor.connections
         await eventually(lambda: supervisor.connections > tries + 5, 30)
-        await asyncio.to_thread(platform.realtime.start)
         heard.clear()
+        await asyncio.to_thread(platform.realtime.start)
         await eventually(lambda: supervisor.state == "live", 30)
         assert set(heard) >= set(LANES), "what was rung meanwhile is looked for"
         heard.clear()

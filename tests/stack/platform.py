@@ -20,7 +20,7 @@ from tests.stack.functions import functions
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys, make_keys
 from tests.stack.parts import gateway, realtime
-from tests.stack.paths import temp_base
+from tests.stack.paths import memory_base, temp_base
 from tests.stack.ports import PortLeases
 from tests.stack.postgres import SUPERUSER, Postgres, StopMode
 from tests.stack.postgrest import postgrest
@@ -31,7 +31,8 @@ from tests.stack.project import Project, read_project
 class Platform:
     """Postgres, PostgREST, Realtime, the functions and the gateway, on loopback.
 
-    `durable` makes Postgres sync to disk as in production; `port` and `db_port` ask for fixed ports (raises
+    `durable` makes Postgres sync to disk as in production; `in_memory` asks for a run directory that is on no
+    disk (see `memory_base`); `port` and `db_port` ask for fixed ports (raises
     `PortTakenError`), free ones are chosen otherwise; `vault=False` leaves out vault; `project` defaults to
     supabase/. A part can be another one: STACK_DB_URL (a superuser's, wal_level logical), STACK_REALTIME_URL,
     STACK_POSTGREST_BIN.
@@ -41,6 +42,7 @@ class Platform:
         self,
         *,
         durable: bool = False,
+        in_memory: bool = False,
         with_realtime: bool = True,
         with_functions: bool = True,
         vault: bool | None = None,
@@ -54,6 +56,7 @@ class Platform:
         self.run = Path("/nonexistent")
         """The run's own directory: data, logs, settings. Exists between `start` and `stop`."""
         self._durable = durable
+        self._in_memory = in_memory
         self._with_realtime = with_realtime
         self._with_functions = with_functions
         self._vault = os.environ.get("STACK_VAULT") != "off" if vault is None else vault
@@ -133,7 +136,8 @@ class Platform:
 
     def start(self) -> None:
         """Raises `StackError` (its message names the cause); then nothing is left running."""
-        self.run = Path(tempfile.mkdtemp(prefix="pms-stack-", dir=temp_base()))
+        base = memory_base() if self._in_memory else temp_base()
+        self.run = Path(tempfile.mkdtemp(prefix="pms-stack-", dir=base))
         self.run.chmod(0o711)  # Postgres' user must reach its data directory, and list nothing
         self._guard = Guard()
         self._guard.remove_at_end(str(self.run))
