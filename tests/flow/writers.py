@@ -73,29 +73,26 @@ class Writers:
     async def _session(
         self, share: Sequence[uuid.UUID], turns: Iterator[int], started: float, per_second: float
     ) -> None:
-        connection = await self._connect()
-        try:
-            for turn, product in zip(turns, itertools.cycle(share), strict=False):
-                await asyncio.sleep(max(0.0, started + turn / per_second - time.monotonic()))
-                connection = await self._commit(connection, product)
-        finally:
-            await connection.close()
+        changes = zip(turns, itertools.cycle(share), strict=False)
+        change = next(changes, None)
+        while change is not None:
+            async with await self._connect() as connection:
+                while change is not None:
+                    turn, product = change
+                    await asyncio.sleep(max(0.0, started + turn / per_second - time.monotonic()))
+                    try:
+                        await self._commit(connection, product)
+                    except psycopg.OperationalError:
+                        self.in_doubt += 1
+                        break  # the same change again, on another connection
+                    change = next(changes, None)
 
-    async def _commit(self, connection: Connection, product: uuid.UUID) -> Connection:
-        """One change; the connection to go on with."""
-        while True:
-            try:
-                cursor = await connection.execute(CHANGE, (product,))
-            except psycopg.OperationalError:
-                self.in_doubt += 1
-                await connection.close()
-                connection = await self._connect()
-                continue
-            at = time.time()
-            row = await cursor.fetchone()
-            assert row is not None, f"product {product} is not there"
-            self.commits.append(Commit(product, int(row[0]), at))
-            return connection
+    async def _commit(self, connection: Connection, product: uuid.UUID) -> None:
+        cursor = await connection.execute(CHANGE, (product,))
+        at = time.time()
+        row = await cursor.fetchone()
+        assert row is not None, f"product {product} is not there"
+        self.commits.append(Commit(product, int(row[0]), at))
 
     async def _connect(self) -> Connection:
         async def attempt() -> Connection | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -125,6 +126,34 @@ def test_when_slots_are_scarce_no_lane_has_more_than_its_share() -> None:
         answer(turns, greedy)
         take(turns)
     assert (greedy.in_flight, late.in_flight) == (4, 4)
+
+
+def test_a_lane_that_has_its_share_costs_nothing_until_it_may_have_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns, lanes = Turns(110), [lane(n) for n in range(100)]
+    for held in lanes:
+        turns.offer(held)
+    while take(turns):
+        pass
+    assert {held.in_flight for held in lanes} == {1}
+    looks: list[Window] = []
+    allowance = Window.allowance
+
+    def look(window: Window, most: int) -> int:
+        looks.append(window)
+        return allowance(window, most)
+
+    monkeypatch.setattr(Window, "allowance", look)
+    answer(turns, lanes[7])
+    assert (take(turns), take(turns)) == (lanes[7], None)
+    assert all(window is lanes[7].window for window in looks), "the others have what they may have"
+    for held in lanes[50:]:
+        held.queue.clear()
+        answer(turns, held)
+    while take(turns):
+        pass
+    assert {held.in_flight for held in lanes[:50]} == {2}, "their shares have grown"
 
 
 def test_a_tenant_with_many_lanes_gets_its_turn_as_one_with_a_single_lane_does() -> None:

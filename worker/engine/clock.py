@@ -21,8 +21,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # no frame of its own: deliveries ask ten times each
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -16,7 +16,7 @@ Trouble = Literal[
 OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "proxy", "local"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What one attempt came to: a `status`, or `trouble` with its `detail`.
 

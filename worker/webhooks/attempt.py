@@ -19,7 +19,7 @@ MAX_KEYS: Final = 10_000
 EXPIRED: Final = Settle("expired", "expired: it could not be delivered in its time")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """An attempt that counts: what is to be written back."""
 
@@ -28,7 +28,7 @@ class Settled:
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """An attempt that does not count. `result`: what is to be noted of it all the same; None if the fault
     was our own."""

@@ -88,14 +88,10 @@ class Senders:
 
     def fill(self) -> None:
         """Starts attempts while there are a free slot, a lane whose turn it is, and a lease that runs."""
-        if self._group is None or self._stopping or not self._allowed():
+        if self._group is None:
             return
-        now = self._clock.monotonic()
-        while (held := self._turns.next(now)) is not None:
-            delivery = self._book.take(held)
-            turn = self._turns.started(held, now)
-            self._meter.timed("read_to_sent", now - delivery.read_at)
-            task = self._group.create_task(self._attempt(turn, delivery))
+        while self._turns.free > 0 and (work := self._next()) is not None:
+            task = self._group.create_task(self._send(*work))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
         if self._turns.next_wake() != self._armed_for:
@@ -110,6 +106,27 @@ class Senders:
             left = FAR_AWAY if at is None else timedelta(seconds=max(SOONEST, at - self._clock.monotonic()))
             await self._clock.wait(self._timer, left)
             self.fill()
+
+    def _next(self) -> tuple[Turn, Delivery] | None:
+        """The next attempt, which counts as under way from now on."""
+        if self._stopping or not self._allowed():
+            return None
+        now = self._clock.monotonic()
+        held = self._turns.next(now)
+        if held is None:
+            return None
+        delivery = self._book.take(held)
+        self._meter.timed("read_to_sent", now - delivery.read_at)
+        return self._turns.started(held, now), delivery
+
+    async def _send(self, turn: Turn, delivery: Delivery) -> None:
+        """One attempt, and then the next one that is due: a task for each would cost more than signing."""
+        work: tuple[Turn, Delivery] | None = (turn, delivery)
+        while work is not None:
+            await self._attempt(*work)
+            work = self._next()
+            if work is None or self._turns.free > 0:
+                self.fill()
 
     async def _attempt(self, turn: Turn, delivery: Delivery) -> None:
         held = turn.held
@@ -131,7 +148,8 @@ class Senders:
         self._turns.finished(turn)
         if self._book.wants_backlog(held):
             self._room()
-        self.fill()
+        if tried.answer.status is None:
+            await asyncio.sleep(0)  # it may have ended without a wait, and others are to have their turn
 
     def _heed(self, held: HeldLane, answer: Answer, began: float) -> None:
         """What the answer says of how much the endpoint can take."""

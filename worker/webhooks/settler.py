@@ -26,7 +26,7 @@ RESULTS_DROPPED: Final = "lanes.results_dropped"
 BATCH: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """A result, the lane it belongs to, and the monotonic moment of its answer."""
 

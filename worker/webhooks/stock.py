@@ -75,7 +75,7 @@ class Stock:
         """It was read, and is in hand until it is let go."""
         held.queue.add(delivery)
         self.hold(held, delivery)
-        self._count(held, delivery, +1)
+        self._entered(held, delivery)
 
     def hold(self, held: HeldLane, delivery: Delivery) -> None:
         """It is in hand, though it is not queued."""
@@ -86,19 +86,19 @@ class Stock:
     def take(self, held: HeldLane) -> Delivery:
         """The lane's next delivery. Raises `IndexError` when there is none that may go."""
         delivery = held.queue.take()
-        self._count(held, delivery, -1)
+        self._left(held, delivery)
         return delivery
 
     def put_back(self, held: HeldLane, delivery: Delivery, *, last: bool) -> None:
         """One that was taken: it goes first again, or last."""
         held.queue.put_back(delivery, last=last)
-        self._count(held, delivery, +1)
+        self._entered(held, delivery)
 
     def take_followers(self, held: HeldLane, key: str) -> list[Delivery]:
         """First attempts of the entity `key` that are queued; they stay in hand."""
         followers = held.queue.take_followers(key)
         for delivery in followers:
-            self._count(held, delivery, -1)
+            self._left(held, delivery)
         return followers
 
     def let_go(self, held: HeldLane, delivery_ids: Iterable[int]) -> None:
@@ -117,19 +117,23 @@ class Stock:
 
     def _dropped(self, held: HeldLane, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            self._count(held, delivery, -1)
+            self._left(held, delivery)
             self.let_go(held, [delivery.delivery_id])
 
-    def _count(self, held: HeldLane, delivery: Delivery, sign: int) -> None:
-        self.queued += sign
-        self._of_tenant[held.lane.tenant_id] += sign
-        self._chars += sign * len(delivery.body)
-        _keep(self._stocked, held, bool(held.queued))
-        _keep(self._long, held, held.queue.firsts * 32 > self._lane_queue)
+    def _entered(self, held: HeldLane, delivery: Delivery) -> None:
+        self.queued += 1
+        self._of_tenant[held.lane.tenant_id] += 1
+        self._chars += len(delivery.body)
+        self._stocked.add(held)
+        if held.queue.firsts * 32 > self._lane_queue:
+            self._long.add(held)
 
-
-def _keep(lanes: set[HeldLane], held: HeldLane, belongs: bool) -> None:
-    if belongs:
-        lanes.add(held)
-    else:
-        lanes.discard(held)
+    def _left(self, held: HeldLane, delivery: Delivery) -> None:
+        self.queued -= 1
+        self._of_tenant[held.lane.tenant_id] -= 1
+        self._chars -= len(delivery.body)
+        firsts = held.queue.firsts
+        if firsts * 32 <= self._lane_queue:
+            self._long.discard(held)
+            if not firsts and not held.queue.retries:
+                self._stocked.discard(held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
@@ -31,8 +32,8 @@ class Turns:
     A tenant with a thousand lanes gets its turns as one with a single lane does. Lanes that wait for a time
     (parked, `Retry-After`, rate limit) or for one of their own answers are not in the rings, so that a
     thousand of them cost nothing. When half of the slots are taken, no lane may hold more than its equal
-    share. A request that is not answered within a second gives its slot back, up to a bound: endpoints that
-    hang must not keep the others from sending.
+    share, and one that has it is in no ring either. A request that is not answered within a second gives its
+    slot back, up to a bound: endpoints that hang must not keep the others from sending.
     """
 
     def __init__(self, slots: int) -> None:
@@ -42,6 +43,10 @@ class Turns:
         self._tenants: deque[str] = deque()
         """Tenants with a ring, each once."""
         self._in_ring: set[HeldLane] = set()
+        self._sated: set[HeldLane] = set()
+        """Lanes that have their share under way, and more to send."""
+        self._sated_at = math.inf
+        """The least share at which one of them was left out of its ring."""
         self._rivals: set[HeldLane] = set()
         """Lanes that are in a ring or have something under way."""
         self._later: list[tuple[float, int, HeldLane]] = []
@@ -57,6 +62,7 @@ class Turns:
 
     def offer(self, held: HeldLane) -> None:
         """`held` may have something to send."""
+        self._sated.discard(held)
         if not held.queue.ready or held in self._in_ring:
             return
         tenant_id = held.lane.tenant_id
@@ -69,14 +75,19 @@ class Turns:
 
     def next(self, now: float) -> HeldLane | None:
         """The lane that may send now, given a free slot; None when there is none."""
-        self._wake(now)
+        if self._later:
+            self._wake(now)
         self._let_slow_ones_go(now)
-        if self.free <= 0:
+        free = self.free
+        if free <= 0:
             return None
+        share = self.slots if free * 2 > self.slots else max(1, self.slots // max(1, len(self._rivals)))
+        if share > self._sated_at:
+            self._call_back()
         for _ in range(len(self._tenants)):
             tenant_id = self._tenants.popleft()
             ring = self._rings[tenant_id]
-            held = self._next_of(ring, now)
+            held = self._next_of(ring, now, share)
             if ring:
                 self._tenants.append(tenant_id)
             else:
@@ -109,29 +120,33 @@ class Turns:
     def next_wake(self) -> float | None:
         """The moment at which a waiting lane may go, or a slot comes back."""
         at = self._later[0][0] if self._later else None
-        if self.free <= 0 and self._tenants and self._under_way:
+        if self.free <= 0 and (self._tenants or self._sated) and self._under_way:
             soon = self._under_way[0].began + SLOW_SECONDS
             at = soon if at is None else min(at, soon)
         return at
 
-    def _next_of(self, ring: deque[HeldLane], now: float) -> HeldLane | None:
-        for _ in range(len(ring)):
+    def _next_of(self, ring: deque[HeldLane], now: float, share: int) -> HeldLane | None:
+        while ring:
             held = ring.popleft()
             if not held.queue.ready or held.in_flight >= held.allowance:
                 self._leave(held)  # offered again with its next delivery or answer
             elif now < held.not_before:
                 self._leave(held)
                 self._sleep(held)
+            elif held.in_flight >= share:
+                self._leave(held)
+                self._sated.add(held)  # offered again with its next answer, or when shares grow
+                self._sated_at = min(self._sated_at, share)
             else:
                 ring.append(held)
-                if held.in_flight < self._share():
-                    return held
+                return held
         return None
 
-    def _share(self) -> int:
-        if self.free * 2 > self.slots:
-            return self.slots
-        return max(1, self.slots // max(1, len(self._rivals)))
+    def _call_back(self) -> None:
+        """Shares have grown: whoever had enough may want more."""
+        sated, self._sated, self._sated_at = self._sated, set(), math.inf
+        for held in sated:
+            self.offer(held)
 
     def _leave(self, held: HeldLane) -> None:
         self._in_ring.discard(held)
