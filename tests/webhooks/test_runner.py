@@ -106,6 +106,19 @@ async def test_a_hanging_endpoint_does_not_slow_another(receiver: Receiver, data
         assert runner.stats()["in_flight"] <= 8
 
 
+async def test_slots_that_all_hang_come_back_by_themselves(receiver: Receiver, database: Database) -> None:
+    """Nobody answers and nothing rings: only the time can tell that a slot is free again."""
+    hanging, good = database.endpoint(receiver.url("/hang")), database.endpoint(receiver.url("/good"))
+    receiver.hang("/hang")
+    database.dispatch(*[hanging] * 4)
+    async with running(make_runner(MemoryLanes(database), slots=4), drain=0.1) as runner:
+        await eventually(lambda: runner.stats()["in_flight"] == 4)
+        database.dispatch(good)
+        await eventually(lambda: runner.stats()["queued"] == 1)
+        await eventually(lambda: receiver.ids("/good"), 5)
+        assert runner.stats()["in_flight"] >= 4
+
+
 async def test_equal_turns_while_slots_are_scarce(receiver: Receiver, database: Database) -> None:
     greedy, modest = database.endpoint(receiver.url("/greedy")), database.endpoint(receiver.url("/modest"))
     database.dispatch(*[greedy] * 200)

@@ -103,15 +103,15 @@ class Page:
 
 
 class Timings(NamedTuple):
-    """Where the time of an attempt went, as far as it came.
+    """Where the time of an attempt went, in seconds, as far as it came.
 
     `dns`: until the wall had its answer; None when it was known. `connect`: TCP, TLS and the proxy's part;
     None when a kept connection was used. `first_byte`: from writing the request to the answer's first byte.
     """
 
-    dns: timedelta | None = None
-    connect: timedelta | None = None
-    first_byte: timedelta | None = None
+    dns: float | None = None
+    connect: float | None = None
+    first_byte: float | None = None
 
 
 NO_TIMINGS: Final = Timings()
@@ -357,7 +357,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "outcome": result.outcome,
         "started_at": result.started_at.isoformat(),
         "expires_at": result.expires_at.isoformat(),
-        "duration_ms": _milliseconds(result.duration),
+        "duration_ms": _milliseconds(result.duration.total_seconds()),
         "dns_ms": _milliseconds(timings.dns),
         "connect_ms": _milliseconds(timings.connect),
         "first_byte_ms": _milliseconds(timings.first_byte),
@@ -369,5 +369,5 @@ def result_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _milliseconds(duration: timedelta | None) -> float | None:
-    return None if duration is None else round(duration.total_seconds() * 1000, 1)
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

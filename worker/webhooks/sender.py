@@ -152,11 +152,7 @@ class _Watch:
 
     def read(self) -> Timings:
         first_byte = None if self.connection is None else self.connection.first_byte
-        return Timings(_span(self.dns), _span(self.connect), _span(first_byte))
-
-
-def _span(seconds: float | None) -> timedelta | None:
-    return None if seconds is None else timedelta(seconds=seconds)
+        return Timings(self.dns, self.connect, first_byte)
 
 
 def _shown(body: bytes) -> str:

@@ -90,11 +90,16 @@ class Senders:
         """Starts attempts while there are a free slot, a lane whose turn it is, and a lease that runs."""
         if self._group is None:
             return
-        while self._turns.free > 0 and (work := self._next()) is not None:
+        while (work := self._next()) is not None:
             task = self._group.create_task(self._send(*work))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        if self._turns.next_wake() != self._armed_for:
+        self._arm()
+
+    def _arm(self) -> None:
+        at = self._turns.next_wake()
+        # one that goes off too early looks again, one that is too late is never noticed
+        if at is not None and (self._armed_for is None or at < self._armed_for):
             self._timer.set()
 
     async def wake_lanes(self) -> None:
@@ -127,6 +132,8 @@ class Senders:
             work = self._next()
             if work is None or self._turns.free > 0:
                 self.fill()
+            else:
+                self._arm()
 
     async def _attempt(self, turn: Turn, delivery: Delivery) -> None:
         held = turn.held
@@ -139,21 +146,21 @@ class Senders:
             self._turns.finished(turn)
             raise
         self._meter.timed("sent_to_answered", tried.answer.duration.total_seconds())
-        self._heed(held, tried.answer, turn.began)
+        now = self._clock.monotonic()
+        self._heed(held, tried.answer, now, turn.began)
         match tried:
             case Settled():
-                self._settle(held, delivery, tried)
+                self._settle(held, delivery, tried, now)
             case Kept():
-                self._keep(held, delivery, tried)
+                self._keep(held, delivery, tried, now)
         self._turns.finished(turn)
         if self._book.wants_backlog(held):
             self._room()
         if tried.answer.status is None:
             await asyncio.sleep(0)  # it may have ended without a wait, and others are to have their turn
 
-    def _heed(self, held: HeldLane, answer: Answer, began: float) -> None:
+    def _heed(self, held: HeldLane, answer: Answer, now: float, began: float) -> None:
         """What the answer says of how much the endpoint can take."""
-        now = self._clock.monotonic()
         hold = lane_hold(answer)
         if hold is not None:
             held.breaker.hold(now, hold.total_seconds())
@@ -162,8 +169,8 @@ class Senders:
         elif answer.status is not None:
             held.window.succeeded(held.lane.max_concurrency)
 
-    def _keep(self, held: HeldLane, delivery: Delivery, tried: Kept) -> None:
-        now, dice = self._clock.monotonic(), self._chance.random()
+    def _keep(self, held: HeldLane, delivery: Delivery, tried: Kept, now: float) -> None:
+        dice = self._chance.random()
         if tried.result is None:
             self._meter.counted("our_fault")
             self._log.warning(OUR_FAULT, endpoint=held.lane.endpoint_id, error=tried.answer.detail)
@@ -175,8 +182,8 @@ class Senders:
         # the next probe takes another: one message that the endpoint refuses must not stand for all
         self._book.put_back(held, delivery, last=tried.result is not None)
 
-    def _settle(self, held: HeldLane, delivery: Delivery, tried: Settled) -> None:
-        now, verdict = self._clock.monotonic(), tried.verdict
+    def _settle(self, held: HeldLane, delivery: Delivery, tried: Settled, now: float) -> None:
+        verdict = tried.verdict
         self._meter.counted(verdict.outcome)
         self._finished(Finished(held, tried.result, now))
         self._book.sent(held, delivery, again=verdict.outcome == "retry")
@@ -201,10 +208,10 @@ class Senders:
 
     def write_lining_up(self) -> None:
         """Hands on the first attempts that line up behind a retry of their entity."""
-        now = self._clock.monotonic()
         for held, delivery in self._book.take_lining_up():
             self._meter.counted("blocked")
-            self._finished(Finished(held, lined_up(held.lane, delivery, self._clock.now()), now))
+            result = lined_up(held.lane, delivery, self._clock.now())
+            self._finished(Finished(held, result, self._clock.monotonic()))
 
     def _delivered(self, held: HeldLane) -> None:
         if held.breaker.parked:
