@@ -25,6 +25,7 @@ from worker.webhooks.attempt import Attempter
 from worker.webhooks.book import Book
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
+from worker.webhooks.settler import BATCH, MOST_WAITING
 from worker.webhooks.stock import Stock
 
 _senders: list[Sender] = []
@@ -267,6 +268,24 @@ async def test_the_database_away_loses_nothing_and_sends_nothing_twice(
         await eventually(lambda: database.empty)
     assert sorted(receiver.ids()) == [f"evt_{n}" for n in range(1, 6)]
     assert len(database.attempts) == 5
+
+
+async def test_what_cannot_be_written_back_is_not_sent_without_end(
+    receiver: Receiver, database: Database
+) -> None:
+    """All of it would be sent again if the lease ran out before the database is back."""
+    slots, store = 20, MemoryLanes(database)
+    lanes = [database.endpoint(receiver.url(f"/{n}")) for n in range(3)]
+    for _ in range(1500):
+        database.dispatch(*lanes)
+    store.fail_next("settle", Unreachable("away"), times=1_000_000)
+    async with running(make_runner(store, slots=slots)) as runner:
+        await eventually(lambda: runner.stats()["unsettled"] >= MOST_WAITING, 30)
+        await asyncio.sleep(0.5)
+        assert len(receiver.received) <= MOST_WAITING + BATCH + slots
+        store.fail_next("settle", Unreachable("away"), times=0)
+        await eventually(lambda: database.empty, 30)
+    assert len(receiver.ids()) == 4500
 
 
 async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(

@@ -69,7 +69,13 @@ class WebhookRunner:
             store, self._book, clock=clock, condition=reading, poll=poll, got=self._got, lost=self._lost
         )
         self._settler = Settler(
-            store, self._book, clock=clock, condition=settling, wrote=self._wrote, lost=self._lost
+            store,
+            self._book,
+            clock=clock,
+            condition=settling,
+            wrote=self._wrote,
+            room=self._room_to_send,
+            lost=self._lost,
         )
         self._senders = Senders(
             self._book,
@@ -78,7 +84,7 @@ class WebhookRunner:
             clock=clock,
             meter=self.meter,
             chance=chance or random.Random(),  # noqa: S311 - it only spreads retries
-            allowed=lambda: self._keeper.valid,
+            allowed=lambda: self._keeper.valid and not self._settler.full,
             finished=self._settler.add,
             room=self._reader.wake,
         )
@@ -148,6 +154,9 @@ class WebhookRunner:
 
     def _got(self, lanes: Iterable[HeldLane]) -> None:
         self._senders.offer(lanes)
+
+    def _room_to_send(self) -> None:
+        self._senders.fill()
 
     def _lost(self) -> None:
         self._keeper.lost()

@@ -24,6 +24,8 @@ from worker.webhooks.held import HeldLane
 SETTLE_REFUSED: Final = "lanes.settle_refused"
 RESULTS_DROPPED: Final = "lanes.results_dropped"
 BATCH: Final = 1000
+MOST_WAITING: Final = 2 * BATCH
+"""What is sent and cannot be written is sent again by whoever gets the lanes next: so not without end."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,8 @@ class Finished:
 
 
 class Settler:
-    """Batches results under the book's lease. `wrote` hears of each one written, `lost` of a lost lease."""
+    """Batches results under the book's lease. `wrote` hears of each one written, `room` of the end of a time
+    when too many waited, `lost` of a lost lease."""
 
     def __init__(
         self,
@@ -46,10 +49,11 @@ class Settler:
         clock: Clock,
         condition: Condition,
         wrote: Callable[[Finished], None],
+        room: Callable[[], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock = store, book, clock
-        self._wrote, self._lost, self._condition = wrote, lost, condition
+        self._wrote, self._room, self._lost, self._condition = wrote, room, lost, condition
         self._waiting: deque[Finished] = deque()
         self._rung = asyncio.Event()
         self._idle = asyncio.Event()
@@ -60,6 +64,11 @@ class Settler:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be sent before something is written."""
+        return len(self._waiting) >= MOST_WAITING
 
     def add(self, finished: Finished) -> None:
         self._waiting.append(finished)
@@ -72,8 +81,11 @@ class Settler:
         while True:
             await self._rung.wait()
             self._rung.clear()
-            while batch := self._next_batch():
-                await self._settle(batch)
+            while self._waiting:
+                was_full = self.full
+                await self._settle(self._next_batch())
+                if was_full and not self.full:
+                    self._room()
             self._idle.set()
 
     async def flushed(self) -> None:
@@ -96,7 +108,7 @@ class Settler:
 
     async def _settle(self, batch: list[Finished]) -> None:
         """Writes `batch`, however often it takes, until it is written or the lease is lost."""
-        token = self._book.token
+        token = self._book.token if batch else None
         while token is not None and self._book.token == token:
             try:
                 # a cancelled call may have taken effect, so it is always seen through
