@@ -281,7 +281,7 @@ async def test_what_cannot_be_written_back_is_not_sent_without_end(
     store.fail_next("settle", Unreachable("away"), times=1_000_000)
     async with running(make_runner(store, slots=slots)) as runner:
         await eventually(lambda: runner.stats()["unsettled"] >= MOST_WAITING, 30)
-        await asyncio.sleep(0.5)
+        await eventually(lambda: runner.stats()["in_flight"] == 0, 30)
         assert len(receiver.received) <= MOST_WAITING + BATCH + slots
         store.fail_next("settle", Unreachable("away"), times=0)
         await eventually(lambda: database.empty, 30)
