@@ -14,7 +14,8 @@ from tests.sql.ask import call, rows, rpc
 from tests.sql.company import Company, add_endpoint, add_products
 from tests.sql.lane_worker import LaneWorker
 from tests.stack.paths import ROOT
-from worker.gateway.lanes import Result, result_json
+from worker.gateway.lanes import Result
+from worker.gateway.rpc_lanes import result_json
 
 PAGE = (ROOT / "docs" / "worker-rpc.md").read_text()
 HEADING = re.compile(r"^`([a-z_]+)\((.*?)\)`", re.MULTILINE)

@@ -9,9 +9,10 @@ import pytest
 
 from worker.engine.clock import SystemClock
 from worker.errors import BadAnswer
-from worker.gateway.lanes import RpcLanes, Secret
+from worker.gateway.lanes import Secret
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
+from worker.gateway.rpc_lanes import RpcLanes
 
 
 class Scripted:

@@ -13,9 +13,10 @@ from tests.sql.clock import move_clock, stop_clock
 from tests.sql.company import Company, add_endpoint, add_product, add_products, found_company, rename
 from tests.webhooks.memory_lanes import Database, MemoryLanes
 from worker.engine.clock import SystemClock
-from worker.gateway.lanes import LaneStore, RpcLanes
+from worker.gateway.lanes import LaneStore
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
+from worker.gateway.rpc_lanes import RpcLanes
 
 
 class World(Protocol):

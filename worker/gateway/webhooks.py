@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, BaseModel
 from worker.engine.ports import Rpc
 from worker.errors import BadAnswer
 from worker.gateway.answers import parse
-from worker.gateway.lanes import Delivery, Lane, Result, parse_lane, result_json
+from worker.gateway.lanes import Delivery, Lane, Result
+from worker.gateway.rpc_lanes import parse_lane, result_json
 
 
 class ReplaySlice(BaseModel):

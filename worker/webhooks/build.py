@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 from worker.config import Settings
 from worker.engine.clock import Clock
 from worker.engine.ports import Rpc
-from worker.gateway.lanes import RpcLanes
 from worker.gateway.mark import DeliveryMark
+from worker.gateway.rpc_lanes import RpcLanes
 from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter, Trier

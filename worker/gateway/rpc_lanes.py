@@ -1,0 +1,220 @@
+"""The functions of the webhook lanes (docs/worker-rpc.md), parsed by hand: a call brings many deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from worker.engine.clock import Clock
+from worker.engine.ports import Rpc
+from worker.errors import BadAnswer
+from worker.gateway.lanes import Delivery, Lane, Lease, Page, Result, Secret
+from worker.gateway.mark import DeliveryMark
+
+T = TypeVar("T")
+
+DESCRIBED_AT_ONCE: Final = 1000
+
+
+class RpcLanes:
+    """The `LaneStore` of production: the database's functions. `mark`: how far a tail surely reaches.
+
+    A lease answer names lanes and versions alone; what is new among them is asked for and kept here.
+    """
+
+    def __init__(self, rpc: Rpc, *, worker: str, clock: Clock, mark: DeliveryMark) -> None:
+        self._rpc, self._worker, self._clock, self._mark = rpc, worker, clock, mark
+        self._known: str | None = None
+        self._lanes: dict[int, Lane] = {}
+
+    async def lease(self, token: int | None, *, duration: timedelta) -> Lease:
+        answer = await self._rpc.call(
+            "lease_lanes",
+            p_worker=self._worker,
+            p_token=token,
+            p_seconds=round(duration.total_seconds()),
+            p_known=self._known,
+        )
+        held = _parsed("lease_lanes", _held, answer)
+        if held.versions is not None:
+            # what is not described yet must be asked for again, even if the next call fails
+            self._known = None
+            await self._describe(held.token, held.versions)
+            self._known = held.known
+        return Lease(held.token, tuple(self._lanes.values()), surplus=held.surplus)
+
+    async def _describe(self, token: int, versions: Mapping[int, int]) -> None:
+        """Learns of the lanes in `versions` that are new or changed, and forgets all others."""
+        self._lanes = {lane_id: lane for lane_id, lane in self._lanes.items() if lane_id in versions}
+        asked = [
+            lane_id
+            for lane_id, version in versions.items()
+            if lane_id not in self._lanes or self._lanes[lane_id].version != version
+        ]
+        for start in range(0, len(asked), DESCRIBED_AT_ONCE):
+            some = asked[start : start + DESCRIBED_AT_ONCE]
+            answer = await self._rpc.call("describe_lanes", p_token=token, p_lane_ids=some)
+            # one that is missing was taken or deleted in between
+            told = {lane.lane_id: lane for lane in _parsed("describe_lanes", _lanes, answer)}
+            for lane_id in some:
+                if lane_id in told:
+                    self._lanes[lane_id] = told[lane_id]
+                else:
+                    self._lanes.pop(lane_id, None)
+
+    async def read_tail(
+        self,
+        token: int,
+        *,
+        after: int,
+        limit: int,
+        busy: Collection[int],
+        closed: Collection[int],
+        behind: Collection[int],
+    ) -> Page:
+        answer = await self._rpc.call(
+            "read_lanes",
+            p_token=token,
+            p_after=after,
+            p_limit=limit,
+            p_busy_ids=list(busy),
+            p_through=self._mark.last_id,
+            p_parked_lane_ids=list(closed),
+            p_behind_lane_ids=list(behind),
+        )
+        return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
+
+    async def read_backlog(
+        self, token: int, *, lanes: Collection[int], after: int, through: int | None, limit: int
+    ) -> Page:
+        answer = await self._rpc.call(
+            "read_lanes",
+            p_token=token,
+            p_after=after,
+            p_limit=limit,
+            p_lane_ids=list(lanes),
+            p_through=through,
+        )
+        return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
+
+    async def settle(self, token: int, results: Sequence[Result]) -> bool:
+        answer = await self._rpc.call(
+            "settle_deliveries", p_token=token, p_results=[result_json(result) for result in results]
+        )
+        return not _parsed("settle_deliveries", lambda value: bool(value["stale"]), answer)
+
+    async def release(self, token: int, *, lanes: Collection[int] | None = None) -> None:
+        named = {} if lanes is None else {"p_lane_ids": list(lanes)}
+        await self._rpc.call("release_lanes", p_token=token, **named)
+
+
+def _parsed(name: str, parse: Callable[[Any], T], answer: Any) -> T:
+    try:
+        return parse(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnswer(f"{name} answered in another shape than docs/worker-rpc.md: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    token: int
+    surplus: int
+    known: str
+    versions: Mapping[int, int] | None
+
+
+def _held(value: Mapping[str, Any]) -> _Held:
+    lanes = value["lanes"]
+    versions = None if lanes is None else {int(lane_id): int(version) for lane_id, version in lanes}
+    return _Held(int(value["token"]), int(value["surplus"]), str(value["known"]), versions)
+
+
+def _lanes(value: Iterable[Mapping[str, Any]]) -> list[Lane]:
+    return [parse_lane(lane) for lane in value]
+
+
+def parse_lane(value: Mapping[str, Any]) -> Lane:
+    """A lane as `describe_lanes` tells it; raises what a wrong shape makes Python raise."""
+    return Lane(
+        lane_id=value["lane_id"],
+        endpoint_id=value["endpoint_id"],
+        tenant_id=value["tenant_id"],
+        url=value["url"],
+        secrets=tuple([_secret(secret) for secret in value["secrets"]]),
+        paused=value["status"] != "active",
+        timeout=timedelta(seconds=value["timeout_seconds"]),
+        max_concurrency=value["max_concurrency"],
+        version=value["version"],
+        headers=dict(value["headers"]),
+        rate_limit=value["rate_limit_per_second"],
+        ordered=bool(value["ordered"]),
+        expires_after=timedelta(hours=value["expires_after_hours"]),
+    )
+
+
+def _secret(value: Mapping[str, Any]) -> Secret:
+    return Secret(value["secret"], _moment(value["expires_at"]))
+
+
+def _page(value: Mapping[str, Any], *, read_at: float) -> Page:
+    if value["stale"]:
+        return Page(stale=True, after=0, more=False, deliveries=(), next_retry_at=None)
+    return Page(
+        stale=False,
+        after=int(value["after"]),
+        more=bool(value["more"]),
+        deliveries=tuple([_delivery(delivery, read_at) for delivery in value["deliveries"]]),
+        next_retry_at=_moment(value["next_retry_at"]),
+    )
+
+
+def _delivery(value: Mapping[str, Any], read_at: float) -> Delivery:
+    return Delivery(
+        value["delivery_id"],
+        value["lane_id"],
+        value["retry"],
+        value["attempt"],
+        value["event_id"],
+        value["body"],
+        datetime.fromisoformat(value["occurred_at"]),
+        read_at,
+        value["type"],
+        value.get("order_key"),
+        value.get("blocked", False),
+        _moment(value.get("expires_at")),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result in the form of docs/worker-rpc.md."""
+    timings = result.timings
+    return {
+        "delivery_id": result.delivery_id,
+        "lane_id": result.lane_id,
+        "attempt": result.attempt,
+        "event_id": result.event_id,
+        "type": result.type,
+        "outcome": result.outcome,
+        "started_at": result.started_at.isoformat(),
+        "expires_at": result.expires_at.isoformat(),
+        "duration_ms": _milliseconds(result.duration.total_seconds()),
+        "dns_ms": _milliseconds(timings.dns),
+        "connect_ms": _milliseconds(timings.connect),
+        "first_byte_ms": _milliseconds(timings.first_byte),
+        "status": result.status,
+        "error": result.error,
+        "response": result.response,
+        "retry_in_seconds": result.retry_in.total_seconds() if result.retry_in is not None else None,
+        "order_key": result.order_key,
+    }
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
