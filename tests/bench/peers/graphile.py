@@ -27,6 +27,7 @@ from tests.stack.scripts import deno_environment
 HERE = Path(__file__).resolve().parent
 DATABASE = "peer_graphile"
 LEFT = "select exists (select from graphile_worker._private_jobs)"
+LOGGED = "select count(*) from attempts"
 SETTINGS = {"concurrency": 200, "connections": 100, "localQueue": 500}
 """The best of what was tried: more jobs at once or a larger queue made it no faster."""
 
@@ -40,7 +41,7 @@ class Message:
 
 
 async def graphile(scene: Scene, sink: SinkProcess, message: Message, *, count: int, endpoints: int) -> Line:
-    """`count` queued events signed, posted and completed; `{"per_s": None, "reason"}` if it cannot run."""
+    """`count` queued events signed, posted, logged and completed; `{"per_s": None, "reason"}` if not."""
     if reason := await asyncio.to_thread(_install):
         return {"per_s": None, "reason": reason}
     await sink.forget()
@@ -86,6 +87,7 @@ async def _run(scene: Scene, sink: SinkProcess, settings: dict[str, Any], messag
                 return row == (False,)
 
             await eventually(nothing_left, 300, what="graphile-worker is done", interval=0.1)
+            assert await (await connection.execute(LOGGED)).fetchone() == (count,), "a row for each"
         ended = time.time()
         took = used(platform, child.pid) - before
     except PartFailedError as error:
