@@ -75,7 +75,10 @@ def test_it_lowers_when_nothing_was_found_for_a_while_and_lingers_before_it_slee
     pace.looked(now + 1.0, found=False)
     assert mood_of(pace) == "lingering"
     # a writer that was told to be silent may still commit: it is found without a ring
-    assert pace.pause() == PaceRules().look_every
+    rules = PaceRules()
+    assert pace.pause() == rules.look_every
+    assert pace.pause(rules.look_every / 3) == rules.look_every * 2 / 3, "a look counts as a part of its time"
+    assert pace.pause(rules.look_every * 5) == rules.least_pause
     assert not pace.wants_silence(now + 1.5)
     pace.looked(now + 2.99, found=True)
     assert mood_of(pace) == "lingering"

@@ -107,14 +107,15 @@ class Dispatcher:
         self._condition.ok()
         self._backoff.reset()
         self._mark = moved.mark
-        self._metrics.looked(moved, seconds=self._clock.monotonic() - started)
+        took = self._clock.monotonic() - started
+        self._metrics.looked(moved, seconds=took)
         self._pass_on(moved)
         await self._change_mood(found=moved.events > 0)
         if not moved.drained:
             return timedelta(0)
         if moved.events:
             self._again.found()
-        return self._again.pause(self._pace.pause())
+        return self._again.pause(self._pace.pause(timedelta(seconds=took)))
 
     def _pass_on(self, moved: Dispatched) -> None:
         if moved.events:

@@ -93,6 +93,8 @@ class PaceRules:
     rings: int = 10
     within: timedelta = timedelta(seconds=1)
     look_every: timedelta = timedelta(milliseconds=12)
+    """From the beginning of a look to that of the next, with `least_pause` between them."""
+    least_pause: timedelta = timedelta(milliseconds=2)
     quiet_after: timedelta = timedelta(seconds=1)
     linger: timedelta = timedelta(seconds=2)
     silence_for: timedelta = timedelta(seconds=2)
@@ -141,9 +143,11 @@ class Pace:
     def silenced(self, now: float) -> None:
         self._refreshed_at = now
 
-    def pause(self) -> timedelta:
-        """How long to wait for a ring before the next look."""
-        return self.rules.poll if self.mood == "asleep" else self.rules.look_every
+    def pause(self, took: timedelta = timedelta(0)) -> timedelta:
+        """How long to wait for a ring before the next look, after one that took so long."""
+        if self.mood == "asleep":
+            return self.rules.poll
+        return max(self.rules.least_pause, self.rules.look_every - took)
 
     def _ringing_fast(self, now: float) -> bool:
         full = len(self._rings) > self.rules.rings
