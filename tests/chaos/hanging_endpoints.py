@@ -85,6 +85,8 @@ async def hanging_endpoints(
         "samples": sum(map(len, taken[True])),
         **{f"without_{name}": value for name, value in without.items()},
         **{f"beside_{name}": value for name, value in beside.items()},
+        "p99_of_runs_without_ms": _each(taken[False]),
+        "p99_of_runs_beside_ms": _each(taken[True]),
         "p99_growth": round(grown, 3),
         "p99_growth_pooled": round(pooled[1] / pooled[0] - 1, 3),
     }
@@ -96,6 +98,10 @@ def _middle(runs: Sequence[Sequence[float]]) -> dict[str, float]:
     """The medians of what the runs had."""
     spreads = [spread(run) for run in runs]
     return {name: statistics.median(each[name] for each in spreads) for name in spreads[0]}
+
+
+def _each(runs: Sequence[Sequence[float]]) -> str:
+    return " ".join(f"{spread(run)['p99_ms']:.0f}" for run in runs)
 
 
 async def _let_hang_widely(outlets: Outlets) -> None:
