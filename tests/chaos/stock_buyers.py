@@ -18,8 +18,8 @@ from pyreqwest.exceptions import PyreqwestError
 
 from tests.chaos.stock_market import Connection, Market, act_as_owner, connect
 
-PATIENCE = 120.0
-"""Seconds that a buyer tries for one answer."""
+PATIENCE = 900.0
+"""Seconds that a buyer tries for one answer: on a slow machine hundreds wait for a few rows."""
 PAUSE = 0.1
 AGAIN = 0.05
 """Share of the calls that are sent twice though they were answered."""
