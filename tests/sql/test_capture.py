@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 
 import pytest
 
-from tests.databases import Connection
+from tests.databases import Connection, Database
 from tests.sql.ask import rpc, value
 from tests.sql.company import Company, add_endpoint, add_product, add_products, rename
 
@@ -33,14 +33,40 @@ async def test_an_event_reads_the_same_whatever_zone_its_writer_is_in(
 
 
 @pytest.mark.parametrize("hash_joins", ["on", "off"], ids=["free", "pinned by the caller"])
-async def test_a_plan_made_for_one_row_serves_many(db: Connection, company: Company, hash_joins: str) -> None:
+async def test_a_plan_made_for_one_row_serves_many(
+    database: Database, db: Connection, company: Company, hash_joins: str
+) -> None:
     """A session keeps its plan; a nested loop over the old and new rows would look at their product."""
-    one, *_ = await add_products(db, company, 5_000)
-    await db.execute(f"set enable_hashjoin = {hash_joins}".encode())
+    many = 500
+    one, *_ = await add_products(db, company, many)
+    session = await database.connect("supabase_admin")
+    await session.execute(f"set enable_hashjoin = {hash_joins}".encode())
     for number in range(10):
-        await rename(db, one, f"Warm {number}")
-    await db.execute("set statement_timeout = '4s'")
-    await db.execute("update public.products set name = name || '!'")
+        await rename(session, one, f"Warm {number}")
+    plans: list[str] = []
+    session.add_notice_handler(lambda told: plans.append(told.message_primary or ""))
+    await session.execute("load 'auto_explain'")
+    for setting in EXPLAINED:
+        await session.execute(b"set auto_explain." + setting)
+    await session.execute("update public.products set name = name || '!'")
+    looks = [
+        max(looked_at(json.loads(plan.partition("plan:")[2])["Plan"])) for plan in plans if "plan:" in plan
+    ]
+    assert many <= max(looks) <= 50 * many, "a few for each of its columns, not all for each"
+
+
+EXPLAINED = (
+    b"log_min_duration = 0", b"log_nested_statements = on", b"log_analyze = on", b"log_timing = off",
+    b"log_format = json", b"log_level = notice",
+)  # fmt: skip
+
+
+def looked_at(plan: dict[str, Any]) -> Iterator[float]:
+    """Rows that each node of a plan made or threw away, in all its loops."""
+    names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    yield plan["Actual Loops"] * sum(plan.get(name, 0) for name in names)
+    for part in plan.get("Plans", ()):
+        yield from looked_at(part)
 
 
 async def test_a_slice_ends_before_its_fan_out_takes_too_long(db: Connection, company: Company) -> None:
