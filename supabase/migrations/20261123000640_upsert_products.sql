@@ -78,7 +78,8 @@ $$;
 revoke all on function private.row_fault(jsonb) from public, anon, authenticated, service_role;
 
 -- Writes a slice of items {"line", "row"} of one depth, and returns their answers. An error undoes all of it. Judged, what
--- validation would raise is the answer of its row instead, at the price of validating the good rows twice. The pins: nothing tells the planner how many rows JSON holds, so it is to look up by lists of keys and to join by hash; one plan
+-- validation would raise is the answer of its row instead, at the price of validating the good rows twice. The pins:
+-- nothing tells the planner how many rows JSON holds, so it is to look up by lists of keys and to join by hash; one plan
 -- for all, because single rows would spend their time on planning; and what is forbidden counts as dear, which would call JIT.
 create function private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) returns jsonb
 language plpgsql security definer set search_path = ''

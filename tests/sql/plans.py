@@ -22,13 +22,14 @@ async def pages(connection: Connection, query: LiteralString, *values: object) -
 async def nodes(connection: Connection, query: LiteralString, *values: object) -> list[Node]:
     """Every node of the query's plan, top first."""
     plan = await value(connection, "explain (verbose, format json) " + query, *values)
-    return list(_walk(plan[0]["Plan"]))
+    return list(walk(plan[0]["Plan"]))
 
 
-def _walk(node: Node) -> Iterator[Node]:
+def walk(node: Node) -> Iterator[Node]:
+    """`node` and every node below it, top first."""
     yield node
     for child in node.get("Plans", []):
-        yield from _walk(child)
+        yield from walk(child)
 
 
 async def connect_for_bulk(database: Database) -> Connection:

@@ -75,8 +75,7 @@ class RpcLanes:
         closed: Collection[int],
         behind: Collection[int],
     ) -> Page:
-        answer = await self._rpc.call(
-            "read_lanes",
+        return await self._read(
             p_token=token,
             p_after=after,
             p_limit=limit,
@@ -85,19 +84,20 @@ class RpcLanes:
             p_parked_lane_ids=list(closed),
             p_behind_lane_ids=list(behind),
         )
-        return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
 
     async def read_backlog(
         self, token: int, *, lanes: Collection[int], after: int, through: int | None, limit: int
     ) -> Page:
-        answer = await self._rpc.call(
-            "read_lanes",
+        return await self._read(
             p_token=token,
             p_after=after,
             p_limit=limit,
             p_lane_ids=list(lanes),
             p_through=through,
         )
+
+    async def _read(self, **params: Any) -> Page:
+        answer = await self._rpc.call("read_lanes", **params)
         return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
 
     async def settle(self, token: int, results: Sequence[Result]) -> bool:

@@ -130,7 +130,7 @@ class Senders:
         while work is not None:
             await self._attempt(*work)
             work = self._next()
-            if work is None or self._turns.free > 0:
+            if work is not None and self._turns.free > 0:
                 self.fill()
             else:
                 self._arm()

@@ -38,8 +38,8 @@ class Finished:
 
 
 class Settler:
-    """Batches results under the book's lease. `wrote` hears of each one written, `room` of the end of a time
-    when too many waited, `lost` of a lost lease."""
+    """Batches results under the book's lease. `wrote` hears of each one written, `room` that fewer wait,
+    `lost` of a lost lease."""
 
     def __init__(
         self,
@@ -82,10 +82,9 @@ class Settler:
             await self._rung.wait()
             self._rung.clear()
             while self._waiting:
-                was_full = self.full
-                await self._settle(self._next_batch())
-                if was_full and not self.full:
-                    self._room()
+                if batch := self._next_batch():
+                    await self._settle(batch)
+                self._room()
             self._idle.set()
 
     async def flushed(self) -> None:
@@ -108,7 +107,7 @@ class Settler:
 
     async def _settle(self, batch: list[Finished]) -> None:
         """Writes `batch`, however often it takes, until it is written or the lease is lost."""
-        token = self._book.token if batch else None
+        token = self._book.token
         while token is not None and self._book.token == token:
             try:
                 # a cancelled call may have taken effect, so it is always seen through
