@@ -6600,6 +6600,31 @@ CREATE FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer
   select jsonb_build_object('held', coalesce(jsonb_agg(e.attempt_id), '[]')) from extended e
 $$;
 
+CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+  select jsonb_build_object(
+    'stale', not exists (select from queue.leases l where l.id = p_token and l.expires_at > private.now()),
+    'missed', (
+      select min(m.id)
+      from queue.lanes l
+      join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+      cross join lateral (
+        select d.id from queue.deliveries d
+        where d.lane_id = l.id and d.id <= p_through and d.id <> all (p_in_hand)
+          -- what has lost its event stays pending, and is nobody's to send
+          and exists (select from public.events v
+            where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
+        order by d.id limit 1
+      ) m
+      where l.lease_id = p_token and l.id <> all (p_behind_lane_ids)
+    )
+  )
+$$;
+
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -9690,6 +9715,9 @@ GRANT ALL ON FUNCTION worker.expire_deliveries(p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO service_role;

@@ -195,3 +195,32 @@ revoke all on function worker.read_lanes(bigint, bigint, integer, bigint[], bigi
   from public, anon, authenticated, service_role;
 grant execute on function worker.read_lanes(bigint, bigint, integer, bigint[], bigint[], bigint, bigint[], bigint[])
   to service_role;
+
+-- The least first attempt up to p_through that the lanes of a lease are owed and the caller has not in hand, but for the
+-- lanes that it has not read that far; null when there is none, as should be. {"stale", "missed"}
+create function worker.find_missed_delivery(
+  p_token bigint, p_through bigint, p_in_hand bigint[] default '{}', p_behind_lane_ids bigint[] default '{}'
+) returns jsonb
+language sql stable security definer set search_path = '' set enable_seqscan = off set jit = off
+as $$
+  select jsonb_build_object(
+    'stale', not exists (select from queue.leases l where l.id = p_token and l.expires_at > private.now()),
+    'missed', (
+      select min(m.id)
+      from queue.lanes l
+      join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
+      cross join lateral (
+        select d.id from queue.deliveries d
+        where d.lane_id = l.id and d.id <= p_through and d.id <> all (p_in_hand)
+          -- what has lost its event stays pending, and is nobody's to send
+          and exists (select from public.events v
+            where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
+        order by d.id limit 1
+      ) m
+      where l.lease_id = p_token and l.id <> all (p_behind_lane_ids)
+    )
+  )
+$$;
+revoke all on function worker.find_missed_delivery(bigint, bigint, bigint[], bigint[])
+  from public, anon, authenticated, service_role;
+grant execute on function worker.find_missed_delivery(bigint, bigint, bigint[], bigint[]) to service_role;

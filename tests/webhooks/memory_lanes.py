@@ -175,6 +175,22 @@ class MemoryLanes:
         db = self._called("read_backlog")
         return self._firsts(db, token, after=after, limit=limit, lanes=set(lanes), through=through)
 
+    async def find_missed(
+        self, token: int, *, through: int, in_hand: Collection[int], behind: Collection[int]
+    ) -> int | None:
+        db = self._called("find_missed")
+        if not db.valid(token):
+            return None
+        missed = (
+            delivery_id
+            for delivery_id, delivery in db.pending.items()
+            if self._reads(db, token, delivery.lane_id)
+            and delivery.lane_id not in behind
+            and delivery_id <= through
+            and delivery_id not in in_hand
+        )
+        return min(missed, default=None)
+
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
         db = self._called("settle")
         if not db.valid(token):

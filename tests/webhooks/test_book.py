@@ -159,10 +159,30 @@ class Interleavings(RuleBasedStateMachine):
         self.book.end_read()
         self.line_up()
 
-    @precondition(lambda self: self.reading is None)
+    # -- the auditor -------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.book.token is not None)
     @rule()
-    def reread(self) -> None:
-        self.book.reread_all()
+    def audit(self) -> None:
+        assert self.book.token is not None
+        missed = done(
+            self.store.find_missed(
+                self.book.token,
+                through=self.book.tail,
+                in_hand=self.book.firsts_in_hand(),
+                behind=self.book.unread_lane_ids(),
+            )
+        )
+        if missed is None:
+            return
+        lane = self.db.pending[missed].lane_id
+        told = self.db.lanes[lane].version != self.book.lanes[lane].lane.version
+        assert told, "only what the tail skipped while its lane was paused can be missed"
+        self.book.set_back(missed)
+
+    @rule(delivery_id=st.integers(1, 40))
+    def be_set_back(self, delivery_id: int) -> None:
+        self.book.set_back(delivery_id)
 
     # -- the senders -------------------------------------------------------------------------------------
 

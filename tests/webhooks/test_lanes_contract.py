@@ -362,3 +362,33 @@ async def test_a_probe_is_noted_and_its_delivery_stays_where_it_was(world: World
     await store.settle(token, [replace(result(again, "probe"), started_at=datetime.now(UTC) + SECOND)])
     [still] = (await tail(store, token)).deliveries
     assert (still.retry, still.attempt) == (True, 2)
+
+
+async def test_what_is_owed_and_neither_in_hand_nor_of_a_lane_behind_was_missed(world: World) -> None:
+    one, two = await world.add_lane(), await world.add_lane()
+    store = world.store("one")
+    token = (await store.lease(None, duration=LEASE)).token
+    await world.dispatch(3)
+    page = await tail(store, token)
+    in_hand = ids(page)
+
+    async def missed(*without: int, through: int = page.after, behind: Sequence[int] = ()) -> int | None:
+        held = [delivery_id for delivery_id in in_hand if delivery_id not in without]
+        return await store.find_missed(token, through=through, in_hand=held, behind=behind)
+
+    assert await missed() is None
+    assert await missed(in_hand[4], in_hand[2]) == in_hand[2]
+    assert await missed(in_hand[2], through=in_hand[2] - 1) is None
+    of_one = [delivery.delivery_id for delivery in page.deliveries if delivery.lane_id == one]
+    assert await missed(*of_one, behind=[one]) is None
+    assert await missed(*of_one, behind=[two]) == of_one[0]
+    await world.set_paused(one, True)
+    assert await missed(*of_one) is None
+    await world.set_paused(one, False)
+    await store.settle(token, results(page, "delivered"))
+    assert await missed(*in_hand) is None
+    await world.dispatch(1)
+    everything = await tail(store, token)
+    assert await missed(*ids(everything), through=everything.after) == ids(everything)[0]
+    await world.pass_time(31 * SECOND)
+    assert await missed(*ids(everything), through=everything.after) is None

@@ -156,6 +156,12 @@ class LaneStore(Protocol):
     ) -> Page:
         """First attempts above `after` of `lanes` alone; `through`: a mark known to be complete, if any."""
 
+    async def find_missed(
+        self, token: int, *, through: int, in_hand: Collection[int], behind: Collection[int]
+    ) -> int | None:
+        """The least first attempt up to `through` of active lanes, those in `behind` apart, that is not
+        `in_hand`; None: there is none, or the lease is gone."""
+
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
         """Writes results back, all or none; False when the lease is gone and nothing was changed."""
 

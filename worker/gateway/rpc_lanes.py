@@ -100,6 +100,18 @@ class RpcLanes:
         answer = await self._rpc.call("read_lanes", **params)
         return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
 
+    async def find_missed(
+        self, token: int, *, through: int, in_hand: Collection[int], behind: Collection[int]
+    ) -> int | None:
+        answer = await self._rpc.call(
+            "find_missed_delivery",
+            p_token=token,
+            p_through=through,
+            p_in_hand=list(in_hand),
+            p_behind_lane_ids=list(behind),
+        )
+        return _parsed("find_missed_delivery", _missed, answer)
+
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
         answer = await self._rpc.call(
             "settle_deliveries", p_token=token, p_results=[result_json(result) for result in results]
@@ -169,6 +181,11 @@ def _page(value: Mapping[str, Any], *, read_at: float) -> Page:
         deliveries=tuple([_delivery(delivery, read_at) for delivery in value["deliveries"]]),
         next_retry_at=_moment(value["next_retry_at"]),
     )
+
+
+def _missed(value: Mapping[str, Any]) -> int | None:
+    found = value["missed"]
+    return None if value["stale"] or found is None else int(found)
 
 
 def _delivery(value: Mapping[str, Any], read_at: float) -> Delivery:

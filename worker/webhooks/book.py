@@ -27,6 +27,7 @@ class Book:
         self._behind: set[HeldLane] = set()
         self._reading = False
         self._gone_while_reading: set[int] = set()
+        self._missed: int | None = None
         self._lining_up: list[tuple[HeldLane, Delivery]] = []
 
     # -- lanes --------------------------------------------------------------------------------------------
@@ -78,11 +79,6 @@ class Book:
         """Whether `held` is still the one that stands for its lane."""
         return self.lanes.get(held.lane_id) is held
 
-    def reread_all(self) -> None:
-        """Sets every lane back to the start, so that whatever a mark may have skipped is found."""
-        for held in self.lanes.values():
-            self._fall_behind(held, 0)
-
     @property
     def any_live(self) -> bool:
         return len(self._behind) < len(self.lanes)
@@ -98,6 +94,29 @@ class Book:
 
     def end_read(self) -> None:
         self._reading = False
+        if self._missed is not None:
+            missed, self._missed = self._missed, None
+            self.set_back(missed)
+
+    def set_back(self, delivery_id: int) -> None:
+        """This one may lie before the tail unread: the tail is read again from before it."""
+        if self._reading:  # the answer under way would move the mark on
+            self._missed = delivery_id if self._missed is None else min(delivery_id, self._missed)
+        else:
+            self.tail = min(self.tail, delivery_id - 1)
+
+    def firsts_in_hand(self) -> list[int]:
+        """First attempts that are queued, under way or not settled yet."""
+        return [
+            delivery_id
+            for held in self.lanes.values()
+            for delivery_id, retry in held.in_hand.items()
+            if not retry
+        ]
+
+    def unread_lane_ids(self) -> list[int]:
+        """Lanes that were not read up to the tail."""
+        return [held.lane_id for held in self._behind]
 
     def behind_lane_ids(self) -> list[int]:
         """Lanes whose first attempts the tail need not bring: they are read on their own."""

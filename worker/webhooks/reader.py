@@ -17,7 +17,6 @@ from worker.webhooks.held import HeldLane
 
 TAIL_LIMIT: Final = 1000
 BACKLOG_LIMIT: Final = 1000
-REREAD_EVERY: Final = timedelta(seconds=30)
 SOONEST: Final = timedelta(milliseconds=20)
 AT_ONCE: Final = timedelta(0)
 # beyond every id: a read from here brings retries alone
@@ -43,7 +42,7 @@ class Reader:
         self._got, self._lost, self._condition = got, lost, condition
         self._ear = Ear(clock)
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
-        self._retries_at = self._reread_at = float("-inf")
+        self._retries_at = float("-inf")
         self._again = SecondLook()
 
     def wake(self) -> None:
@@ -65,7 +64,6 @@ class Reader:
             return self._poll
         self._again.begins()
         try:
-            self._reread_now_and_then()
             # at the start everything is behind, and the end of the backlog tells where the tail begins
             pauses = [await self._read_backlog()] if self._book.tail == 0 else []
             pauses.append(await self._read_tail())
@@ -76,14 +74,6 @@ class Reader:
         self._backoff.reset()
         self._condition.ok()
         return self._again.pause(min(pauses))
-
-    def _reread_now_and_then(self) -> None:
-        # The marks live in memory alone, so none is trusted for long: a database that was set back to an
-        # earlier state gives ids again that lie below them.
-        now = self._clock.monotonic()
-        if now >= self._reread_at + REREAD_EVERY.total_seconds():
-            self._reread_at = now
-            self._book.reread_all()
 
     async def _read_tail(self) -> timedelta:
         book, token = self._book, self._book.token

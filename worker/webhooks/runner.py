@@ -1,4 +1,4 @@
-"""The runner of the webhook lanes: keeper, reader, senders and settler around one book.
+"""The runner of the webhook lanes: keeper, reader, senders, settler and auditor around one book.
 
     bell or poll -> reader -> book -> turns (a free slot first) -> attempt -> verdict -> settler -> database
 
@@ -22,6 +22,7 @@ from worker.errors import GatewayError
 from worker.gateway.lanes import LaneStore
 from worker.log import PART_FAILING, PART_WORKING, Logger, get_logger
 from worker.webhooks.attempt import Trier
+from worker.webhooks.auditor import Auditor
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 from worker.webhooks.keeper import Keeper
@@ -56,12 +57,12 @@ class WebhookRunner:
         self._clock, self._slots = clock, slots
         self._book = book or Book()
         self.meter = Meter(registry)
-        self.conditions = [
+        leasing, reading, settling, auditing = (
             Condition(name, clock, lost=PART_FAILING, back=PART_WORKING, told_elsewhere=told_elsewhere)
-            for name in ("webhooks.lease", "webhooks.read", "webhooks.settle")
-        ]
-        """For /readyz, beside the engine's own."""
-        leasing, reading, settling = self.conditions
+            for name in ("webhooks.lease", "webhooks.read", "webhooks.settle", "webhooks.audit")
+        )
+        self.conditions = [leasing, reading, settling]
+        """For /readyz, beside the engine's own; a worker that cannot audit works."""
         self._keeper = Keeper(
             store, self._book, clock=clock, condition=leasing, duration=lease, changed=self._lease_changed
         )
@@ -88,6 +89,7 @@ class WebhookRunner:
             finished=self._settler.add,
             room=self._reader.wake,
         )
+        self._auditor = Auditor(store, self._book, clock=clock, condition=auditing, found=self._reader.wake)
         self._side: list[asyncio.Task[None]] = []
         self._drained = asyncio.Event()
         self._log: Logger = get_logger("worker.webhooks")
@@ -110,6 +112,7 @@ class WebhookRunner:
                     ("reader", self._reader.run),
                     ("settler", self._settler.run),
                     ("timer", self._senders.wake_lanes),
+                    ("auditor", self._auditor.run),
                 )
             ]
             await self._drained.wait()
