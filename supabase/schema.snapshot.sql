@@ -14,6 +14,10 @@ CREATE SCHEMA worker;
 
 COMMENT ON SCHEMA worker IS 'RPCs of the worker daemon (service_role only); see docs/worker-rpc.md';
 
+CREATE DOMAIN worker."application/json" AS text;
+
+COMMENT ON DOMAIN worker."application/json" IS 'JSON that is put together as text';
+
 CREATE FUNCTION private.accept_invitation(p_token text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3925,6 +3929,7 @@ CREATE FUNCTION private.release_next(p_lane_ids bigint[], p_order_keys uuid[]) R
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'on'
     SET jit TO 'off'
     AS $$
   update queue.retries q set blocked = false, due_at = private.now()
@@ -4805,6 +4810,7 @@ CREATE FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_no
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
     SET jit TO 'off'
     AS $$
 begin
@@ -4834,6 +4840,7 @@ CREATE FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now t
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
+    SET enable_nestloop TO 'off'
     SET jit TO 'off'
     AS $$
 declare
@@ -4846,19 +4853,23 @@ begin
       outcome text, started_at timestamptz, duration_ms numeric, dns_ms numeric, connect_ms numeric, first_byte_ms numeric,
       status integer, error text, response text, retry_in_seconds numeric, order_key uuid, expires_at timestamptz)
     where r.lane_id = any (p_lanes)
+  ), lanes as materialized (
+    select l.id, l.endpoint_id from queue.lanes l where l.id = any (p_lanes)
   ), first_tries as (
-    delete from queue.deliveries d using results r
-    where d.id = r.delivery_id and d.lane_id = r.lane_id and r.attempt = 1 and r.outcome <> 'probe'
+    delete from queue.deliveries d
+    where d.id = any (array(select r.delivery_id from results r where r.attempt = 1 and r.outcome <> 'probe'))
+      and d.lane_id = any (p_lanes)
     returning d.*
   ), ended as (
     delete from queue.retries q using results r
-    where q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
-      and r.outcome in ('delivered', 'failed', 'gone', 'expired')
+    where q.id = any (array(select r.delivery_id from results r where r.outcome in ('delivered', 'failed', 'gone', 'expired')))
+      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
     returning q.id, q.lane_id, q.tenant_id, q.kind, q.order_key
   ), postponed as (
     update queue.retries q set attempt = q.attempt + 1, due_at = r.retry_at, last_status = r.status
     from results r
-    where q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt and r.outcome = 'retry'
+    where q.id = any (array(select r.delivery_id from results r where r.outcome = 'retry'))
+      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
     returning q.id, q.lane_id, q.tenant_id, q.kind
   ), retried as (
     insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at, last_status,
@@ -4870,11 +4881,14 @@ begin
     where r.outcome in ('retry', 'blocked')
   ), probed as (
     -- still where it was, so that its place tells whether it is still owed
-    select r.delivery_id as id, r.lane_id, coalesce(d.tenant_id, q.tenant_id) as tenant_id, coalesce(q.kind, 'event') as kind
+    select r.delivery_id as id, r.lane_id, p.tenant_id, p.kind
     from results r
-    left join queue.deliveries d on d.id = r.delivery_id and d.lane_id = r.lane_id
-    left join queue.retries q on q.id = r.delivery_id and q.lane_id = r.lane_id
-    where r.outcome = 'probe' and coalesce(d.id, q.id) is not null
+    cross join lateral (
+      select d.tenant_id, 'event' as kind from queue.deliveries d where d.id = r.delivery_id and d.lane_id = r.lane_id
+      union all
+      select q.tenant_id, q.kind from queue.retries q where q.id = r.delivery_id and q.lane_id = r.lane_id
+    ) p
+    where r.outcome = 'probe'
   ), found as materialized (
     select f.id, f.lane_id, f.tenant_id, 'event' as kind from first_tries f
     union all select e.id, e.lane_id, e.tenant_id, e.kind from ended e
@@ -4882,7 +4896,7 @@ begin
     union all select p.id, p.lane_id, p.tenant_id, p.kind from probed p
   ), tried as materialized (
     select f.tenant_id, f.kind, l.endpoint_id, r.*
-    from found f join results r on r.delivery_id = f.id join queue.lanes l on l.id = f.lane_id
+    from found f join results r on r.delivery_id = f.id join lanes l on l.id = f.lane_id
     where r.outcome <> 'blocked'
   ), logged as (
     insert into public.webhook_attempts (attempted_on, delivery_id, attempt, tenant_id, endpoint_id, event_id, event_type,
@@ -6820,7 +6834,7 @@ CREATE FUNCTION worker.queue_health(p_mark xid8 DEFAULT '0'::xid8) RETURNS jsonb
   )
 $$;
 
-CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
+CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] DEFAULT NULL::bigint[], p_busy_ids bigint[] DEFAULT '{}'::bigint[], p_through bigint DEFAULT NULL::bigint, p_parked_lane_ids bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS worker."application/json"
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -6829,15 +6843,14 @@ CREATE FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit intege
 declare
   -- A volatile function is no index condition; its value is.
   v_now constant timestamptz := private.now();
-  v_first jsonb;
-  v_again jsonb := '[]';
+  v_first text;
+  v_again text;
   v_after bigint;
   v_more boolean;
   v_next timestamptz;
 begin
   if not exists (select from queue.leases l where l.id = p_token and l.expires_at > v_now) then
-    return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'deliveries', '[]'::jsonb,
-      'next_retry_at', null);
+    return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'next_retry_at', null, 'deliveries', '[]'::jsonb);
   end if;
 
   with found as (
@@ -6852,12 +6865,12 @@ begin
   )
   -- How far the answer reaches is told by what was found, not by what has its event still. A delivery whose event is
   -- gone is passed over and stays pending, for people to see: nobody can send it, and it must not hold up the others.
-  select coalesce(jsonb_agg(jsonb_build_object(
-      'delivery_id', f.id, 'lane_id', f.lane_id, 'retry', false, 'attempt', 1, 'event_id', v.id, 'type', v.type,
-      'body', v.body, 'occurred_at', v.occurred_at
-    ) || case when f.ordered then jsonb_build_object('order_key', v.entity_id, 'blocked', exists (
-        select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
-      )) else '{}' end order by f.id) filter (where v.id is not null), '[]'), max(f.id), count(*) >= p_limit
+  select string_agg('{"delivery_id":' || f.id || ',"lane_id":' || f.lane_id || ',"retry":false,"attempt":1,"event_id":'
+      || to_json(v.id) || ',"type":' || to_json(v.type) || ',"occurred_at":' || to_json(v.occurred_at)
+      || case when f.ordered then ',"order_key":"' || v.entity_id || '","blocked":' || exists (
+          select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
+        ) else '' end
+      || ',"body":' || v.body || '}', ',' order by f.id) filter (where v.id is not null), max(f.id), count(*) >= p_limit
   into v_first, v_after, v_more
   from found f
   left join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
@@ -6872,10 +6885,10 @@ begin
   end if;
 
   if p_lane_ids is null then
-    select coalesce(jsonb_agg(jsonb_build_object(
-        'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', r.event_id,
-        'type', r.type, 'body', r.body, 'occurred_at', r.occurred_at, 'expires_at', r.expires_at, 'order_key', r.order_key
-      ) order by r.due_at, r.id), '[]')
+    select string_agg('{"delivery_id":' || r.id || ',"lane_id":' || r.lane_id || ',"retry":true,"attempt":' || r.attempt
+        || ',"event_id":' || to_json(r.event_id) || ',"type":' || to_json(r.type) || ',"occurred_at":' || to_json(r.occurred_at)
+        || ',"expires_at":' || to_json(r.expires_at) || ',"order_key":' || coalesce('"' || r.order_key || '"', 'null')
+        || ',"body":' || r.body || '}', ',' order by r.due_at, r.id)
     into v_again
     from (
       select r.id, r.lane_id, r.attempt, r.due_at, r.expires_at, r.order_key, v.id as event_id, v.type, v.body,
@@ -6895,8 +6908,8 @@ begin
     order by r.due_at limit 1;
   end if;
 
-  return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,
-    'next_retry_at', v_next);
+  return '{"stale":false,"after":' || v_after || ',"more":' || v_more || ',"next_retry_at":'
+    || coalesce(to_json(v_next)::text, 'null') || ',"deliveries":[' || concat_ws(',', v_first, v_again) || ']}';
 end $$;
 
 CREATE FUNCTION worker.read_webhook_test(p_delivery_id bigint) RETURNS jsonb
@@ -6950,6 +6963,8 @@ declare
   v_today constant date := private.today();
   v_lanes bigint[];
   v_settled bigint[];
+  v_took uuid[];
+  v_failures jsonb;
   v_others jsonb;
   v_plain record;
   v_rest record;
@@ -6967,8 +6982,7 @@ begin
 
   v_plain := private.settle_delivered(p_results, v_lanes, v_now, v_today);
   v_settled := coalesce(v_plain.settled, '{}');
-  -- One success is enough: an endpoint that works now and then is not one to be disabled.
-  delete from public.webhook_troubles t where t.endpoint_id = any (v_plain.endpoints);
+  v_took := coalesce(v_plain.endpoints, '{}');
 
   if cardinality(v_settled) < jsonb_array_length(p_results) then
     select jsonb_agg(r.result order by r.place) into v_others
@@ -6976,13 +6990,17 @@ begin
     left join unnest(v_settled) s (id) on s.id = (r.result ->> 'delivery_id')::bigint
     where s.id is null;
     v_rest := private.settle_others(v_others, v_lanes, v_now, v_today);
-    delete from public.webhook_troubles t where t.endpoint_id = any (v_rest.endpoints);
-    perform private.note_troubles((
-      select jsonb_agg(f) from jsonb_array_elements(v_rest.failures) f
-      where (f ->> 'gone')::boolean
-        or not (f ->> 'endpoint_id')::uuid = any (coalesce(v_plain.endpoints, '{}') || coalesce(v_rest.endpoints, '{}'))
-    ));
     v_settled := v_settled || coalesce(v_rest.settled, '{}');
+    v_took := v_took || coalesce(v_rest.endpoints, '{}');
+    v_failures := v_rest.failures;
+  end if;
+  -- One success is enough: an endpoint that works now and then is not one to be disabled.
+  delete from public.webhook_troubles t where t.endpoint_id = any (v_took);
+  if v_failures is not null then
+    perform private.note_troubles((
+      select jsonb_agg(f) from jsonb_array_elements(v_failures) f
+      where (f ->> 'gone')::boolean or not (f ->> 'endpoint_id')::uuid = any (v_took)
+    ));
   end if;
 
   return jsonb_build_object(

@@ -19,7 +19,7 @@ from worker.engine.dispatch import Dispatcher
 from worker.engine.ending import stop_on_signals
 from worker.engine.health import HealthServer, Readiness, reasons_of
 from worker.engine.metrics import Metrics
-from worker.engine.ports import Handler, JobQueue, Rpc, Runner, Side
+from worker.engine.ports import Handler, JobQueue, RawRpc, Rpc, Runner, Side
 from worker.engine.run import Executor
 from worker.engine.upkeep import Upkeep
 from worker.engine.upstream import Upstream
@@ -168,7 +168,7 @@ def _job_runner(
 
 
 def _webhooks(
-    settings: Settings, rpc: Rpc, trier: Trier, clock: Clock, metrics: Metrics, mark: DeliveryMark
+    settings: Settings, rpc: RawRpc, trier: Trier, clock: Clock, metrics: Metrics, mark: DeliveryMark
 ) -> WebhookRunner:
     return webhook_runner(
         settings,

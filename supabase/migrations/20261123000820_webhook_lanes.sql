@@ -111,26 +111,32 @@ end $$;
 revoke all on function worker.release_lanes(bigint, bigint[]) from public, anon, authenticated, service_role;
 grant execute on function worker.release_lanes(bigint, bigint[]) to service_role;
 
+-- PostgREST sends a function's value of a domain with a media type's name as it is.
+create domain worker."application/json" as text;
+comment on domain worker."application/json" is 'JSON that is put together as text';
+
 -- Reads what the lanes of a lease are owed, without writing. See docs/worker-rpc.md for the modes.
+--
+-- The answer is put together as text, with the bodies as they are: as values of type jsonb, whose parts are copied at each
+-- level and escaped at last, it took 44 µs a delivery, of which finding it was 6.
 create function worker.read_lanes(
   p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[] default null,
   p_busy_ids bigint[] default '{}', p_through bigint default null, p_parked_lane_ids bigint[] default '{}',
   p_behind_lane_ids bigint[] default '{}'
-) returns jsonb
+) returns worker."application/json"
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
   -- A volatile function is no index condition; its value is.
   v_now constant timestamptz := private.now();
-  v_first jsonb;
-  v_again jsonb := '[]';
+  v_first text;
+  v_again text;
   v_after bigint;
   v_more boolean;
   v_next timestamptz;
 begin
   if not exists (select from queue.leases l where l.id = p_token and l.expires_at > v_now) then
-    return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'deliveries', '[]'::jsonb,
-      'next_retry_at', null);
+    return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'next_retry_at', null, 'deliveries', '[]'::jsonb);
   end if;
 
   with found as (
@@ -145,12 +151,12 @@ begin
   )
   -- How far the answer reaches is told by what was found, not by what has its event still. A delivery whose event is
   -- gone is passed over and stays pending, for people to see: nobody can send it, and it must not hold up the others.
-  select coalesce(jsonb_agg(jsonb_build_object(
-      'delivery_id', f.id, 'lane_id', f.lane_id, 'retry', false, 'attempt', 1, 'event_id', v.id, 'type', v.type,
-      'body', v.body, 'occurred_at', v.occurred_at
-    ) || case when f.ordered then jsonb_build_object('order_key', v.entity_id, 'blocked', exists (
-        select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
-      )) else '{}' end order by f.id) filter (where v.id is not null), '[]'), max(f.id), count(*) >= p_limit
+  select string_agg('{"delivery_id":' || f.id || ',"lane_id":' || f.lane_id || ',"retry":false,"attempt":1,"event_id":'
+      || to_json(v.id) || ',"type":' || to_json(v.type) || ',"occurred_at":' || to_json(v.occurred_at)
+      || case when f.ordered then ',"order_key":"' || v.entity_id || '","blocked":' || exists (
+          select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
+        ) else '' end
+      || ',"body":' || v.body || '}', ',' order by f.id) filter (where v.id is not null), max(f.id), count(*) >= p_limit
   into v_first, v_after, v_more
   from found f
   left join public.events v on v.tenant_id = f.tenant_id and v.seq = f.seq and v.dispatched_on = f.dispatched_on;
@@ -165,10 +171,10 @@ begin
   end if;
 
   if p_lane_ids is null then
-    select coalesce(jsonb_agg(jsonb_build_object(
-        'delivery_id', r.id, 'lane_id', r.lane_id, 'retry', true, 'attempt', r.attempt, 'event_id', r.event_id,
-        'type', r.type, 'body', r.body, 'occurred_at', r.occurred_at, 'expires_at', r.expires_at, 'order_key', r.order_key
-      ) order by r.due_at, r.id), '[]')
+    select string_agg('{"delivery_id":' || r.id || ',"lane_id":' || r.lane_id || ',"retry":true,"attempt":' || r.attempt
+        || ',"event_id":' || to_json(r.event_id) || ',"type":' || to_json(r.type) || ',"occurred_at":' || to_json(r.occurred_at)
+        || ',"expires_at":' || to_json(r.expires_at) || ',"order_key":' || coalesce('"' || r.order_key || '"', 'null')
+        || ',"body":' || r.body || '}', ',' order by r.due_at, r.id)
     into v_again
     from (
       select r.id, r.lane_id, r.attempt, r.due_at, r.expires_at, r.order_key, v.id as event_id, v.type, v.body,
@@ -188,8 +194,8 @@ begin
     order by r.due_at limit 1;
   end if;
 
-  return jsonb_build_object('stale', false, 'after', v_after, 'more', v_more, 'deliveries', v_first || v_again,
-    'next_retry_at', v_next);
+  return '{"stale":false,"after":' || v_after || ',"more":' || v_more || ',"next_retry_at":'
+    || coalesce(to_json(v_next)::text, 'null') || ',"deliveries":[' || concat_ws(',', v_first, v_again) || ']}';
 end $$;
 revoke all on function worker.read_lanes(bigint, bigint, integer, bigint[], bigint[], bigint, bigint[], bigint[])
   from public, anon, authenticated, service_role;

@@ -35,7 +35,9 @@ async def ours(at_once: int) -> AsyncIterator[Post]:
     sender = Sender(wall, clock=SystemClock())
 
     async def post(url: str, headers: dict[str, str], body: str) -> int | None:
-        return (await sender.send(url, headers=headers, body=body, within=timedelta(seconds=15))).status
+        return (
+            await sender.send(url, headers=headers, body=body.encode(), within=timedelta(seconds=15))
+        ).status
 
     yield post
     await sender.close()

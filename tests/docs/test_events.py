@@ -41,7 +41,7 @@ class Message:
 
 def signed(*secrets: str, age: float = 0) -> Message:
     keys = [parse_key(secret) for secret in secrets]
-    return Message(BODY, sign(keys, message_id="evt_1", timestamp=int(time.time() - age), body=BODY))
+    return Message(BODY, sign(keys, message_id="evt_1", timestamp=int(time.time() - age), body=BODY.encode()))
 
 
 def key_pair() -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -36,6 +37,13 @@ async def rpc(connection: Connection, name: str, **arguments: object) -> Any:
 
 
 async def call(connection: Connection, schema: str, name: str, **arguments: object) -> Any:
+    """JSON is parsed, also where it is told as text."""
+    answer = await told(connection, schema, name, **arguments)
+    return json.loads(answer) if isinstance(answer, str) and answer.startswith("{") else answer
+
+
+async def told(connection: Connection, schema: str, name: str, **arguments: object) -> Any:
+    """The value as the database tells it."""
     query = sql.SQL("select {}({})").format(
         sql.Identifier(schema, name),
         sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(argument)) for argument in arguments),

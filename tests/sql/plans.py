@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, LiteralString
+
+from psycopg.errors import Diagnostic
 
 from tests.databases import Connection, Database
 from tests.sql.ask import value
@@ -30,6 +33,35 @@ def walk(node: Node) -> Iterator[Node]:
     yield node
     for child in node.get("Plans", []):
         yield from walk(child)
+
+
+async def explain_all(superuser: Connection) -> list[Node]:
+    """A list that gets the plan of each further statement of the session, inside functions too, as it ran."""
+    plans: list[Node] = []
+
+    def keep(told: Diagnostic) -> None:
+        plan = (told.message_primary or "").partition("plan:")[2]
+        if plan:
+            plans.append(json.loads(plan)["Plan"])
+
+    superuser.add_notice_handler(keep)
+    await superuser.execute("load 'auto_explain'")
+    for setting in _EXPLAINED:
+        await superuser.execute(b"set auto_explain." + setting)
+    return plans
+
+
+_EXPLAINED = (
+    b"log_min_duration = 0", b"log_nested_statements = on", b"log_analyze = on", b"log_timing = off",
+    b"log_format = json", b"log_level = notice",
+)  # fmt: skip
+
+
+def looked_at(node: Node) -> float:
+    """Rows that a node of a plan that ran made or threw away, in all its loops."""
+    names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
+    rows: float = node["Actual Loops"] * sum(node.get(name, 0) for name in names)
+    return rows
 
 
 async def connect_for_bulk(database: Database) -> Connection:

@@ -11,7 +11,7 @@ import pytest
 from tests.databases import Connection, Database
 from tests.sql.ask import rpc, value
 from tests.sql.company import Company, add_endpoint, add_product, add_products, rename
-from tests.sql.plans import Node, walk
+from tests.sql.plans import explain_all, looked_at, walk
 
 LAST_BODY: LiteralString = "select body from public.events order by seq desc limit 1"
 
@@ -44,28 +44,10 @@ async def test_a_plan_made_for_one_row_serves_many(
     await session.execute(f"set enable_hashjoin = {hash_joins}".encode())
     for number in range(10):
         await rename(session, one, f"Warm {number}")
-    plans: list[str] = []
-    session.add_notice_handler(lambda told: plans.append(told.message_primary or ""))
-    await session.execute("load 'auto_explain'")
-    for setting in EXPLAINED:
-        await session.execute(b"set auto_explain." + setting)
+    plans = await explain_all(session)
     await session.execute("update public.products set name = name || '!'")
-    tops = [json.loads(plan.partition("plan:")[2])["Plan"] for plan in plans if "plan:" in plan]
-    looks = [looked_at(node) for top in tops for node in walk(top)]
+    looks = [looked_at(node) for top in plans for node in walk(top)]
     assert many <= max(looks) <= 50 * many, "a few for each of its columns, not all for each"
-
-
-EXPLAINED = (
-    b"log_min_duration = 0", b"log_nested_statements = on", b"log_analyze = on", b"log_timing = off",
-    b"log_format = json", b"log_level = notice",
-)  # fmt: skip
-
-
-def looked_at(node: Node) -> float:
-    """Rows that a node made or threw away, in all its loops."""
-    names = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter")
-    rows: float = node["Actual Loops"] * sum(node.get(name, 0) for name in names)
-    return rows
 
 
 async def test_a_slice_ends_before_its_fan_out_takes_too_long(db: Connection, company: Company) -> None:

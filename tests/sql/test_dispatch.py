@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.databases import Connection, Database, acting_as
-from tests.sql.ask import column, in_background, open_transaction, rows, rpc, value, waits_for_a_lock
+from tests.sql.ask import column, in_background, open_transaction, rows, rpc, told, value, waits_for_a_lock
 from tests.sql.company import (
     Company,
     add_endpoint,
@@ -140,13 +140,12 @@ async def test_webhooks_are_given_the_very_bytes_of_the_log(db: Connection, comp
     await add_product(db, company, name='Ünïcode \\ "quoted" \u2028')
     await drain(db)
     token = (await rpc(db, "lease_lanes", p_worker="w"))["token"]
-    answer = await rpc(db, "read_lanes", p_token=token, p_after=0, p_limit=10)
-    bodies = dict(await rows(db, "select id, body from public.events"))
-    read = {delivery["event_id"]: delivery["body"] for delivery in answer["deliveries"]}
+    answer = await told(db, "worker", "read_lanes", p_token=token, p_after=0, p_limit=10)
+    read = [str(delivery["event_id"]) for delivery in json.loads(answer)["deliveries"]]
     assert len(read) == 2
-    assert {event: body.encode() for event, body in read.items()} == {
-        event: bodies[event].encode() for event in read
-    }
+    bodies = dict(await rows(db, "select id, body from public.events"))
+    for event in read:
+        assert f',"body":{bodies[event]}}}' in answer
 
 
 async def test_a_row_says_who_changed_it_when_and_by_which_command(db: Connection, company: Company) -> None:

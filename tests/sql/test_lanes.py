@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 from tests.databases import Connection
@@ -31,8 +32,13 @@ async def test_a_delivery_is_all_that_sending_takes(
     event = await rows(db, "select id, type, body, occurred_at from public.events order by seq desc limit 1")
     assert delivery["retry"] is False
     assert delivery["attempt"] == 1
-    read = (delivery["event_id"], delivery["type"], delivery["body"])
-    assert (*read, dt.datetime.fromisoformat(delivery["occurred_at"])) == event[0]
+    event_id, event_type, body, occurred_at = event[0]
+    assert (delivery["event_id"], delivery["type"], delivery["body"]) == (
+        event_id,
+        event_type,
+        json.loads(body),
+    )
+    assert dt.datetime.fromisoformat(delivery["occurred_at"]) == occurred_at
 
 
 async def test_a_position_known_to_be_committed_need_not_be_looked_for(

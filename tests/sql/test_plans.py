@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import LiteralString
 
+import pytest
+
 from tests.databases import Connection, Database, acting_as, add_user
 from tests.sql.ask import column, open_transaction, rows, rpc, value
 from tests.sql.company import Company, add_products
 from tests.sql.lane_worker import LaneWorker
-from tests.sql.plans import connect_for_bulk, nodes, pages
+from tests.sql.plans import connect_for_bulk, explain_all, looked_at, nodes, pages, walk
 
 DISPATCH: LiteralString = "select worker.dispatch_outbox(2000, %s)"
 READ: LiteralString = "select worker.read_lanes(%s, %s, 500)"
@@ -160,6 +162,24 @@ async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(
     due = await worker.deliveries(after=50_000)
     assert len(due) == 40, "of the lanes that are the worker's"
     assert await pages(db, READ, worker.token, 50_000) < 1000, "40 retries"
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "retry"])
+async def test_settling_does_not_compare_each_result_with_each(
+    database: Database, db: Connection, company: Company, outcome: str
+) -> None:
+    await (await connect_for_bulk(database)).execute(FILL_LANES)
+    session = await database.connect("supabase_admin")
+    worker = LaneWorker(session, "one")
+    await worker.lease()
+    more: dict[str, object] = {"retry_in_seconds": 60} if outcome == "retry" else {}
+    for _ in range(7):  # the generic plan comes with the sixth
+        await worker.settle(await worker.deliveries(limit=10), outcome, **more)
+    results = await worker.deliveries(limit=400)
+    plans = await explain_all(session)
+    assert (await worker.settle(results, outcome, **more))["settled"] == 400
+    looks = [looked_at(node) for plan in plans for node in walk(plan)]
+    assert 400 <= max(looks) <= 10 * 400
 
 
 async def test_claiming_looks_only_at_what_is_due(db: Connection) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from worker.errors import GatewayError
 from worker.gateway.lanes import Delivery, Lane, Lease, Page, Result, Secret
 
@@ -67,14 +69,12 @@ class Database:
             self.pending[self.last_id] = Delivery(
                 self.last_id,
                 lane_id,
-                False,
-                1,
                 f"evt_{self.last_id}",
-                body,
+                body.encode(),
                 datetime.now(UTC),
-                time.monotonic(),
                 "test.event",
-                order_key if self.lanes[lane_id].ordered else None,
+                order_key=order_key if self.lanes[lane_id].ordered else None,
+                read_at=time.monotonic(),
             )
             ids.append(self.last_id)
         return ids
@@ -82,7 +82,7 @@ class Database:
     def fail_pending(self) -> None:
         """Every delivery failed once, and is due again."""
         for delivery_id, delivery in self.pending.items():
-            again = replace(delivery, retry=True, attempt=delivery.attempt + 1)
+            again = structs.replace(delivery, retry=True, attempt=delivery.attempt + 1)
             self.retries[delivery_id] = _Retry(again, self.now())
         self.pending.clear()
 
@@ -224,7 +224,7 @@ class MemoryLanes:
         if not db.valid(token):
             return Page(stale=True, after=after, more=False, deliveries=(), next_retry_at=None)
         found = [
-            replace(delivery, blocked=self._is_blocked(db, delivery))
+            structs.replace(delivery, blocked=self._is_blocked(db, delivery))
             for delivery_id, delivery in sorted(db.pending.items())
             if delivery_id > after and delivery.lane_id in lanes and self._reads(db, token, delivery.lane_id)
         ][:limit]
@@ -264,14 +264,15 @@ class MemoryLanes:
         else:
             return
         if result.outcome == "blocked":
-            behind = replace(delivery, retry=True, blocked=False, expires_at=result.expires_at)
+            behind = structs.replace(delivery, retry=True, blocked=False, expires_at=result.expires_at)
             db.retries[result.delivery_id] = _Retry(behind, math.inf, blocked=True)
         else:
             db.attempts.append(result)
         if result.outcome == "retry":
-            again = replace(delivery, retry=True, attempt=delivery.attempt + 1, expires_at=result.expires_at)
-            wait = (result.retry_in or timedelta()).total_seconds()
-            db.retries[result.delivery_id] = _Retry(again, db.now() + wait)
+            again = structs.replace(
+                delivery, retry=True, attempt=delivery.attempt + 1, expires_at=result.expires_at
+            )
+            db.retries[result.delivery_id] = _Retry(again, db.now() + (result.retry_in_seconds or 0))
         elif result.outcome == "gone":
             db.change(result.lane_id, paused=True)
         if result.order_key is not None:

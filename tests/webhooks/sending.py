@@ -70,7 +70,7 @@ class Bench:
         self.sender = Sender(self.wall, clock=self.clock, tls=tls, proxy=proxy, max_open=max_open)
 
     async def send(self, url: str, *, within: timedelta = 5 * SECOND, body: str = "{}") -> Answer:
-        return await self.sender.send(url, headers={"webhook-id": "evt_1"}, body=body, within=within)
+        return await self.sender.send(url, headers={"webhook-id": "evt_1"}, body=body.encode(), within=within)
 
 
 def _nothing_open(sender: Sender) -> bool:

@@ -42,9 +42,10 @@ def result(delivery: Delivery, outcome: str = "delivered") -> Result:
         type=delivery.type,
         outcome=outcome,  # type: ignore[arg-type]
         started_at=datetime.now(UTC),
+        duration_ms=1.0,
         expires_at=datetime.now(UTC) + timedelta(hours=72),
         order_key=delivery.order_key,
-        retry_in=timedelta(seconds=5) if outcome == "retry" else None,
+        retry_in_seconds=5 if outcome == "retry" else None,
     )
 
 

@@ -76,7 +76,7 @@ def lane(number: int, *, queued: int = 100, most: int = 100, tenant: str = "one"
     held = HeldLane(settings)
     held.window = Window(100.0)
     for n in range(queued):
-        held.queue.add(Delivery(n, number, False, 1, "", "", datetime.now(UTC)))
+        held.queue.add(Delivery(n, number, "", b"", datetime.now(UTC)))
     return held
 
 

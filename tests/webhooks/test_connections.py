@@ -162,7 +162,9 @@ async def test_a_refused_connection_is_tried_once_more(monkeypatch: pytest.Monke
 async def test_a_probe_knocks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(answering(OK)) as server:
         async with failing_at_first(monkeypatch, errno.ECONNREFUSED) as asked:
-            answer = await Bench().sender.send(server.url(), headers={}, body="{}", within=SECOND, probe=True)
+            answer = await Bench().sender.send(
+                server.url(), headers={}, body=b"{}", within=SECOND, probe=True
+            )
         assert (answer.status, answer.trouble, len(asked)) == (None, "connect", 1)
 
 
@@ -399,5 +401,5 @@ async def test_close_ends_a_look_up_without_cancelling_who_waits() -> None:
 )
 async def test_headers_that_say_more_than_they_should_are_not_sent(headers: dict[str, str]) -> None:
     async with serving(answering(OK)) as server:
-        answer = await Bench().sender.send(server.url(), headers=headers, body="{}", within=SECOND)
+        answer = await Bench().sender.send(server.url(), headers=headers, body=b"{}", within=SECOND)
         assert (answer.trouble, server.visits) == ("blocked", 0)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.engine.clock import ManualClock
 from tests.engine.conftest import MakeRunner, running
@@ -23,9 +24,7 @@ from worker.webhooks.handlers import ROUTINES, ExpireDeliveries, ForgetSecrets, 
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LANE = Lane(1, "e", "t", "https://example.com/", (Secret(SECRET),), False, timedelta(seconds=5), 10, 1)
-TEST = Delivery(
-    7, 1, False, 1, "evt_test_1", "{}", datetime(2026, 11, 25, tzinfo=UTC), type="product.updated"
-)
+TEST = Delivery(7, 1, "evt_test_1", b"{}", datetime(2026, 11, 25, tzinfo=UTC), type="product.updated")
 
 
 @dataclass
@@ -200,7 +199,7 @@ async def test_an_outage_is_waited_out_and_a_poisoned_payload_buried(
 
 async def test_an_expired_delivery_is_not_sent() -> None:
     attempter, sender = trier()
-    late = replace(TEST, expires_at=TEST.occurred_at)
+    late = structs.replace(TEST, expires_at=TEST.occurred_at)
     tried: Tried = await attempter.attempt(LANE, late, probe=False)
     assert tried.result is not None
     assert (tried.result.outcome, sender.sent) == ("expired", [])

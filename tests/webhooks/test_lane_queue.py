@@ -11,7 +11,7 @@ from worker.webhooks.lane_queue import LaneQueue, OrderedQueue, PlainQueue
 
 
 def delivery(number: int, key: str | None = None, *, retry: bool = False) -> Delivery:
-    return Delivery(number, 1, retry, 1, f"evt_{number}", "{}", datetime.now(UTC), order_key=key)
+    return Delivery(number, 1, f"evt_{number}", b"{}", datetime.now(UTC), retry=retry, order_key=key)
 
 
 def drained(queue: LaneQueue) -> list[int]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from msgspec import structs
 
 from tests.databases import Connection
 from tests.webhooks.memory_lanes import MemoryLanes
@@ -49,12 +50,12 @@ def result(delivery: Delivery, outcome: Outcome, *, retry_in: timedelta | None =
         outcome=outcome,
         started_at=datetime.now(UTC),
         expires_at=datetime.now(UTC) + timedelta(hours=72),
-        duration=timedelta(milliseconds=12.5),
+        duration_ms=12.5,
         order_key=delivery.order_key,
         status=200 if outcome == "delivered" else 500,
         error=None if outcome == "delivered" else "status: 500",
         response="ok",
-        retry_in=retry_in,
+        retry_in_seconds=None if retry_in is None else retry_in.total_seconds(),
     )
 
 
@@ -117,7 +118,7 @@ async def test_a_delivery_carries_what_is_to_be_sent(world: World) -> None:
     [delivery] = (await tail(store, token)).deliveries
     assert (delivery.lane_id, delivery.retry, delivery.attempt) == (lane_id, False, 1)
     assert delivery.event_id.startswith("evt_")
-    assert delivery.body.startswith("{")
+    assert delivery.body.startswith(b"{")
     assert delivery.occurred_at.tzinfo is not None
 
 
@@ -359,7 +360,9 @@ async def test_a_probe_is_noted_and_its_delivery_stays_where_it_was(world: World
     assert ids(await tail(store, token)) == [delivery.delivery_id]
     await store.settle(token, [result(delivery, "retry", retry_in=timedelta())])
     [again] = (await tail(store, token)).deliveries
-    await store.settle(token, [replace(result(again, "probe"), started_at=datetime.now(UTC) + SECOND)])
+    await store.settle(
+        token, [structs.replace(result(again, "probe"), started_at=datetime.now(UTC) + SECOND)]
+    )
     [still] = (await tail(store, token)).deliveries
     assert (still.retry, still.attempt) == (True, 2)
 

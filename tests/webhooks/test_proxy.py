@@ -150,7 +150,7 @@ async def test_the_settings_lead_through_the_proxy(proxy: ConnectProxy) -> None:
     assert "hidden" not in repr(settings)
     way_out = sender(settings, SystemClock())
     async with serving(answering(OK)) as server:
-        answer = await way_out.send(server.url(), headers={}, body="{}", within=SECOND)
+        answer = await way_out.send(server.url(), headers={}, body=b"{}", within=SECOND)
     await way_out.close()
     assert (answer.status, len(proxy.asked)) == (200, 1)
 

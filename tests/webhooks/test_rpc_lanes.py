@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import json
 
 from worker.engine.clock import SystemClock
 from worker.errors import BadAnswer
@@ -16,17 +17,20 @@ from worker.gateway.rpc_lanes import RpcLanes
 
 
 class Scripted:
-    """An `Rpc` that gives one answer, or one by name, and keeps what it was asked."""
+    """A `RawRpc` that gives one answer, or one by name, and keeps what it was asked."""
 
-    def __init__(self, answer: Any = None, **answers: Any) -> None:
-        self.answer, self.answers = answer, answers
+    def __init__(self, always: Any = None, **answers: Any) -> None:
+        self.always, self.answers = always, answers
         self.asked: dict[str, Any] = {}
         self.names: list[str] = []
 
     async def call(self, name: str, /, **params: Any) -> Any:
         self.asked = {"name": name, **params}
         self.names.append(name)
-        return self.answers.get(name, self.answer)
+        return self.answers.get(name, self.always)
+
+    async def answer(self, name: str, /, **params: Any) -> bytes:
+        return json.encode(await self.call(name, **params))
 
 
 LEASE = timedelta(seconds=30)

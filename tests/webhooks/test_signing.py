@@ -30,7 +30,7 @@ def test_the_vector_of_the_specification() -> None:
         [parse_key(SECRET)],
         message_id="msg_p5jXN8AQM9LWM0D4loKWxJek",
         timestamp=1614265330,
-        body='{"test": 2432232314}',
+        body=b'{"test": 2432232314}',
     )
     assert headers == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -45,7 +45,7 @@ def test_the_vector_of_the_specification() -> None:
 )
 def test_the_libraries_of_receivers_accept_it(body: str, raw: bytes) -> None:
     secret = secret_of(raw)
-    headers = sign([parse_key(secret)], message_id="evt_1", timestamp=int(time.time()), body=body)
+    headers = sign([parse_key(secret)], message_id="evt_1", timestamp=int(time.time()), body=body.encode())
     standardwebhooks.Webhook(secret).verify(body, headers)
     svix.Webhook(secret).verify(body, headers)
 
@@ -53,7 +53,7 @@ def test_the_libraries_of_receivers_accept_it(body: str, raw: bytes) -> None:
 def test_during_a_rotation_the_old_and_the_new_secret_verify_and_others_do_not() -> None:
     old, new, other = (secret_of(os.urandom(32)) for _ in range(3))
     keys = [parse_key(new), parse_key(old)]
-    headers = sign(keys, message_id="evt_1", timestamp=int(time.time()), body="{}")
+    headers = sign(keys, message_id="evt_1", timestamp=int(time.time()), body=b"{}")
     for secret in (old, new):
         standardwebhooks.Webhook(secret).verify("{}", headers)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
@@ -66,7 +66,7 @@ def test_during_a_rotation_the_old_and_the_new_secret_verify_and_others_do_not()
 def test_ed25519(with_public_half: bool) -> None:
     private = Ed25519PrivateKey.generate()
     raw = private.private_bytes_raw() + (private.public_key().public_bytes_raw() if with_public_half else b"")
-    headers = sign([parse_key(secret_of(raw, "whsk_"))], message_id="evt_1", timestamp=17, body="{}")
+    headers = sign([parse_key(secret_of(raw, "whsk_"))], message_id="evt_1", timestamp=17, body=b"{}")
     version, signature = headers["webhook-signature"].split(",")
     assert version == "v1a"
     private.public_key().verify(base64.b64decode(signature), b"evt_1.17.{}")
@@ -77,12 +77,14 @@ def test_ed25519(with_public_half: bool) -> None:
 def test_an_hmac_receiver_takes_its_signature_from_a_header_with_both_kinds() -> None:
     asymmetric = secret_of(Ed25519PrivateKey.generate().private_bytes_raw(), "whsk_")
     keys = [parse_key(asymmetric), parse_key(SECRET)]
-    headers = sign(keys, message_id="evt_1", timestamp=int(time.time()), body="{}")
+    headers = sign(keys, message_id="evt_1", timestamp=int(time.time()), body=b"{}")
     standardwebhooks.Webhook(SECRET).verify("{}", headers)
 
 
 def test_the_javascript_library_accepts_it(tmp_path: Path) -> None:
-    headers = sign([parse_key(SECRET)], message_id="evt_1", timestamp=int(time.time()), body='{"n": "ü"}')
+    headers = sign(
+        [parse_key(SECRET)], message_id="evt_1", timestamp=int(time.time()), body='{"n": "ü"}'.encode()
+    )
     script = tmp_path / "verify.mjs"
     library = ROOT / "tests/stack/node_modules/standardwebhooks"
     script.write_text(
@@ -126,7 +128,7 @@ def test_a_bad_secret_is_named_but_not_shown(secret: str, reason: str) -> None:
 
 def test_nothing_is_sent_unsigned() -> None:
     with pytest.raises(ValueError, match="no secret"):
-        sign([], message_id="evt_1", timestamp=1, body="{}")
+        sign([], message_id="evt_1", timestamp=1, body=b"{}")
 
 
 def test_a_key_does_not_show_its_secret() -> None:

@@ -64,7 +64,7 @@ def asymmetric() -> tuple[str, str]:
 
 def signed(*secrets: str, body: str = BODIES[0], age: float = 0) -> Message:
     keys = [parse_key(secret) for secret in secrets]
-    return Message(body, sign(keys, message_id="evt_1", timestamp=int(time.time() - age), body=body))
+    return Message(body, sign(keys, message_id="evt_1", timestamp=int(time.time() - age), body=body.encode()))
 
 
 def accepted_by_pypi(message: Message, secret: str, library: Library) -> bool:

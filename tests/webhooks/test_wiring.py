@@ -73,16 +73,20 @@ async def test_the_tail_is_read_with_what_dispatch_told(
 ) -> None:
     told: list[int] = []
     marks: list[int | None] = []
-    call = SupabaseRpc.call
+    call, answer = SupabaseRpc.call, SupabaseRpc.answer
 
-    async def overheard(rpc: SupabaseRpc, name: str, /, **params: Any) -> Any:
+    async def dispatched(rpc: SupabaseRpc, name: str, /, **params: Any) -> Any:
+        value = await call(rpc, name, **params)
+        if name == "dispatch_outbox":
+            told.append(value["last_delivery_id"])
+        return value
+
+    async def read(rpc: SupabaseRpc, name: str, /, **params: Any) -> bytes:
         if name == "read_lanes" and params.get("p_lane_ids") is None:
             marks.append(params["p_through"])
-        answer = await call(rpc, name, **params)
-        if name == "dispatch_outbox":
-            told.append(answer["last_delivery_id"])
-        return answer
+        return await answer(rpc, name, **params)
 
-    monkeypatch.setattr(SupabaseRpc, "call", overheard)
+    monkeypatch.setattr(SupabaseRpc, "call", dispatched)
+    monkeypatch.setattr(SupabaseRpc, "answer", read)
     async with wired(settings, sides=False) as worker, running(worker):
         await eventually(lambda: set(told) & set(marks), what="a mark of dispatch is handed on")

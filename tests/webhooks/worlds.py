@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from msgspec import json, to_builtins
+
 from tests.databases import Connection
 from tests.sql import ask
 from tests.sql.clock import move_clock, stop_clock
@@ -68,13 +70,17 @@ class MemoryWorld:
 
 
 class SqlRpc:
-    """The worker's `Rpc` over one database session."""
+    """The worker's `RawRpc` over one database session."""
 
     def __init__(self, session: Connection) -> None:
         self._session = session
 
     async def call(self, name: str, /, **params: Any) -> Any:
-        return await ask.rpc(self._session, name, **params)
+        return await ask.rpc(self._session, name, **to_builtins(params))
+
+    async def answer(self, name: str, /, **params: Any) -> bytes:
+        told = await ask.told(self._session, "worker", name, **params)
+        return told.encode() if isinstance(told, str) else json.encode(told)
 
 
 @dataclass(slots=True)

@@ -116,3 +116,10 @@ class Rpc(Protocol):
 
     async def call(self, name: str, /, **params: Any) -> Any:
         """Calls `worker.<name>`; raises `GatewayError`."""
+
+
+class RawRpc(Rpc, Protocol):
+    """The same, for those who decode large answers themselves."""
+
+    async def answer(self, name: str, /, **params: Any) -> bytes:
+        """As `call`, with the answer's JSON as it came."""

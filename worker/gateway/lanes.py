@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple, Protocol
 
+from msgspec import Struct
+
 Outcome = Literal["delivered", "retry", "probe", "failed", "gone", "expired", "blocked"]
 """`probe`: it failed while the endpoint was down and stays where it was; `blocked`: not tried, it lines up
 behind a retry of its entity."""
@@ -57,26 +59,25 @@ class Lease:
     surplus: int = 0
 
 
-@dataclass(slots=True)  # frozen ones take three times as long to make
-class Delivery:
+class Delivery(Struct, gc=False):
     """One message for one lane; `body` is the exact text to sign and send, `attempt` counts from 1."""
 
     delivery_id: int
     lane_id: int
-    retry: bool
-    attempt: int
     event_id: str
-    body: str = field(repr=False)
+    body: bytes
     occurred_at: datetime
-    read_at: float = 0.0
-    """When the answer that brought it came, in monotonic seconds."""
     type: str = ""
+    retry: bool = False
+    attempt: int = 1
     order_key: str | None = None
     """Of an ordered lane: the entity whose deliveries go one after the other."""
     blocked: bool = False
     """A retry of the same entity waits in the database: this one lines up behind it."""
     expires_at: datetime | None = None
     """None: as its lane says."""
+    read_at: float = 0.0
+    """When the answer that brought it came, in monotonic seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,9 @@ class Timings(NamedTuple):
 NO_TIMINGS: Final = Timings()
 
 
-@dataclass(slots=True)  # frozen ones take three times as long to make
-class Result:
-    """What became of one delivery; becomes one row of `webhook_attempts`, but for `blocked`."""
+class Result(Struct, gc=False, omit_defaults=True):
+    """What became of one delivery, in the form of docs/worker-rpc.md; becomes one row of `webhook_attempts`,
+    but for `blocked`. Times in milliseconds end in `_ms`."""
 
     delivery_id: int
     lane_id: int
@@ -119,13 +120,16 @@ class Result:
     type: str
     outcome: Outcome
     started_at: datetime
-    expires_at: datetime
-    duration: timedelta = timedelta(0)
-    timings: Timings = NO_TIMINGS
+    duration_ms: float
     status: int | None = None
-    error: str | None = None
+    first_byte_ms: float | None = None
     response: str | None = None
-    retry_in: timedelta | None = None
+    connect_ms: float | None = None
+    dns_ms: float | None = None
+    error: str | None = None
+    retry_in_seconds: float | None = None
+    expires_at: datetime | None = None
+    """Of one that is not ended yet: until when it is worth trying."""
     order_key: str | None = None
 
 

@@ -1,15 +1,16 @@
-"""The functions of the webhook lanes (docs/worker-rpc.md), parsed by hand: a call brings many deliveries."""
+"""The functions of the webhook lanes (docs/worker-rpc.md); pages of deliveries are decoded as they came."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final, TypeVar
 
+from msgspec import DecodeError, Raw, Struct, json
+
 from worker.engine.clock import Clock
-from worker.engine.ports import Rpc
+from worker.engine.ports import RawRpc
 from worker.errors import BadAnswer
 from worker.gateway.lanes import Delivery, Lane, Lease, Page, Result, Secret
 from worker.gateway.mark import DeliveryMark
@@ -25,7 +26,7 @@ class RpcLanes:
     A lease answer names lanes and versions alone; what is new among them is asked for and kept here.
     """
 
-    def __init__(self, rpc: Rpc, *, worker: str, clock: Clock, mark: DeliveryMark) -> None:
+    def __init__(self, rpc: RawRpc, *, worker: str, clock: Clock, mark: DeliveryMark) -> None:
         self._rpc, self._worker, self._clock, self._mark = rpc, worker, clock, mark
         self._known: str | None = None
         self._lanes: dict[int, Lane] = {}
@@ -97,8 +98,13 @@ class RpcLanes:
         )
 
     async def _read(self, **params: Any) -> Page:
-        answer = await self._rpc.call("read_lanes", **params)
-        return _parsed("read_lanes", partial(_page, read_at=self._clock.monotonic()), answer)
+        answer = await self._rpc.answer("read_lanes", **params)
+        told = _parsed("read_lanes", _PAGES.decode, answer)
+        deliveries, read_at = tuple[Delivery, ...](told.deliveries), self._clock.monotonic()
+        for delivery in deliveries:
+            # a copy: the body as it is told keeps the whole answer in memory
+            delivery.body, delivery.read_at = bytes(delivery.body), read_at
+        return Page(told.stale, told.after, told.more, deliveries, told.next_retry_at)
 
     async def find_missed(
         self, token: int, *, through: int, in_hand: Collection[int], behind: Collection[int]
@@ -113,9 +119,7 @@ class RpcLanes:
         return _parsed("find_missed_delivery", _missed, answer)
 
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
-        answer = await self._rpc.call(
-            "settle_deliveries", p_token=token, p_results=[result_json(result) for result in results]
-        )
+        answer = await self._rpc.call("settle_deliveries", p_token=token, p_results=results)
         return not _parsed("settle_deliveries", lambda value: bool(value["stale"]), answer)
 
     async def release(self, token: int, *, lanes: Collection[int] | None = None) -> None:
@@ -123,10 +127,27 @@ class RpcLanes:
         await self._rpc.call("release_lanes", p_token=token, **named)
 
 
+class _Told(Delivery, gc=False):
+    """A delivery as it comes: its body is a JSON value, of which the very text counts."""
+
+    body: Raw
+
+
+class _Page(Struct):
+    stale: bool
+    after: int
+    more: bool
+    next_retry_at: datetime | None
+    deliveries: list[_Told]
+
+
+_PAGES: Final = json.Decoder(_Page)
+
+
 def _parsed(name: str, parse: Callable[[Any], T], answer: Any) -> T:
     try:
         return parse(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (DecodeError, RecursionError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadAnswer(f"{name} answered in another shape than docs/worker-rpc.md: {error!r}") from error
 
 
@@ -171,67 +192,10 @@ def _secret(value: Mapping[str, Any]) -> Secret:
     return Secret(value["secret"], _moment(value["expires_at"]))
 
 
-def _page(value: Mapping[str, Any], *, read_at: float) -> Page:
-    if value["stale"]:
-        return Page(stale=True, after=0, more=False, deliveries=(), next_retry_at=None)
-    return Page(
-        stale=False,
-        after=int(value["after"]),
-        more=bool(value["more"]),
-        deliveries=tuple([_delivery(delivery, read_at) for delivery in value["deliveries"]]),
-        next_retry_at=_moment(value["next_retry_at"]),
-    )
-
-
 def _missed(value: Mapping[str, Any]) -> int | None:
     found = value["missed"]
     return None if value["stale"] or found is None else int(found)
 
 
-def _delivery(value: Mapping[str, Any], read_at: float) -> Delivery:
-    return Delivery(
-        value["delivery_id"],
-        value["lane_id"],
-        value["retry"],
-        value["attempt"],
-        value["event_id"],
-        value["body"],
-        datetime.fromisoformat(value["occurred_at"]),
-        read_at,
-        value["type"],
-        value.get("order_key"),
-        value.get("blocked", False),
-        _moment(value.get("expires_at")),
-    )
-
-
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def result_json(result: Result) -> dict[str, Any]:
-    """A result in the form of docs/worker-rpc.md."""
-    timings = result.timings
-    return {
-        "delivery_id": result.delivery_id,
-        "lane_id": result.lane_id,
-        "attempt": result.attempt,
-        "event_id": result.event_id,
-        "type": result.type,
-        "outcome": result.outcome,
-        "started_at": result.started_at.isoformat(),
-        "expires_at": result.expires_at.isoformat(),
-        "duration_ms": _milliseconds(result.duration.total_seconds()),
-        "dns_ms": _milliseconds(timings.dns),
-        "connect_ms": _milliseconds(timings.connect),
-        "first_byte_ms": _milliseconds(timings.first_byte),
-        "status": result.status,
-        "error": result.error,
-        "response": result.response,
-        "retry_in_seconds": result.retry_in.total_seconds() if result.retry_in is not None else None,
-        "order_key": result.order_key,
-    }
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)

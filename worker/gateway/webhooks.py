@@ -11,7 +11,7 @@ from worker.engine.ports import Rpc
 from worker.errors import BadAnswer
 from worker.gateway.answers import parse
 from worker.gateway.lanes import Delivery, Lane, Result
-from worker.gateway.rpc_lanes import parse_lane, result_json
+from worker.gateway.rpc_lanes import parse_lane
 
 
 class ReplaySlice(BaseModel):
@@ -74,19 +74,15 @@ class RpcWebhookJobs:
         delivery = Delivery(
             delivery_id=test.delivery_id,
             lane_id=lane.lane_id,
-            retry=False,
-            attempt=1,
             event_id=test.event_id,
-            body=test.body,
+            body=test.body.encode(),
             occurred_at=test.created_at,
             type=test.type,
         )
         return WebhookTest(lane, delivery)
 
     async def settle_test(self, result: Result) -> None:
-        await self._rpc.call(
-            "settle_webhook_test", p_delivery_id=result.delivery_id, p_result=result_json(result)
-        )
+        await self._rpc.call("settle_webhook_test", p_delivery_id=result.delivery_id, p_result=result)
 
     async def expire_deliveries(self, *, limit: int) -> tuple[int, bool]:
         """How many expired, and whether others are due."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from worker.gateway.lanes import NO_TIMINGS, Timings
 
@@ -16,8 +17,7 @@ Trouble = Literal[
 OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "proxy", "local"})
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct, gc=False):
     """What one attempt came to: a `status`, or `trouble` with its `detail`.
 
     `head`: up to 1 KiB of the body as text, as it came (compressed bodies are not expanded).

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from worker.engine.clock import Clock
 from worker.gateway.lanes import Delivery, Lane, Outcome, Result
@@ -19,8 +20,7 @@ MAX_KEYS: Final = 10_000
 EXPIRED: Final = Settle("expired", "expired: it could not be delivered in its time")
 
 
-@dataclass(slots=True)
-class Settled:
+class Settled(Struct, gc=False):
     """An attempt that counts: what is to be written back."""
 
     answer: Answer
@@ -28,8 +28,7 @@ class Settled:
     result: Result
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Struct, gc=False):
     """An attempt that does not count. `result`: what is to be noted of it all the same; None if the fault
     was our own."""
 
@@ -96,15 +95,10 @@ class Attempter:
 def _settled(
     lane: Lane, delivery: Delivery, started_at: datetime, answer: Answer, verdict: Settle
 ) -> Settled:
-    result = _result(
-        lane,
-        delivery,
-        started_at,
-        answer,
-        outcome=verdict.outcome,
-        error=verdict.error,
-        retry_in=verdict.retry_in,
-    )
+    result = _result(lane, delivery, started_at, answer, outcome=verdict.outcome, error=verdict.error)
+    if verdict.retry_in is not None:
+        result.retry_in_seconds = verdict.retry_in.total_seconds()
+        result.expires_at = lane.expiry_of(delivery)
     return Settled(answer, verdict, result)
 
 
@@ -116,27 +110,33 @@ def _result(
     *,
     outcome: Outcome,
     error: str | None,
-    retry_in: timedelta | None = None,
 ) -> Result:
+    timings = answer.timings
     return Result(
-        delivery_id=delivery.delivery_id,
-        lane_id=lane.lane_id,
-        attempt=delivery.attempt,
-        event_id=delivery.event_id,
-        type=delivery.type,
-        outcome=outcome,
-        started_at=started_at,
-        expires_at=lane.expiry_of(delivery),
-        duration=answer.duration,
-        timings=answer.timings,
+        delivery.delivery_id,
+        delivery.lane_id,
+        delivery.attempt,
+        delivery.event_id,
+        delivery.type,
+        outcome,
+        started_at,
+        round(answer.duration.total_seconds() * 1000, 1),
         status=answer.status,
-        error=error,
+        first_byte_ms=_milliseconds(timings.first_byte),
         response=answer.head,
-        retry_in=retry_in,
+        connect_ms=_milliseconds(timings.connect),
+        dns_ms=_milliseconds(timings.dns),
+        error=error,
         order_key=delivery.order_key if lane.ordered else None,
     )
 
 
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
 def lined_up(lane: Lane, delivery: Delivery, now: datetime) -> Result:
     """What is written back for a first attempt that lines up behind a retry of its entity, untried."""
-    return _result(lane, delivery, now, Answer(duration=timedelta(0)), outcome="blocked", error=None)
+    result = _result(lane, delivery, now, Answer(duration=timedelta(0)), outcome="blocked", error=None)
+    result.expires_at = lane.expiry_of(delivery)
+    return result

@@ -10,10 +10,15 @@ such a read was complete. Reads must not overlap each other; everything else may
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from worker.gateway.lanes import Delivery, Lease, Page
 from worker.webhooks.held import Backlog, HeldLane
 from worker.webhooks.stock import Stock
+
+
+TOGETHER: Final = 1000
+"""How far apart the cursors of lanes may be, in ids, that are read together."""
 
 
 class Book:
@@ -155,12 +160,13 @@ class Book:
         return self.stock.half_empty(held)
 
     def backlog(self) -> Backlog | None:
-        """The next read of lanes that are behind and have room, lowest cursor first; None: there is none."""
+        """The next read of lanes that are behind and have room, from the lowest cursor on; None: there is none."""
         waiting = [held for held in self._behind if self.wants_backlog(held)]
         if not waiting:
             return None
         after = min(held.cursor for held in waiting)
-        return Backlog(after, {held: held.reread for held in waiting if held.cursor == after})
+        # those a little further on go with it: what they are told again is known, and a read for each costs more
+        return Backlog(after, {held: held.reread for held in waiting if held.cursor < after + TOGETHER})
 
     def take_backlog(self, read: Backlog, page: Page) -> list[HeldLane]:
         """Takes in the answer to `read`; answers the lanes that got something."""
@@ -187,7 +193,7 @@ class Book:
             self.tail = max(self.tail, page.after)
         for held in still:
             if held.reread == read.marks[held]:
-                held.cursor = page.after
+                held.cursor = max(held.cursor, page.after)
                 if not page.more:
                     held.live = True
                     self._behind.discard(held)

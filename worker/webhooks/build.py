@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from worker.config import Settings
 from worker.engine.clock import Clock
-from worker.engine.ports import Rpc
+from worker.engine.ports import RawRpc
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.rpc_lanes import RpcLanes
 from worker.resolver import SystemResolver
@@ -45,7 +45,7 @@ async def webhook_attempter(settings: Settings, *, clock: Clock) -> AsyncIterato
 
 def webhook_runner(
     settings: Settings,
-    rpc: Rpc,
+    rpc: RawRpc,
     trier: Trier,
     *,
     clock: Clock,

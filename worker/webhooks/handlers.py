@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Protocol
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
 from worker.engine.job import Done, Job, NewJob, Outcome, Snooze

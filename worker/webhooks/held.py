@@ -80,7 +80,8 @@ def _queue(lane: Lane) -> LaneQueue:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """A read that is due: these lanes, all from the same cursor. `marks`: their `reread` counts by then."""
+    """A read that is due, of these lanes, from the lowest of their cursors. `marks`: their `reread` counts by
+    then."""
 
     after: int
     marks: Mapping[HeldLane, int]

@@ -115,6 +115,7 @@ class Reader:
         read = book.backlog()
         if read is None or token is None:
             return self._poll
+        before = [(held, held.cursor) for held in read.marks]
         book.begin_read()
         try:
             page = await self._store.read_backlog(
@@ -131,7 +132,7 @@ class Reader:
         finally:
             book.end_read()
         # without progress there is no room: sending makes some, and rings
-        moved = any(held.live or held.cursor != read.after for held in read.marks)
+        moved = any(held.live or held.cursor != cursor for held, cursor in before)
         return AT_ONCE if moved and book.backlog() is not None else self._poll
 
     def _take(self, lanes: Collection[HeldLane]) -> None:

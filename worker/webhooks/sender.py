@@ -44,7 +44,7 @@ class Sender:
         self._routes = Routes(wall, clock=clock, fresh_for=FRESH_FOR, left=self.pool.evict)
 
     async def send(
-        self, url: str, *, headers: dict[str, str], body: str, within: timedelta, probe: bool = False
+        self, url: str, *, headers: dict[str, str], body: bytes, within: timedelta, probe: bool = False
     ) -> Answer:
         """POSTs `body`; everything, the look-up included, ends within `within`.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from worker.engine.clock import Clock
 from worker.engine.condition import Condition
@@ -28,8 +29,7 @@ MOST_WAITING: Final = 2 * BATCH
 """What is sent and cannot be written is sent again by whoever gets the lanes next: so not without end."""
 
 
-@dataclass(slots=True)
-class Finished:
+class Finished(Struct, gc=False):
     """A result, the lane it belongs to, and the monotonic moment of its answer."""
 
     held: HeldLane

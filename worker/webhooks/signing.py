@@ -1,7 +1,7 @@
 """Signatures of Standard Webhooks 1.0 (https://www.standardwebhooks.com): `v1` HMAC-SHA256, `v1a` Ed25519.
 
-Pure: no clock, no I/O. What is signed is `{id}.{timestamp}.{body}` in UTF-8, so the body must be the very
-text that is sent.
+Pure: no clock, no I/O. What is signed is `{id}.{timestamp}.{body}`, so the body must be the very bytes that
+are sent.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _decode(text: str) -> bytes:
         raise BadSecretError("a secret is base64 after its prefix, this one is not") from error
 
 
-def sign(keys: Sequence[Key], *, message_id: str, timestamp: int, body: str) -> dict[str, str]:
+def sign(keys: Sequence[Key], *, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The three headers for one attempt; `timestamp` in unix seconds.
 
     Every key signs, so that a receiver verifies with the old or the new secret during a rotation.
@@ -95,7 +95,7 @@ def sign(keys: Sequence[Key], *, message_id: str, timestamp: int, body: str) -> 
     """
     if not keys:
         raise ValueError("nothing to sign with: the endpoint has no secret")
-    content = f"{message_id}.{timestamp}.{body}".encode()
+    content = f"{message_id}.{timestamp}.".encode() + body
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),

@@ -15,20 +15,20 @@ from worker.webhooks.held import HeldLane
 LANE_QUEUE: Final = 2000
 LANE_RETRIES: Final = 100
 TOTAL_QUEUE: Final = 20_000
-TOTAL_CHARS: Final = 64 * 1024 * 1024
+TOTAL_BYTES: Final = 64 * 1024 * 1024
 
 
 class Stock:
     """All that is queued, within bounds. `busy`: retries in hand, which the next tail read must leave out."""
 
     def __init__(
-        self, *, lane_queue: int = LANE_QUEUE, total_queue: int = TOTAL_QUEUE, total_chars: int = TOTAL_CHARS
+        self, *, lane_queue: int = LANE_QUEUE, total_queue: int = TOTAL_QUEUE, total_bytes: int = TOTAL_BYTES
     ) -> None:
         self.queued = 0
         self.busy: set[int] = set()
-        self._chars = 0
+        self._bytes = 0
         self._stocked: set[HeldLane] = set()
-        self._lane_queue, self._total_queue, self._total_chars = lane_queue, total_queue, total_chars
+        self._lane_queue, self._total_queue, self._total_bytes = lane_queue, total_queue, total_bytes
         self._of_tenant: Counter[str] = Counter()
         self._long: set[HeldLane] = set()
         """Few lanes, whatever their number, can be long enough to make room for others."""
@@ -37,7 +37,7 @@ class Stock:
 
     @property
     def full(self) -> bool:
-        return self.queued >= self._total_queue or self._chars >= self._total_chars
+        return self.queued >= self._total_queue or self._bytes >= self._total_bytes
 
     def full_for(self, held: HeldLane) -> bool:
         """Whether its tenant has all that it may have: half of the memory is for the others."""
@@ -123,7 +123,7 @@ class Stock:
     def _entered(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued += 1
         self._of_tenant[held.lane.tenant_id] += 1
-        self._chars += len(delivery.body)
+        self._bytes += len(delivery.body)
         self._stocked.add(held)
         if held.queue.firsts * 32 > self._lane_queue:
             self._long.add(held)
@@ -131,7 +131,7 @@ class Stock:
     def _left(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued -= 1
         self._of_tenant[held.lane.tenant_id] -= 1
-        self._chars -= len(delivery.body)
+        self._bytes -= len(delivery.body)
         firsts = held.queue.firsts
         if firsts * 32 <= self._lane_queue:
             self._long.discard(held)

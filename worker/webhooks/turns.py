@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
+
+from msgspec import Struct
 
 from worker.webhooks.held import HeldLane
 
@@ -16,8 +17,7 @@ MOST_SLOW: Final = 3
 """How many times the slots may be under way besides, in requests that are slow."""
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Struct, gc=False, eq=False):
     """One request under way. `slow`: it has had its second, and no longer takes a slot."""
 
     held: HeldLane

@@ -32,6 +32,9 @@ class Keep:
     error: str | None = None
 
 
+_DELIVERED: Final = Settle("delivered")
+
+
 def judge(answer: Answer, *, attempt: int, left: timedelta, probe: bool, dice: float) -> Settle | Keep:
     """What becomes of a delivery on its `attempt` (from 1), `left` before it expires.
 
@@ -42,7 +45,7 @@ def judge(answer: Answer, *, attempt: int, left: timedelta, probe: bool, dice: f
         return Keep()
     status = answer.status
     if status is not None and 200 <= status < 300:
-        return Settle("delivered")
+        return _DELIVERED
     error = describe(answer)
     if status == HTTPStatus.GONE:
         return Settle("gone", error)

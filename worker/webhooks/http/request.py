@@ -34,7 +34,7 @@ def start_of_request(url: str) -> str:
     )
 
 
-def write_request(start: str, headers: Mapping[str, str], body: str) -> bytes:
+def write_request(start: str, headers: Mapping[str, str], body: bytes) -> bytes:
     """The whole request. Raises `BadHeadersError` for headers that could be read as more than they are."""
     values = "".join(headers.values())
     if not (values.isascii() and values.isprintable()):
@@ -43,8 +43,7 @@ def write_request(start: str, headers: Mapping[str, str], body: str) -> bytes:
         _check_names(headers)
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     kind = "" if "content-type" in headers else "content-type: application/json\r\n"
-    content = body.encode()
-    return f"{start}{kind}{fields}content-length: {len(content)}\r\n\r\n".encode("ascii") + content
+    return f"{start}{kind}{fields}content-length: {len(body)}\r\n\r\n".encode("ascii") + body
 
 
 def _check_names(headers: Mapping[str, str]) -> None:
