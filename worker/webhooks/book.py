@@ -16,7 +16,6 @@ from worker.gateway.lanes import Delivery, Lease, Page
 from worker.webhooks.held import Backlog, HeldLane
 from worker.webhooks.stock import Stock
 
-
 TOGETHER: Final = 1000
 """How far apart the cursors of lanes may be, in ids, that are read together."""
 
