@@ -17,6 +17,8 @@ from tests.eventually import eventually
 from tests.webhooks.receiver import receiving
 from tests.webhooks.scripted import OK, Server, Visit, answering, serving
 from tests.webhooks.sending import SECOND, SHORT, Bench, Resolver, close_all
+from worker.webhooks.http.connection import Connection, Key, Writes
+from worker.webhooks.http.failure import Failure
 from worker.webhooks.http.pool import IDLE_SECONDS, MAX_IDLE_PER_KEY
 
 
@@ -403,3 +405,63 @@ async def test_headers_that_say_more_than_they_should_are_not_sent(headers: dict
     async with serving(answering(OK)) as server:
         answer = await Bench().sender.send(server.url(), headers=headers, body=b"{}", within=SECOND)
         assert (answer.trouble, server.visits) == ("blocked", 0)
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.written.append(data)
+
+    def abort(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def connected(writes: Writes) -> tuple[Connection, Wire]:
+    key, wire = Key("http", "127.0.0.1", 80, "127.0.0.1"), Wire()
+    connection = Connection(key, loop=asyncio.get_running_loop(), writes=writes, lost=lambda _: None)
+    connection.connection_made(wire)
+    return connection, wire
+
+
+async def test_what_a_round_of_the_loop_writes_is_written_at_its_end() -> None:
+    loop = asyncio.get_running_loop()
+    writes = Writes(loop)
+    (one, wire), (other, other_wire) = connected(writes), connected(writes)
+    until = loop.time() + 5
+    first, second = [asyncio.create_task(each.exchange(b"request", until=until)) for each in (one, other)]
+    loop.call_soon(other.abort)
+    assert (wire.written, other_wire.written) == ([], [])
+    await asyncio.sleep(0)  # both have begun
+    assert wire.written == []
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert wire.written == [b"request"]
+    assert other_wire.written == [], "it was closed before the end of the round"
+    one.data_received(OK)
+    await first
+    assert one.reply.status == 200
+    assert one.first_byte is not None
+    other.connection_lost(None)  # as the transport does after an abort
+    with pytest.raises(Failure):
+        await second
+
+
+async def test_an_answer_that_is_there_before_its_request_was_written_is_none() -> None:
+    loop = asyncio.get_running_loop()
+    connection, wire = connected(Writes(loop))
+    asking = asyncio.create_task(connection.exchange(b"request", until=loop.time() + 5))
+    loop.call_soon(lambda: connection.data_received(OK))
+    await asyncio.sleep(0)
+    connection.connection_lost(None)
+    with pytest.raises(Failure) as caught:
+        await asking
+    assert (caught.value.again, wire.written) == (True, [])

@@ -159,12 +159,12 @@ class Book:
         return self.stock.half_empty(held)
 
     def backlog(self) -> Backlog | None:
-        """The next read of lanes that are behind and have room, from the lowest cursor; None: there is none."""
+        """The next read of lanes that are behind and have room; None: there is none."""
         waiting = [held for held in self._behind if self.wants_backlog(held)]
         if not waiting:
             return None
         after = min(held.cursor for held in waiting)
-        # those a little further on go with it: what they are told again is known, and a read for each is dearer
+        # those a little further on go with it: what they are told again is known, and a read each is dearer
         return Backlog(after, {held: held.reread for held in waiting if held.cursor < after + TOGETHER})
 
     def take_backlog(self, read: Backlog, page: Page) -> list[HeldLane]:

@@ -11,7 +11,7 @@ from typing import Final
 
 import certifi
 
-from worker.webhooks.http.connection import Connection, Key
+from worker.webhooks.http.connection import Connection, Key, Writes
 from worker.webhooks.http.failure import read_error
 from worker.webhooks.http.proxy import Proxy
 
@@ -37,11 +37,14 @@ class Connector:
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
         self._context, self._proxy = tls, proxy
+        self._writes: Writes | None = None
 
     async def open(self, key: Key, *, until: float, lost: Callable[[Connection], None]) -> Connection:
         """A connection, until the loop's time `until` and within 10 s. Raises `Failure`."""
         loop = asyncio.get_running_loop()
-        connection = Connection(key, loop=loop, lost=lost)
+        if self._writes is None:
+            self._writes = Writes(loop)
+        connection = Connection(key, loop=loop, writes=self._writes, lost=lost)
         latest = min(until, loop.time() + CONNECT_TIMEOUT.total_seconds())
         try:
             if self._proxy is None:

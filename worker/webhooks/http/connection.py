@@ -24,6 +24,28 @@ class Key(NamedTuple):
     """As it was checked; never looked up."""
 
 
+class Writes:
+    """What one round of the loop writes, written together at its end.
+
+    Each write goes through the kernel's network stack, which leaves little of ours in the processor's caches:
+    a write in between of each two requests' signing and counting made a delivery a quarter dearer.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[Connection, bytes]] = []
+
+    def add(self, connection: Connection, request: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._write)
+        self._waiting.append((connection, request))
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection, request in waiting:
+            connection.write(request)
+
+
 class Connection(asyncio.Protocol):
     """Made by `Connector`; `reply` is the last exchange's answer, `first_byte` the seconds until it began.
 
@@ -38,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_until",
         "_waiter",
+        "_writes",
         "_written_at",
         "closed",
         "first_byte",
@@ -46,9 +69,14 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, key: Key, *, loop: asyncio.AbstractEventLoop, lost: Callable[[Connection], None]
+        self,
+        key: Key,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        writes: Writes,
+        lost: Callable[[Connection], None],
     ) -> None:
-        self.key, self._loop, self._lost = key, loop, lost
+        self.key, self._loop, self._writes, self._lost = key, loop, writes, lost
         self._transport: Any = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -66,11 +94,11 @@ class Connection(asyncio.Protocol):
             raise Failure("connect", "the connection was closed at once", again=True)
         self.reply.reset()
         self.first_byte = None
+        self._written_at = 0.0
         self._waiter = waiter = self._loop.create_future()
-        self._written_at = monotonic()
         self._set_deadline(until)
         try:
-            self._transport.write(request)
+            self._writes.add(self, request)
             await waiter
         except BaseException:
             self.abort()
@@ -89,6 +117,12 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def write(self, request: bytes) -> None:
+        """Called by `Writes`: whoever waited for the exchange may have given up meanwhile."""
+        if not self.closed:
+            self._written_at = monotonic()
+            self._transport.write(request)
+
     # -- called by the loop ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,8 +132,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
-        if waiter is None or waiter.done():
-            self.abort()  # nobody asked: what it says would be taken for the next answer
+        if waiter is None or waiter.done() or not self._written_at:
+            self.abort()  # nobody asked yet: what it says would be taken for the next answer
             return
         if self.first_byte is None:
             self.first_byte = monotonic() - self._written_at
