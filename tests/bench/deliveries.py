@@ -119,6 +119,8 @@ async def _backlog(scene: Scene, sink: SinkProcess, size: Size, *, endpoints: in
     counts = await sink.counts()
     assert counts.distinct == size.deliveries, f"{counts.distinct} of {size.deliveries} came"
     assert counts.first_at is not None
+    async with direct(scene.platform.admin_db_url) as connection:
+        await connection.execute("vacuum")  # nor is it to meet whoever is measured next
     await sink.verify_last(outlets.secrets[(await sink.arrivals())[-1].path])
     assert (rows := await _logged(scene, outlets.tenant)) == size.deliveries, f"{rows} log rows"
     return {
@@ -135,7 +137,9 @@ async def _queue(scene: Scene, outlets: Outlets, events: int) -> None:
     await burst(scene.platform.db_url, outlets.products[:rest], rounds=1 if rest else 0)
     async with direct(scene.platform.admin_db_url) as connection:
         await dispatch_all(connection)
-        await connection.execute("analyze")
+        # what filling left behind is not the deliveries' to clean up
+        await connection.execute("vacuum analyze")
+        await connection.execute("checkpoint")
 
 
 async def _offered(scene: Scene, sink: SinkProcess, size: Size) -> Mapping[str, Any]:

@@ -80,7 +80,8 @@ async function prepare() {
     );
   }
   await client.query(ATTEMPTS);
-  await client.query("analyze");
+  await client.query("vacuum analyze");
+  await client.query("checkpoint");
   await client.end();
 }
 

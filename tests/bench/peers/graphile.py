@@ -60,9 +60,13 @@ async def graphile(scene: Scene, sink: SinkProcess, message: Message, *, count: 
     }
     try:
         await asyncio.to_thread(_prepare, settings)
+        return await _run(scene, sink, settings, message)
     except subprocess.CalledProcessError as error:
         return {"per_s": None, "reason": str(error.stderr).strip()[-300:]}
-    return await _run(scene, sink, settings, message)
+    finally:
+        # what it leaves to clean up is not to meet whoever is measured next
+        async with await psycopg.AsyncConnection.connect(admin, autocommit=True) as connection:
+            await connection.execute(f"drop database {DATABASE} with (force)")
 
 
 async def _run(scene: Scene, sink: SinkProcess, settings: dict[str, Any], message: Message) -> Line:
