@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from tests.bench.clients import run_client
 from tests.bench.connections import direct, dispatch_all
 from tests.bench.cpu import used
-from tests.bench.figures import Line, per_second, spread
+from tests.bench.figures import Line, middle, per_second, spread
 from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.peers.graphile import Message, graphile
 from tests.bench.sink_process import SinkProcess
@@ -68,22 +68,22 @@ async def deliveries(scene: Scene, size: Size | None = None) -> Line:
                 }
             )
         latency = await _offered(scene, sink, size)
-    middle = {name: _middle([each[name] for each in rounds]) for name in rounds[0]}
+    medians = {name: _middle([each[name] for each in rounds]) for name in rounds[0]}
     ceilings = {client: statistics.median(rates) for client, rates in bare.items()}
     return {
         "deliveries": size.deliveries,
         "rounds": size.rounds,
         "body_bytes": len(message.body.encode()),
-        **middle,
+        **medians,
         "commit_to_received": latency,
         "bare_client_per_s": ceilings,
         "at_once": AT_ONCE,
         "ratios": {
-            "to_graphile": _ratio(middle, "one_endpoint"),
-            f"to_graphile_{MANY}_endpoints": _ratio(middle, f"{MANY}_endpoints"),
+            "to_graphile": _ratio(medians, "one_endpoint"),
+            f"to_graphile_{MANY}_endpoints": _ratio(medians, f"{MANY}_endpoints"),
             "to_graphile_aim": AIM_OF_GRAPHILE,
             "to_bare": {
-                client: round(middle["one_endpoint"]["per_s"] / rate, 2) for client, rate in ceilings.items()
+                client: round(medians["one_endpoint"]["per_s"] / rate, 2) for client, rate in ceilings.items()
             },
             "to_bare_aim": AIM_OF_BARE,
         },
@@ -91,16 +91,14 @@ async def deliveries(scene: Scene, size: Size | None = None) -> Line:
 
 
 def _middle(figures: Sequence[Line]) -> Line:
-    """The median of each figure; the first that is none, as it is."""
+    """The medians, or the reason why there are none."""
     missing = [each for each in figures if each.get("per_s") is None]
-    return (
-        missing[0] if missing else {name: statistics.median(f[name] for f in figures) for name in figures[0]}
-    )
+    return missing[0] if missing else middle(figures)
 
 
-def _ratio(middle: Mapping[str, Line], name: str) -> float | None:
-    peers = middle[f"graphile_{name}"]["per_s"]
-    return None if peers is None else round(middle[name]["per_s"] / peers, 2)
+def _ratio(medians: Mapping[str, Line], name: str) -> float | None:
+    peers = medians[f"graphile_{name}"]["per_s"]
+    return None if peers is None else round(medians[name]["per_s"] / peers, 2)
 
 
 async def _backlog(scene: Scene, sink: SinkProcess, size: Size, *, endpoints: int) -> dict[str, Any]:

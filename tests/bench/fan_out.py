@@ -1,4 +1,4 @@
-"""One event for many endpoints of one tenant: what its writer, its queue and another tenant notice."""
+"""One event for 100,000 endpoints of one tenant: what its writer, its queue and another tenant notice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tests.bench.figures import Line, spread
 from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.sink_process import SinkProcess
 from tests.eventually import eventually
-from tests.flow.ledger import delivered
 from tests.flow.offering import by_path, offer
 from tests.flow.scene import Scene
 from tests.flow.writers import CHANGE
@@ -43,14 +42,15 @@ select (select count(*) from queue.deliveries where tenant_id = %s)
 class Size:
     """`per_second`, `seconds`: the other tenant's load, alone and while events fan out `rounds` times."""
 
-    endpoints: int = 5_000
-    rounds: int = 3
+    endpoints: int = 100_000
+    rounds: int = 2
+    commits: int = 50
     per_second: float = 50.0
     seconds: float = 8.0
 
 
 async def fan_out(scene: Scene, size: Size | None = None) -> Line:
-    """Commit times at a tenant with many endpoints and with none, until all is queued, and another's p99."""
+    """Commit times at a tenant with many endpoints and with none; until all is queued; another's waits."""
     size = size or Size()
     async with SinkProcess(scene.platform) as sink, direct(scene.platform.admin_db_url) as admin:
         other = await open_outlets(scene, sink, products=50, endpoints=1)
@@ -63,25 +63,24 @@ async def fan_out(scene: Scene, size: Size | None = None) -> Line:
         async with scene.worker() as worker:
             await worker.until_realtime("live", 60)
             alone = await _another(scene, sink, other, size.per_second, size.seconds)
-            fanning = asyncio.create_task(
-                _fan_out(scene, wide.tenant.id, wide.products[0], bare.products[0], size)
-            )
+            fanning = asyncio.create_task(_fan_out(scene, wide.tenant.id, wide.products[0], size))
             beside = [await _another(scene, sink, other, size.per_second, size.seconds)]
             while not fanning.done():
                 beside.append(await _another(scene, sink, other, size.per_second, 2.0))
-            to_wide, to_bare, queued = await fanning
-            await admin.execute(
-                "delete from public.webhook_endpoints where tenant_id = %s", (wide.tenant.id,)
-            )
-            await delivered(scene.platform.db_url, 120)
+            meanwhile, queued = await fanning
+        to_wide, to_bare = [], []
+        for _ in range(size.commits):  # nobody dispatches them
+            to_wide.append(await _commit(admin, wide.products[0]))
+            to_bare.append(await _commit(admin, bare.products[0]))
     return {
         "endpoints": size.endpoints,
         "events": size.rounds,
         "endpoints_made_s": round(made_in, 1),
         "commit": spread(to_wide),
         "commit_without_endpoints": spread(to_bare),
+        "commit_while_others_fan_out": spread(meanwhile),
         "commit_aim_ms": AIM_COMMIT_MS,
-        "met": spread(to_wide)["p50_ms"] < AIM_COMMIT_MS,
+        "met": spread(to_wide)["p99_ms"] < AIM_COMMIT_MS,
         "all_queued": spread(queued),
         "another_tenant": {
             "offered_per_s": size.per_second,
@@ -108,23 +107,18 @@ async def _another(
 
 
 async def _fan_out(
-    scene: Scene, tenant: uuid.UUID, wide: uuid.UUID, bare: uuid.UUID, size: Size
-) -> tuple[list[float], list[float], list[float]]:
-    """Seconds that the commits took, of the wide tenant and the bare one, and until all was queued."""
-    to_wide: list[float] = []
-    to_bare: list[float] = []
+    scene: Scene, tenant: uuid.UUID, product: uuid.UUID, size: Size
+) -> tuple[list[float], list[float]]:
+    """Seconds that the commits took, and until all was queued."""
+    commits: list[float] = []
     queued: list[float] = []
     async with direct(scene.platform.admin_db_url) as connection:
-        for product in (wide, bare):
-            await _commit(connection, product)  # caches and plans; its own fan-out counts below
-        for turn in range(2, size.rounds + 2):
-            await _until_queued(connection, tenant, (turn - 1) * size.endpoints)
-            to_bare.append(await _commit(connection, bare))
-            to_wide.append(await _commit(connection, wide))
+        for turn in range(1, size.rounds + 1):
+            commits.append(await _commit(connection, product))
             at = time.perf_counter()
             await _until_queued(connection, tenant, turn * size.endpoints)
             queued.append(time.perf_counter() - at)
-    return to_wide, to_bare, queued
+    return commits, queued
 
 
 async def _commit(connection: Connection, product: uuid.UUID) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Line = Mapping[str, Any]
@@ -33,6 +34,11 @@ async def timed(work: Callable[[], Awaitable[object]], times: int, *, warm_up: i
         await work()
         taken.append(time.perf_counter() - started)
     return taken
+
+
+def middle(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure over several runs."""
+    return {name: statistics.median(each[name] for each in figures) for name in figures[0]}
 
 
 def per_second(count: int, seconds: float) -> int:

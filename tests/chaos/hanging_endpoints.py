@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
 from collections.abc import Sequence
 
-from tests.bench.figures import spread
+from tests.bench.figures import middle, spread
 from tests.bench.outlets import Outlets, open_outlets
 from tests.bench.sink_process import Arrival, SinkProcess
 from tests.chaos.report import Fact, Report
@@ -73,7 +72,7 @@ async def hanging_endpoints(
             for o in tenants
         ]
     # of each run apart: a pause of the machine, or of Postgres, falls into one of them
-    without, beside = [_middle(taken[hanging]) for hanging in (False, True)]
+    without, beside = [middle([spread(run) for run in taken[hanging]]) for hanging in (False, True)]
     grown = beside["p99_ms"] / without["p99_ms"] - 1
     pooled = [spread(itertools.chain(*taken[hanging]))["p99_ms"] for hanging in (False, True)]
     facts: dict[str, Fact] = {
@@ -92,12 +91,6 @@ async def hanging_endpoints(
     }
     faults = [f"p99 of the others grew by {grown:.1%}"] if grown >= growth else []
     return Report("hanging_endpoints", time.monotonic() - started, _sum(judgements), facts, faults)
-
-
-def _middle(runs: Sequence[Sequence[float]]) -> dict[str, float]:
-    """The medians of what the runs had."""
-    spreads = [spread(run) for run in runs]
-    return {name: statistics.median(each[name] for each in spreads) for name in spreads[0]}
 
 
 def _each(runs: Sequence[Sequence[float]]) -> str:

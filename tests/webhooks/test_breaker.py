@@ -166,6 +166,24 @@ def test_a_tenant_with_many_lanes_gets_its_turn_as_one_with_a_single_lane_does()
     assert taken.count(single) == 10
 
 
+def test_a_single_lane_has_the_share_of_its_tenant_beside_one_with_many() -> None:
+    turns, single = Turns(40), lane(1000, tenant="modest")
+    crowd = [lane(n, queued=1, tenant="wide") for n in range(500)]
+    for held in crowd:
+        turns.offer(held)
+    while take(turns):
+        pass
+    turns.offer(single)
+    for held in crowd[:30]:
+        answer(turns, held)
+        take(turns)
+    assert single.in_flight == 15, "every other slot that comes back"
+    for held in crowd[:40][30:]:
+        answer(turns, held)
+        take(turns)
+    assert single.in_flight == 20, "and half of all at most, however many lanes the other has"
+
+
 def test_requests_that_hang_give_their_slots_back_up_to_a_bound() -> None:
     turns, hanging, good = Turns(8), [lane(n) for n in range(4)], lane(9)
     for held in hanging:

@@ -144,7 +144,7 @@ class Book:
                     self.stock.add(held, delivery)
                     got[held] = None
                 else:
-                    self._fall_behind(held, delivery.delivery_id - 1)
+                    self._leave_behind(held, delivery.delivery_id - 1)
         if firsts:
             self.tail = max(self.tail, page.after)
         return list(got)
@@ -153,9 +153,10 @@ class Book:
         """Whether it is behind and has room for half a queue."""
         if held.live or held.lane.paused:
             return False
-        if self.stock.full_for(held) or held.breaker.parked:
-            # a parked lane needs no more than its next probe; when memory is full only empty queues are fed
-            return held.queued == 0
+        if held.breaker.parked:
+            return held.queued == 0  # it needs no more than its next probe
+        if self.stock.crowded_for(held):
+            return held.queued == 0 and self.stock.can_make_room(held)
         return self.stock.half_empty(held)
 
     def backlog(self) -> Backlog | None:
@@ -185,7 +186,7 @@ class Book:
                 self.stock.add(held, delivery)
                 got[held] = None
             else:
-                held.cursor = delivery.delivery_id - 1
+                held.cursor = max(held.cursor, delivery.delivery_id - 1)
                 del still[held]
         if not page.more and not self.any_live:
             # nobody depends on the tail yet, so it may start where this read ended
@@ -260,6 +261,16 @@ class Book:
         held.reread += 1
         if self.holds(held):
             self._behind.add(held)
+
+    def _leave_behind(self, held: HeldLane, cursor: int) -> None:
+        """There was no room for it. If its tenant has all that it may have, the tenant's other lanes go with
+        it: the tail, which is everybody's, is not read through what one tenant cannot take."""
+        if self.stock.full_for(held):
+            for other in self.lanes.values():
+                if other.live and other.lane.tenant_id == held.lane.tenant_id:
+                    self._fall_behind(other, cursor)
+        else:
+            self._fall_behind(held, cursor)
 
     def _make_room(self, held: HeldLane) -> bool:
         if self.stock.has_room(held):

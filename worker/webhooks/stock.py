@@ -32,6 +32,7 @@ class Stock:
         self._of_tenant: Counter[str] = Counter()
         self._long: set[HeldLane] = set()
         """Few lanes, whatever their number, can be long enough to make room for others."""
+        self._long_of_tenant: Counter[str] = Counter()
 
     # -- room ---------------------------------------------------------------------------------------------
 
@@ -42,6 +43,15 @@ class Stock:
     def full_for(self, held: HeldLane) -> bool:
         """Whether its tenant has all that it may have: half of the memory is for the others."""
         return self.full or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
+
+    def crowded_for(self, held: HeldLane) -> bool:
+        """Whether its tenant has nearly all: less room than is worth a read."""
+        share = self._total_queue // 2
+        return self.full_for(held) or self._of_tenant[held.lane.tenant_id] * 10 >= share * 9
+
+    def can_make_room(self, held: HeldLane) -> bool:
+        """Whether some lane is so long that it can give way to an empty one."""
+        return bool(self._long) if self.full else self._long_of_tenant[held.lane.tenant_id] > 0
 
     def has_room(self, held: HeldLane) -> bool:
         return held.queue.firsts < self._lane_queue and not self.full_for(held)
@@ -125,8 +135,9 @@ class Stock:
         self._of_tenant[held.lane.tenant_id] += 1
         self._bytes += len(delivery.body)
         self._stocked.add(held)
-        if held.queue.firsts * 32 > self._lane_queue:
+        if held.queue.firsts * 32 > self._lane_queue and held not in self._long:
             self._long.add(held)
+            self._long_of_tenant[held.lane.tenant_id] += 1
 
     def _left(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued -= 1
@@ -134,6 +145,8 @@ class Stock:
         self._bytes -= len(delivery.body)
         firsts = held.queue.firsts
         if firsts * 32 <= self._lane_queue:
-            self._long.discard(held)
+            if held in self._long:
+                self._long.discard(held)
+                self._long_of_tenant[held.lane.tenant_id] -= 1
             if not firsts and not held.queue.retries:
                 self._stocked.discard(held)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from collections.abc import Set
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 
@@ -26,29 +28,38 @@ class Turn(Struct, gc=False, eq=False):
     over: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class _Tenant:
+    """Its lanes: `ring` has what may be sent, in turn; `rivals` are those in the ring or with something under
+    way; `sated` have their share under way and more to send, and `sated_at` is the least share of theirs."""
+
+    ring: deque[HeldLane] = field(default_factory=deque)
+    rivals: set[HeldLane] = field(default_factory=set)
+    sated: set[HeldLane] = field(default_factory=set)
+    sated_at: float = math.inf
+    in_turn: bool = False
+
+
 class Turns:
     """Fair turns at a fixed number of send slots.
 
     A tenant with a thousand lanes gets its turns as one with a single lane does. Lanes that wait for a time
     (parked, `Retry-After`, rate limit) or for one of their own answers are not in the rings, so that a
     thousand of them cost nothing. When half of the slots are taken, no lane may hold more than its equal
-    share, and one that has it is in no ring either. A request that is not answered within a second gives its
-    slot back, up to a bound: endpoints that hang must not keep the others from sending.
+    share of its tenant's equal share, and one that has it is in no ring either. A request that is not
+    answered within a second gives its slot back, up to a bound: endpoints that hang must not keep the others
+    from sending.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._rings: dict[str, deque[HeldLane]] = {}
-        """By tenant: the lanes that have something to send, in turn."""
-        self._tenants: deque[str] = deque()
-        """Tenants with a ring, each once."""
+        self._tenants: dict[str, _Tenant] = {}
+        """Those that have rivals."""
+        self._in_turn: deque[_Tenant] = deque()
+        """Those with something in their ring, each once."""
         self._in_ring: set[HeldLane] = set()
-        self._sated: set[HeldLane] = set()
-        """Lanes that have their share under way, and more to send."""
-        self._sated_at = math.inf
-        """The least share at which one of them was left out of its ring."""
-        self._rivals: set[HeldLane] = set()
-        """Lanes that are in a ring or have something under way."""
+        self._sated: set[_Tenant] = set()
+        """Those that have sated lanes."""
         self._later: list[tuple[float, int, HeldLane]] = []
         self._is_later: set[HeldLane] = set()
         self._order = count()
@@ -62,16 +73,13 @@ class Turns:
 
     def offer(self, held: HeldLane) -> None:
         """`held` may have something to send."""
-        self._sated.discard(held)
         if not held.queue.ready or held in self._in_ring:
             return
-        tenant_id = held.lane.tenant_id
-        if tenant_id not in self._rings:
-            self._rings[tenant_id] = deque()
-            self._tenants.append(tenant_id)
-        self._rings[tenant_id].append(held)
+        tenant = self._joined(held)
+        tenant.sated.discard(held)
+        tenant.ring.append(held)
         self._in_ring.add(held)
-        self._rivals.add(held)
+        self._line_up(tenant)
 
     def next(self, now: float) -> HeldLane | None:
         """The lane that may send now, given a free slot; None when there is none."""
@@ -81,17 +89,15 @@ class Turns:
         free = self.free
         if free <= 0:
             return None
-        share = self.slots if free * 2 > self.slots else max(1, self.slots // max(1, len(self._rivals)))
-        if share > self._sated_at:
-            self._call_back()
-        for _ in range(len(self._tenants)):
-            tenant_id = self._tenants.popleft()
-            ring = self._rings[tenant_id]
-            held = self._next_of(ring, now, share)
-            if ring:
-                self._tenants.append(tenant_id)
-            else:
-                del self._rings[tenant_id]
+        plenty = free * 2 > self.slots
+        if plenty and self._sated:
+            self._call_back(self._sated)
+        for _ in range(len(self._in_turn)):
+            tenant = self._in_turn.popleft()
+            tenant.in_turn = False
+            held = self._next_of(tenant, now, self.slots if plenty else self._share(tenant))
+            if tenant.ring:
+                self._line_up(tenant)
             if held is not None:
                 return held
         return None
@@ -99,7 +105,7 @@ class Turns:
     def started(self, held: HeldLane, now: float) -> Turn:
         """A request of `held` begins; hand the answer to `finished`."""
         held.rate.take(now)
-        self._rivals.add(held)
+        self._joined(held)
         self._quick += 1
         turn = Turn(held, now)
         self._under_way.append(turn)
@@ -113,19 +119,29 @@ class Turns:
         else:
             self._quick -= 1
         held = turn.held
-        if held.in_flight == 0 and held not in self._in_ring:
-            self._rivals.discard(held)
         self.offer(held)
+        if held.in_flight == 0 and held not in self._in_ring:
+            self._gone(held)
 
     def next_wake(self) -> float | None:
         """The moment at which a waiting lane may go, or a slot comes back."""
         at = self._later[0][0] if self._later else None
-        if self.free <= 0 and (self._tenants or self._sated) and self._under_way:
+        if self.free <= 0 and (self._in_turn or self._sated) and self._under_way:
             soon = self._under_way[0].began + SLOW_SECONDS
             at = soon if at is None else min(at, soon)
         return at
 
-    def _next_of(self, ring: deque[HeldLane], now: float, share: int) -> HeldLane | None:
+    def _line_up(self, tenant: _Tenant) -> None:
+        if not tenant.in_turn:
+            tenant.in_turn = True
+            self._in_turn.append(tenant)
+
+    def _share(self, tenant: _Tenant) -> int:
+        """How many requests one of its lanes may have under way when slots are scarce."""
+        return max(1, self.slots // len(self._tenants) // len(tenant.rivals))
+
+    def _next_of(self, tenant: _Tenant, now: float, share: int) -> HeldLane | None:
+        ring = tenant.ring
         while ring:
             held = ring.popleft()
             if not held.queue.ready or held.in_flight >= held.allowance:
@@ -134,24 +150,48 @@ class Turns:
                 self._leave(held)
                 self._sleep(held)
             elif held.in_flight >= share:
-                self._leave(held)
-                self._sated.add(held)  # offered again with its next answer, or when shares grow
-                self._sated_at = min(self._sated_at, share)
+                self._leave(held)  # offered again with its next answer, or when shares grow
+                tenant.sated.add(held)
+                tenant.sated_at = min(tenant.sated_at, share)
+                self._sated.add(tenant)
             else:
                 ring.append(held)
                 return held
         return None
 
-    def _call_back(self) -> None:
-        """Shares have grown: whoever had enough may want more."""
-        sated, self._sated, self._sated_at = self._sated, set(), math.inf
-        for held in sated:
-            self.offer(held)
+    def _joined(self, held: HeldLane) -> _Tenant:
+        tenant = self._tenants.get(held.lane.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[held.lane.tenant_id] = _Tenant()
+        tenant.rivals.add(held)
+        return tenant
 
     def _leave(self, held: HeldLane) -> None:
         self._in_ring.discard(held)
         if held.in_flight == 0:
-            self._rivals.discard(held)
+            self._gone(held)
+
+    def _gone(self, held: HeldLane) -> None:
+        """It is no rival any more, so the others' shares may have grown."""
+        tenant = self._tenants.get(held.lane.tenant_id)
+        if tenant is None or held not in tenant.rivals:
+            return
+        tenant.rivals.discard(held)
+        if not tenant.rivals:
+            del self._tenants[held.lane.tenant_id]
+            self._sated.discard(tenant)
+            grown = self._sated
+        else:
+            grown = {tenant} if tenant.sated else set()
+        self._call_back({each for each in grown if self._share(each) > each.sated_at})
+
+    def _call_back(self, tenants: Set[_Tenant]) -> None:
+        """Whoever had enough may want more."""
+        for tenant in list(tenants):
+            sated, tenant.sated, tenant.sated_at = tenant.sated, set(), math.inf
+            self._sated.discard(tenant)
+            for held in sated:
+                self.offer(held)
 
     def _let_slow_ones_go(self, now: float) -> None:
         while self._under_way and (self._under_way[0].over or self._under_way[0].began <= now - SLOW_SECONDS):
