@@ -315,6 +315,68 @@ def test_a_lane_paused_and_resumed_unseen_is_read_again_from_the_start() -> None
     world.teardown()
 
 
+class Full:
+    """Ten lanes of one tenant, whose queues are all of the memory that it may have, and an empty one."""
+
+    def __init__(self) -> None:
+        self.db = Database(now=lambda: 0.0)
+        self.book = Book(Stock(lane_queue=3200, total_queue=200))
+        self.lanes = [self.db.endpoint("https://hook.example.com/") for _ in range(11)]
+        self.store = MemoryLanes(self.db)
+        self.book.adopt(done(self.store.lease(None, duration=LEASE)))
+        self.read_backlog()
+        self.db.dispatch(*self.lanes[:10] * 10)
+        self.read_tail()
+        assert self.book.stock.queued == 100
+
+    def read_tail(self) -> None:
+        book, token = self.book, self.book.token
+        assert token is not None
+        behind = book.behind_lane_ids()
+        page = self.store.read_tail(token, after=book.tail, limit=1000, busy=(), closed=(), behind=behind)
+        book.take_tail(done(page))
+
+    def read_backlog(self) -> None:
+        read, token = self.book.backlog(), self.book.token
+        assert read is not None
+        assert token is not None
+        page = self.store.read_backlog(token, lanes=read.lane_ids, after=read.after, through=None, limit=1000)
+        self.book.take_backlog(read, done(page))
+
+    def held(self, lane: int) -> HeldLane:
+        return self.book.lanes[self.lanes[lane]]
+
+
+def test_when_a_tenant_is_full_all_its_lanes_leave_the_tail_and_are_read_together_again() -> None:
+    world = Full()
+    book = world.book
+    world.db.dispatch(world.lanes[10], world.lanes[0])
+    world.read_tail()
+    assert book.stock.queued == 100
+    assert len(book.behind_lane_ids()) == 11, "the tail need not be read through what none of them can take"
+    assert book.backlog() is None, "there is no room"
+    for lane in range(10):
+        while world.held(lane).queued:
+            book.sent(world.held(lane), book.take(world.held(lane)), again=False)
+    read = book.backlog()
+    assert read is not None
+    assert len(read.lane_ids) == 11
+    world.read_backlog()
+    assert (world.held(10).queued, world.held(0).queued) == (1, 1)
+    assert book.behind_lane_ids() == []
+
+
+def test_lanes_that_are_parked_give_way_to_those_that_are_not() -> None:
+    world = Full()
+    for lane in range(10):
+        world.held(lane).breaker.parked = True
+        world.book.stock.measure(world.held(lane))
+    world.db.dispatch(*[world.lanes[10]] * 4)
+    world.read_tail()
+    assert world.held(10).queued == 4
+    assert world.book.stock.queued <= 100
+
+
 class WithoutLoss(Interleavings):
     lossless = True
 

@@ -79,6 +79,10 @@ class Delivery(Struct, gc=False):
     read_at: float = 0.0
     """When the answer that brought it came, in monotonic seconds."""
 
+    def __repr__(self) -> str:
+        # never the body: it is the tenant's
+        return f"Delivery({self.delivery_id}, lane {self.lane_id}, attempt {self.attempt}, {self.event_id})"
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

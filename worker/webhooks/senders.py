@@ -196,6 +196,7 @@ class Senders:
                 self._book.pause(held)
             case "retry" | "failed":
                 if held.breaker.failed(now, dice=self._chance.random()):
+                    self._book.stock.measure(held)
                     self._log.warning(
                         LANE_PARKED, endpoint=held.lane.endpoint_id, lane=held.lane_id, error=verdict.error
                     )

@@ -14,6 +14,8 @@ from worker.webhooks.held import HeldLane
 
 LANE_QUEUE: Final = 2000
 LANE_RETRIES: Final = 100
+PARKED_QUEUE: Final = 5
+"""What a parked lane may keep when others need the room."""
 TOTAL_QUEUE: Final = 20_000
 TOTAL_BYTES: Final = 64 * 1024 * 1024
 
@@ -31,7 +33,7 @@ class Stock:
         self._lane_queue, self._total_queue, self._total_bytes = lane_queue, total_queue, total_bytes
         self._of_tenant: Counter[str] = Counter()
         self._long: set[HeldLane] = set()
-        """Few lanes, whatever their number, can be long enough to make room for others."""
+        """Those that can make room for others: few are long enough, and those that are parked."""
         self._long_of_tenant: Counter[str] = Counter()
 
     # -- room ---------------------------------------------------------------------------------------------
@@ -135,18 +137,24 @@ class Stock:
         self._of_tenant[held.lane.tenant_id] += 1
         self._bytes += len(delivery.body)
         self._stocked.add(held)
-        if held.queue.firsts * 32 > self._lane_queue and held not in self._long:
-            self._long.add(held)
-            self._long_of_tenant[held.lane.tenant_id] += 1
+        self.measure(held)
 
     def _left(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued -= 1
         self._of_tenant[held.lane.tenant_id] -= 1
         self._bytes -= len(delivery.body)
+        if held in self._long:
+            self.measure(held)
+        if not held.queued:
+            self._stocked.discard(held)
+
+    def measure(self, held: HeldLane) -> None:
+        """Whether it is long enough to give way to others; one that is parked soon is."""
         firsts = held.queue.firsts
-        if firsts * 32 <= self._lane_queue:
-            if held in self._long:
-                self._long.discard(held)
-                self._long_of_tenant[held.lane.tenant_id] -= 1
-            if not firsts and not held.queue.retries:
-                self._stocked.discard(held)
+        is_long = firsts * 32 > self._lane_queue or (held.breaker.parked and firsts > PARKED_QUEUE)
+        if is_long and held not in self._long:
+            self._long.add(held)
+            self._long_of_tenant[held.lane.tenant_id] += 1
+        elif not is_long and held in self._long:
+            self._long.discard(held)
+            self._long_of_tenant[held.lane.tenant_id] -= 1
