@@ -4864,12 +4864,13 @@ begin
     delete from queue.retries q using results r
     where q.id = any (array(select r.delivery_id from results r where r.outcome in ('delivered', 'failed', 'gone', 'expired')))
       and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
+      and r.outcome in ('delivered', 'failed', 'gone', 'expired')
     returning q.id, q.lane_id, q.tenant_id, q.kind, q.order_key
   ), postponed as (
     update queue.retries q set attempt = q.attempt + 1, due_at = r.retry_at, last_status = r.status
     from results r
     where q.id = any (array(select r.delivery_id from results r where r.outcome = 'retry'))
-      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
+      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt and r.outcome = 'retry'
     returning q.id, q.lane_id, q.tenant_id, q.kind
   ), retried as (
     insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at, last_status,
@@ -6628,13 +6629,14 @@ CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
       cross join lateral (
         select d.id from queue.deliveries d
-        where d.lane_id = l.id and d.id <= p_through and d.id <> all (p_in_hand)
+        -- as sub-selects, which are hashed: an array would be walked for each row
+        where d.lane_id = l.id and d.id <= p_through and d.id not in (select h from unnest(p_in_hand) h)
           -- what has lost its event stays pending, and is nobody's to send
           and exists (select from public.events v
             where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
         order by d.id limit 1
       ) m
-      where l.lease_id = p_token and l.id <> all (p_behind_lane_ids)
+      where l.lease_id = p_token and l.id not in (select b from unnest(p_behind_lane_ids) b)
     )
   )
 $$;

@@ -224,13 +224,14 @@ as $$
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
       cross join lateral (
         select d.id from queue.deliveries d
-        where d.lane_id = l.id and d.id <= p_through and d.id <> all (p_in_hand)
+        -- as sub-selects, which are hashed: an array would be walked for each row
+        where d.lane_id = l.id and d.id <= p_through and d.id not in (select h from unnest(p_in_hand) h)
           -- what has lost its event stays pending, and is nobody's to send
           and exists (select from public.events v
             where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
         order by d.id limit 1
       ) m
-      where l.lease_id = p_token and l.id <> all (p_behind_lane_ids)
+      where l.lease_id = p_token and l.id not in (select b from unnest(p_behind_lane_ids) b)
     )
   )
 $$;

@@ -142,12 +142,13 @@ begin
     delete from queue.retries q using results r
     where q.id = any (array(select r.delivery_id from results r where r.outcome in ('delivered', 'failed', 'gone', 'expired')))
       and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
+      and r.outcome in ('delivered', 'failed', 'gone', 'expired')
     returning q.id, q.lane_id, q.tenant_id, q.kind, q.order_key
   ), postponed as (
     update queue.retries q set attempt = q.attempt + 1, due_at = r.retry_at, last_status = r.status
     from results r
     where q.id = any (array(select r.delivery_id from results r where r.outcome = 'retry'))
-      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt
+      and q.id = r.delivery_id and q.lane_id = r.lane_id and q.attempt = r.attempt and r.outcome = 'retry'
     returning q.id, q.lane_id, q.tenant_id, q.kind
   ), retried as (
     insert into queue.retries (id, lane_id, tenant_id, seq, dispatched_on, attempt, due_at, expires_at, last_status,
