@@ -24,7 +24,7 @@ from tests.flow.offering import by_path, offer, rate
 from tests.flow.scene import Scene
 from tests.flow.writers import burst
 
-DELIVERIES = 20_000
+DELIVERIES = 40_000
 PRODUCTS = 500
 MANY = 100
 AT_ONCE = 100

@@ -73,13 +73,18 @@ class Turns:
 
     def offer(self, held: HeldLane) -> None:
         """`held` may have something to send."""
-        if not held.queue.ready or held in self._in_ring:
+        if held in self._in_ring or not held.queue.ready:
             return
-        tenant = self._joined(held)
+        tenant = self._tenants.get(held.lane.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[held.lane.tenant_id] = _Tenant()
+        tenant.rivals.add(held)
         tenant.sated.discard(held)
         tenant.ring.append(held)
         self._in_ring.add(held)
-        self._line_up(tenant)
+        if not tenant.in_turn:
+            tenant.in_turn = True
+            self._in_turn.append(tenant)
 
     def next(self, now: float) -> HeldLane | None:
         """The lane that may send now, given a free slot; None when there is none."""
@@ -94,18 +99,18 @@ class Turns:
             self._call_back(self._sated)
         for _ in range(len(self._in_turn)):
             tenant = self._in_turn.popleft()
-            tenant.in_turn = False
             held = self._next_of(tenant, now, self.slots if plenty else self._share(tenant))
             if tenant.ring:
-                self._line_up(tenant)
+                self._in_turn.append(tenant)
+            else:
+                tenant.in_turn = False
             if held is not None:
                 return held
         return None
 
     def started(self, held: HeldLane, now: float) -> Turn:
-        """A request of `held` begins; hand the answer to `finished`."""
+        """A request of `held`, which is whom `next` named, begins; hand the answer to `finished`."""
         held.rate.take(now)
-        self._joined(held)
         self._quick += 1
         turn = Turn(held, now)
         self._under_way.append(turn)
@@ -131,11 +136,6 @@ class Turns:
             at = soon if at is None else min(at, soon)
         return at
 
-    def _line_up(self, tenant: _Tenant) -> None:
-        if not tenant.in_turn:
-            tenant.in_turn = True
-            self._in_turn.append(tenant)
-
     def _share(self, tenant: _Tenant) -> int:
         """How many requests one of its lanes may have under way when slots are scarce."""
         return max(1, self.slots // len(self._tenants) // len(tenant.rivals))
@@ -158,13 +158,6 @@ class Turns:
                 ring.append(held)
                 return held
         return None
-
-    def _joined(self, held: HeldLane) -> _Tenant:
-        tenant = self._tenants.get(held.lane.tenant_id)
-        if tenant is None:
-            tenant = self._tenants[held.lane.tenant_id] = _Tenant()
-        tenant.rivals.add(held)
-        return tenant
 
     def _leave(self, held: HeldLane) -> None:
         self._in_ring.discard(held)
