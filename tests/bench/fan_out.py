@@ -44,7 +44,7 @@ class Size:
 
     endpoints: int = 100_000
     rounds: int = 2
-    commits: int = 50
+    commits: int = 200
     per_second: float = 50.0
     seconds: float = 8.0
 
@@ -69,9 +69,11 @@ async def fan_out(scene: Scene, size: Size | None = None) -> Line:
                 beside.append(await _another(scene, sink, other, size.per_second, 2.0))
             meanwhile, queued = await fanning
         to_wide, to_bare = [], []
-        for _ in range(size.commits):  # nobody dispatches them
-            to_wide.append(await _commit(admin, wide.products[0]))
-            to_bare.append(await _commit(admin, bare.products[0]))
+        for turn in range(size.commits + 10):  # nobody dispatches them; the first warm up
+            taken = [await _commit(admin, shop.products[0]) for shop in (wide, bare)]
+            if turn >= 10:
+                to_wide.append(taken[0])
+                to_bare.append(taken[1])
     return {
         "endpoints": size.endpoints,
         "events": size.rounds,

@@ -13,7 +13,7 @@ from worker.errors import BadAnswer
 from worker.gateway.lanes import Secret
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
-from worker.gateway.rpc_lanes import RpcLanes
+from worker.gateway.rpc_lanes import DESCRIBED_A_LEASE, RpcLanes
 
 
 class Scripted:
@@ -150,3 +150,22 @@ async def test_the_tail_is_told_what_the_last_dispatch_told_and_a_restored_datab
             await RpcOutbox(Scripted(answer), worker="one", mark=mark).dispatch("0")
         await lanes.read_tail(1, after=0, limit=1, busy=(), closed=(), behind=())
         assert rpc.asked["p_through"] == told
+
+
+async def test_of_very_many_lanes_the_first_are_told_before_the_others_are_described() -> None:
+    count = DESCRIBED_A_LEASE + 1500
+    rpc = Describing(lease_lanes=held(*[[n, 1] for n in range(1, count + 1)]))
+    lanes = store(rpc)
+    lease = await lanes.lease(None, duration=LEASE)
+    assert (len(lease.lanes), lease.partial) == (DESCRIBED_A_LEASE, True)
+    lease = await lanes.lease(7, duration=LEASE)
+    assert (len(lease.lanes), lease.partial) == (count, False)
+    assert rpc.names.count("describe_lanes") == 5 + 2, "each once"
+
+
+class Describing(Scripted):
+    """Describes whatever it is asked for."""
+
+    async def call(self, name: str, /, **params: Any) -> Any:
+        answer = await super().call(name, **params)
+        return [described(n) for n in params["p_lane_ids"]] if name == "describe_lanes" else answer

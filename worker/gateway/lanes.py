@@ -51,12 +51,14 @@ class Lane:
 class Lease:
     """All lanes now held under the fencing `token`. Another token than before: the former lease was lost.
 
-    `surplus`: how many lanes are more than this worker's fair share and should be given back.
+    `surplus`: how many lanes are more than this worker's fair share and should be given back. `partial`:
+    others are held as well, and the next call tells more of them.
     """
 
     token: int
     lanes: tuple[Lane, ...]
     surplus: int = 0
+    partial: bool = False
 
 
 class Delivery(Struct, gc=False):

@@ -18,6 +18,8 @@ from worker.gateway.mark import DeliveryMark
 T = TypeVar("T")
 
 DESCRIBED_AT_ONCE: Final = 1000
+DESCRIBED_A_LEASE: Final = 5 * DESCRIBED_AT_ONCE
+"""A worker that takes 100,000 lanes sends for the first ones while it learns of the others."""
 
 
 class RpcLanes:
@@ -40,22 +42,24 @@ class RpcLanes:
             p_known=self._known,
         )
         held = _parsed("lease_lanes", _held, answer)
+        partial = False
         if held.versions is not None:
             # what is not described yet must be asked for again, even if the next call fails
             self._known = None
-            await self._describe(held.token, held.versions)
-            self._known = held.known
-        return Lease(held.token, tuple(self._lanes.values()), surplus=held.surplus)
+            partial = not await self._describe(held.token, held.versions)
+            self._known = None if partial else held.known
+        return Lease(held.token, tuple(self._lanes.values()), surplus=held.surplus, partial=partial)
 
-    async def _describe(self, token: int, versions: Mapping[int, int]) -> None:
-        """Learns of the lanes in `versions` that are new or changed, and forgets all others."""
+    async def _describe(self, token: int, versions: Mapping[int, int]) -> bool:
+        """Learns of the lanes in `versions` that are new or changed, of so many at most, and forgets those
+        that are not in it; whether that was all."""
         self._lanes = {lane_id: lane for lane_id, lane in self._lanes.items() if lane_id in versions}
         asked = [
             lane_id
             for lane_id, version in versions.items()
             if lane_id not in self._lanes or self._lanes[lane_id].version != version
         ]
-        for start in range(0, len(asked), DESCRIBED_AT_ONCE):
+        for start in range(0, min(len(asked), DESCRIBED_A_LEASE), DESCRIBED_AT_ONCE):
             some = asked[start : start + DESCRIBED_AT_ONCE]
             answer = await self._rpc.call("describe_lanes", p_token=token, p_lane_ids=some)
             # one that is missing was taken or deleted in between
@@ -65,6 +69,7 @@ class RpcLanes:
                     self._lanes[lane_id] = told[lane_id]
                 else:
                     self._lanes.pop(lane_id, None)
+        return len(asked) <= DESCRIBED_A_LEASE
 
     async def read_tail(
         self,

@@ -24,6 +24,7 @@ SHORTEST_PAUSE: Final = timedelta(milliseconds=250)
 CALM: Final = 5
 """The rest after a lease call, in times of what the call took."""
 SURPLUS_PAUSE: Final = timedelta(seconds=1)
+AT_ONCE: Final = timedelta(0)
 
 
 class Keeper:
@@ -95,7 +96,8 @@ class Keeper:
             if len(lease.lanes) != had:
                 self._log.info(LANES_TAKEN, lease=lease.token, lanes=len(lease.lanes))
             self._changed()
-            return await self._give_back(lease.surplus)
+            pause = await self._give_back(lease.surplus)
+            return AT_ONCE if lease.partial else pause
         except GatewayError as error:
             self._condition.failed(error)
             return self._backoff.next()
