@@ -80,7 +80,10 @@ class SupabaseRpc:
         started = time.perf_counter()
         try:
             answer = await self._http.post(
-                self._url + name, content=json.encode(params), headers=self._headers
+                # with the names of its parameters PostgREST passes a body on, which it takes apart without
+                self._url + (f"{name}?columns={','.join(params)}" if params else name),
+                content=json.encode(params),
+                headers=self._headers,
             )
             value = read(answer.content)
         except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
