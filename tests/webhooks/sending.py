@@ -47,6 +47,10 @@ class Clock(SystemClock):
         return super().monotonic() + self.leapt
 
 
+def took(answer: Answer) -> timedelta:
+    return timedelta(seconds=answer.seconds)
+
+
 class Bench:
     """A sender behind a wall that lets 127.0.0.1 pass, and no other loopback address.
 

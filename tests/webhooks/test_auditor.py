@@ -84,7 +84,7 @@ class World:
             delivery = self.book.take(held)
             self.book.sent(held, delivery, again=False)
             del self.database.pending[delivery.delivery_id]
-            self.book.settled(held, delivery.delivery_id)
+            self.book.settled([(held, delivery.delivery_id)])
 
     def set_database_back(self, ids: int) -> None:
         """It gives the last ids out again."""

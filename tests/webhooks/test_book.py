@@ -243,8 +243,7 @@ class Interleavings(RuleBasedStateMachine):
         token, kept, batch = self.settling
         self.settling = None
         if kept:
-            for held, settled in batch:
-                self.book.settled(held, settled.delivery_id)
+            self.book.settled((held, settled.delivery_id) for held, settled in batch)
         elif self.book.token == token:
             self.book.forget()
 

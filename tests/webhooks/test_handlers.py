@@ -79,7 +79,7 @@ class FakeSender:
         self, url: str, *, headers: dict[str, str], body: str, within: timedelta, probe: bool = False
     ) -> Answer:
         self.sent.append((headers, probe))
-        return self.answers.pop(0) if self.answers else Answer(duration=timedelta(0), status=204)
+        return self.answers.pop(0) if self.answers else Answer(0.0, status=204)
 
 
 class At:
@@ -95,7 +95,7 @@ def trier(*answers: Answer) -> tuple[Attempter, FakeSender]:
 
 
 def trouble(what: Trouble) -> Answer:
-    return Answer(duration=timedelta(0), trouble=what, detail="…")
+    return Answer(0.0, trouble=what, detail="…")
 
 
 def moved(**said: Any) -> ReplaySlice:
@@ -131,7 +131,7 @@ async def test_a_test_is_sent_signed_and_settled_once(
     assert [(each.delivery_id, each.outcome) for each in door.settled] == [(7, "delivered")]
 
 
-@pytest.mark.parametrize("answer", [Answer(duration=timedelta(0), status=500), trouble("timeout")])
+@pytest.mark.parametrize("answer", [Answer(0.0, status=500), trouble("timeout")])
 async def test_a_test_that_fails_is_settled_as_failed(
     make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock, answer: Answer
 ) -> None:

@@ -297,7 +297,7 @@ async def test_nothing_is_sent_under_a_lease_that_may_have_run_out(
     async with running(runner):
         await eventually(lambda: runner.stats()["lanes"] == 1)
         store.fail_next("lease", Unreachable("gone"), times=10**6)
-        await eventually(lambda: not runner._keeper.valid)
+        await eventually(lambda: not runner._keeper.valid(time.monotonic()))
         database.dispatch(lane)
         # the database still thinks it valid and hands the delivery out
         token = runner._book.token

@@ -73,11 +73,11 @@ def test_retry_after(value: str | None, expected: timedelta | None) -> None:
 
 
 def answered(status: int, *, retry_after: timedelta | None = None) -> Answer:
-    return Answer(duration=timedelta(), status=status, head="", retry_after=retry_after)
+    return Answer(0.0, status=status, head="", retry_after=retry_after)
 
 
 def troubled(trouble: Trouble) -> Answer:
-    return Answer(duration=timedelta(), trouble=trouble, detail="…")
+    return Answer(0.0, trouble=trouble, detail="…")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])

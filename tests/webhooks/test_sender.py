@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.eventually import eventually
 from tests.webhooks.receiver import Receiver, receiving
-from tests.webhooks.sending import SECOND, SHORT, Bench, close_all, raw_server
+from tests.webhooks.sending import SECOND, SHORT, Bench, close_all, raw_server, took
 from worker.wall import ResolverError
 from worker.webhooks.http.reply import KEPT_BYTES, READ_BYTES
 
@@ -38,7 +38,7 @@ async def test_status_head_and_duration_come_back(receiver: Receiver) -> None:
     answer = await Bench().send(receiver.url("/"), body='{"ü": 1}')
     assert (answer.status, answer.head) == (202, "thank you��[31m ü")
     assert answer.retry_after == timedelta(seconds=7)
-    assert timedelta(0) < answer.duration < 5 * SECOND
+    assert timedelta(0) < took(answer) < 5 * SECOND
     assert receiver.received[0].body == '{"ü": 1}'
 
 
@@ -61,7 +61,7 @@ async def test_a_receiver_that_hangs_is_cut_at_the_deadline(receiver: Receiver) 
     receiver.hang("/")
     answer = await Bench().send(receiver.url("/"), within=SHORT)
     assert answer.trouble == "timeout"
-    assert SHORT <= answer.duration < SHORT + SECOND
+    assert SHORT <= took(answer) < SHORT + SECOND
 
 
 async def test_headers_that_drip_are_cut_at_the_deadline() -> None:
@@ -81,7 +81,7 @@ async def test_headers_that_drip_are_cut_at_the_deadline() -> None:
             task.cancel()
     assert answer.status is None
     assert answer.trouble in ("timeout", "protocol")
-    assert answer.duration < SHORT + SECOND
+    assert took(answer) < SHORT + SECOND
 
 
 @pytest.mark.parametrize("some", ["", "some"])
@@ -92,7 +92,7 @@ async def test_a_body_that_never_ends_does_not_cost_the_status(some: str) -> Non
     async with raw_server(start) as port:
         answer = await Bench().send(f"http://127.0.0.1:{port}/", within=SHORT)
     assert (answer.status, answer.head) == (200, some)
-    assert answer.duration < SHORT + SECOND
+    assert took(answer) < SHORT + SECOND
 
 
 async def test_a_huge_body_is_read_to_the_bound_and_cut(receiver: Receiver) -> None:
@@ -114,7 +114,7 @@ async def test_a_huge_body_is_read_to_the_bound_and_cut(receiver: Receiver) -> N
     answer = await Bench().send(receiver.url("/"))
     assert answer.status == 200
     assert answer.head == "x" * KEPT_BYTES
-    assert answer.duration < 2 * SECOND
+    assert took(answer) < 2 * SECOND
     assert sent < 100_000_000, "the connection was closed long before the end"
     assert READ_BYTES < 100_000
 

@@ -20,16 +20,22 @@ OURS: Final[frozenset[Trouble]] = frozenset({"resolver", "proxy", "local"})
 class Answer(Struct, gc=False):
     """What one attempt came to: a `status`, or `trouble` with its `detail`.
 
-    `head`: up to 1 KiB of the body as text, as it came (compressed bodies are not expanded).
+    `seconds`: how long it took in all. `head`: up to 1 KiB of the body as text, as it came (compressed
+    bodies are not expanded).
     """
 
-    duration: timedelta
+    seconds: float
     status: int | None = None
     head: str | None = None
     retry_after: timedelta | None = None
     trouble: Trouble | None = None
     detail: str | None = None
     timings: Timings = NO_TIMINGS
+
+    @property
+    def taken(self) -> bool:
+        """Whether the endpoint took the delivery."""
+        return self.status is not None and 200 <= self.status < 300
 
     @property
     def ours(self) -> bool:

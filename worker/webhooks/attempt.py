@@ -18,6 +18,7 @@ from worker.webhooks.verdict import Keep, Settle, judge
 
 MAX_KEYS: Final = 10_000
 EXPIRED: Final = Settle("expired", "expired: it could not be delivered in its time")
+NO_TIME: Final = timedelta(0)
 
 
 class Settled(Struct, gc=False):
@@ -58,9 +59,17 @@ class Attempter:
         """`probe`: the lane is parked, and a failure is not to be charged."""
         started_at = self._clock.now()
         left = lane.expiry_of(delivery) - started_at
-        if left <= timedelta(0):
-            return _settled(lane, delivery, started_at, Answer(duration=timedelta(0)), EXPIRED)
-        answer = await self._send(lane, delivery, started_at, probe=probe)
+        if left <= NO_TIME:
+            return _settled(lane, delivery, started_at, Answer(0.0), EXPIRED)
+        try:
+            signed = self._signed(lane, delivery, started_at)
+        except ValueError as error:
+            # we made the secret, so the fault is ours, and unsigned it must not go
+            answer = Answer(0.0, trouble="local", detail=str(error))
+        else:
+            answer = await self._sender.send(
+                lane.url, headers=signed, body=delivery.body, within=lane.timeout, probe=probe
+            )
         verdict = judge(answer, attempt=delivery.attempt, left=left, probe=probe, dice=self._chance.random())
         if isinstance(verdict, Settle):
             return _settled(lane, delivery, started_at, answer, verdict)
@@ -69,19 +78,11 @@ class Attempter:
             result = _result(lane, delivery, started_at, answer, outcome="probe", error=verdict.error)
         return Kept(answer, verdict, result)
 
-    async def _send(self, lane: Lane, delivery: Delivery, now: datetime, *, probe: bool) -> Answer:
-        try:
-            keys = [self._key(s.text) for s in lane.secrets if s.expires_at is None or now < s.expires_at]
-            signed = sign(
-                keys, message_id=delivery.event_id, timestamp=int(now.timestamp()), body=delivery.body
-            )
-        except ValueError as error:
-            # we made the secret, so the fault is ours, and unsigned it must not go
-            return Answer(duration=timedelta(0), trouble="local", detail=str(error))
-        headers = {**lane.headers, **signed}
-        return await self._sender.send(
-            lane.url, headers=headers, body=delivery.body, within=lane.timeout, probe=probe
-        )
+    def _signed(self, lane: Lane, delivery: Delivery, now: datetime) -> dict[str, str]:
+        """The headers of the attempt. Raises `ValueError` when there is nothing to sign with."""
+        keys = [self._key(s.text) for s in lane.secrets if s.expires_at is None or now < s.expires_at]
+        signed = sign(keys, message_id=delivery.event_id, timestamp=int(now.timestamp()), body=delivery.body)
+        return {**lane.headers, **signed} if lane.headers else signed
 
     def _key(self, secret: str) -> Key:
         key = self._keys.get(secret)
@@ -111,8 +112,8 @@ def _result(
     outcome: Outcome,
     error: str | None,
 ) -> Result:
-    timings = answer.timings
-    return Result(
+    dns, connect, first_byte = answer.timings
+    result = Result(
         delivery.delivery_id,
         delivery.lane_id,
         delivery.attempt,
@@ -120,23 +121,26 @@ def _result(
         delivery.type,
         outcome,
         started_at,
-        round(answer.duration.total_seconds() * 1000, 1),
-        status=answer.status,
-        first_byte_ms=_milliseconds(timings.first_byte),
-        response=answer.head,
-        connect_ms=_milliseconds(timings.connect),
-        dns_ms=_milliseconds(timings.dns),
-        error=error,
-        order_key=delivery.order_key if lane.ordered else None,
+        _milliseconds(answer.seconds),
+        answer.status,
+        None if first_byte is None else _milliseconds(first_byte),
+        answer.head,
+        None if connect is None else _milliseconds(connect),
+        None if dns is None else _milliseconds(dns),
+        error,
     )
+    if lane.ordered:
+        result.order_key = delivery.order_key
+    return result
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
+def _milliseconds(seconds: float) -> float:
+    """To a tenth; `round` would take four times as long."""
+    return int(seconds * 10_000 + 0.5) / 10
 
 
 def lined_up(lane: Lane, delivery: Delivery, now: datetime) -> Result:
     """What is written back for a first attempt that lines up behind a retry of its entity, untried."""
-    result = _result(lane, delivery, now, Answer(duration=timedelta(0)), outcome="blocked", error=None)
+    result = _result(lane, delivery, now, Answer(0.0), outcome="blocked", error=None)
     result.expires_at = lane.expiry_of(delivery)
     return result

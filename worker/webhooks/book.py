@@ -9,6 +9,7 @@ such a read was complete. Reads must not overlap each other; everything else may
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -77,7 +78,7 @@ class Book:
         if held is not None:
             self._empty(held)
             self._behind.discard(held)
-            self.stock.let_go(held, list(held.in_hand))
+            self.stock.forget(held)
 
     def holds(self, held: HeldLane) -> bool:
         """Whether `held` is still the one that stands for its lane."""
@@ -151,13 +152,13 @@ class Book:
 
     def wants_backlog(self, held: HeldLane) -> bool:
         """Whether it is behind and has room for half a queue."""
-        if held.live or held.lane.paused:
+        if held.live or held.lane.paused or not self.stock.half_empty(held):
             return False
         if held.breaker.parked:
             return held.queued == 0  # it needs no more than its next probe
         if self.stock.crowded_for(held):
             return held.queued == 0 and self.stock.can_make_room(held)
-        return self.stock.half_empty(held)
+        return True
 
     def backlog(self) -> Backlog | None:
         """The next read of lanes that are behind and have room; None: there is none."""
@@ -214,7 +215,7 @@ class Book:
             return
         if held.lane.paused:
             held.queue.ended(delivery)
-            self.stock.let_go(held, [delivery.delivery_id])
+            self.stock.let_go(held, delivery.delivery_id)
             self._fall_behind(held, 0)
             return
         self.stock.put_back(held, delivery, last=last)
@@ -240,12 +241,13 @@ class Book:
         told, self._lining_up = self._lining_up, []
         return told
 
-    def settled(self, held: HeldLane, delivery_id: int) -> None:
-        """It was written back."""
-        if self.holds(held):
-            self.stock.let_go(held, [delivery_id])
-        if self._reading:
-            self._gone_while_reading.add(delivery_id)
+    def settled(self, written: Iterable[tuple[HeldLane, int]]) -> None:
+        """These were written back: lanes and delivery ids."""
+        for held, delivery_id in written:
+            # of a lane that was dropped meanwhile nothing is in hand
+            self.stock.let_go(held, delivery_id)
+            if self._reading:
+                self._gone_while_reading.add(delivery_id)
 
     # -- inside -------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class HeldLane:
 
     @property
     def queued(self) -> int:
-        return self.queue.firsts + self.queue.retries
+        return len(self.queue)
 
     @property
     def allowance(self) -> int:
@@ -52,7 +52,8 @@ class HeldLane:
     @property
     def not_before(self) -> float:
         """When the next may be sent, in monotonic seconds."""
-        return max(self.breaker.not_before, self.rate.not_before)
+        earliest = self.breaker.not_before
+        return earliest if self.rate.per_second is None else max(earliest, self.rate.not_before)
 
     @property
     def quiet(self) -> bool:

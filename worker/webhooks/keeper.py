@@ -55,10 +55,10 @@ class Keeper:
         """Endpoints may have changed, or the lease is in doubt."""
         self._ear.ring()
 
-    @property
-    def valid(self) -> bool:
-        """Whether the lease surely runs: by our own clock, from before it was asked for, less a margin."""
-        return self._clock.monotonic() < self._valid_until
+    def valid(self, now: float) -> bool:
+        """Whether the lease surely runs at `now`, by our own clock: from before it was asked for, less a
+        margin."""
+        return now < self._valid_until
 
     def lost(self) -> None:
         """The database says that the lease is gone."""

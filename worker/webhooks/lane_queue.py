@@ -20,6 +20,7 @@ class LaneQueue(Protocol):
     def firsts(self) -> int: ...
     @property
     def retries(self) -> int: ...
+    def __len__(self) -> int: ...
     @property
     def ready(self) -> bool: ...
     def add(self, delivery: Delivery) -> None: ...
@@ -62,6 +63,9 @@ class PlainQueue:
     def retries(self) -> int:
         return len(self._retries)
 
+    def __len__(self) -> int:
+        return len(self._firsts) + len(self._retries)
+
     @property
     def ready(self) -> bool:
         return bool(self._firsts or self._retries)
@@ -70,7 +74,7 @@ class PlainQueue:
         (self._retries if delivery.retry else self._firsts).append(delivery)
 
     def take(self) -> Delivery:
-        from_retries = bool(self._retries) and (self._retry_next or not self._firsts)
+        from_retries = self._retries and (self._retry_next or not self._firsts)
         self._retry_next = not from_retries
         return (self._retries if from_retries else self._firsts).popleft()
 
@@ -111,6 +115,9 @@ class OrderedQueue:
     @property
     def retries(self) -> int:
         return self._retries
+
+    def __len__(self) -> int:
+        return self._firsts + self._retries
 
     @property
     def ready(self) -> bool:

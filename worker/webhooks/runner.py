@@ -29,7 +29,7 @@ from worker.webhooks.keeper import Keeper
 from worker.webhooks.meter import STAGES, Meter
 from worker.webhooks.reader import Reader
 from worker.webhooks.senders import Senders
-from worker.webhooks.settler import Finished, Settler
+from worker.webhooks.settler import Settler
 
 RELEASE_FAILED: Final = "lanes.release_failed"
 LAST_CALLS: Final = timedelta(seconds=5)
@@ -74,7 +74,7 @@ class WebhookRunner:
             self._book,
             clock=clock,
             condition=settling,
-            wrote=self._wrote,
+            meter=self.meter,
             room=self._room_to_send,
             lost=self._lost,
         )
@@ -85,7 +85,7 @@ class WebhookRunner:
             clock=clock,
             meter=self.meter,
             chance=chance or random.Random(),  # noqa: S311 - it only spreads retries
-            allowed=lambda: self._keeper.valid and not self._settler.full,
+            allowed=lambda now: self._keeper.valid(now) and not self._settler.full,
             finished=self._settler.add,
             room=self._reader.wake,
         )
@@ -163,6 +163,3 @@ class WebhookRunner:
 
     def _lost(self) -> None:
         self._keeper.lost()
-
-    def _wrote(self, finished: Finished) -> None:
-        self.meter.timed("answered_to_settled", self._clock.monotonic() - finished.answered_at)

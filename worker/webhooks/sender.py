@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 from worker.engine.clock import Clock
@@ -52,13 +53,23 @@ class Sender:
         connection closed. What fails at once, before a byte came back, is tried once more within the same
         attempt if the receiver cannot have answered it; not a `probe`, which knocks once.
         """
-        watch = _Watch(self._clock.monotonic())
-        until = asyncio.get_running_loop().time() + within.total_seconds()
+        watch = _Watch(monotonic())
+        until = watch.started + within.total_seconds()
         try:
             route = self._routes.known(url) or await self._look_up(url, watch, until)
-            connection = await self._exchange(
-                route, write_request(route.start, headers, body), watch=watch, until=until, again=not probe
-            )
+            request = write_request(route.start, headers, body)
+            began = monotonic()
+            watch.connection = connection = self.pool.take(route.key)
+            if connection is not None:
+                try:
+                    await connection.exchange(request, until=until)
+                except Failure as failure:
+                    if not failure.again or monotonic() - began > RETRY_WITHIN:
+                        raise
+                    connection = watch.connection = None
+            if connection is None:
+                connection = await self._open(route, watch, until, began=began, again=not probe)
+                await connection.exchange(request, until=until)
         except (BlockedError, BadHeadersError) as error:
             return self._failed(watch, "blocked", str(error))
         except NoSuchHostError as error:
@@ -84,59 +95,40 @@ class Sender:
         except TimeoutError:
             raise ResolverError("the look-up took all the time there was") from None
         finally:
-            watch.dns = self._clock.monotonic() - watch.started
+            watch.dns = monotonic() - watch.started
 
-    async def _exchange(
-        self, route: Route, request: bytes, *, watch: _Watch, until: float, again: bool
+    async def _open(
+        self, route: Route, watch: _Watch, until: float, *, began: float, again: bool
     ) -> Connection:
-        """Raises `Failure`. The request is written twice at most: the second time after a kept connection
-        turned out to be closed, which does not count as the one retry."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        kept = self.pool.take(route.key)
-        if kept is not None:
-            try:
-                watch.connection = kept
-                await kept.exchange(request, until=until)
-                return kept
-            except Failure as failure:
-                if not failure.again or loop.time() - began > RETRY_WITHIN:
-                    raise
-                watch.connection = None
+        """A new connection, made once more `again` if that fails at once. Raises `Failure`."""
         try:
-            fresh = await self._open(route, watch, until)
+            connection = await self._connect(route, watch, until)
         except Failure as failure:
-            if not (again and failure.again) or loop.time() - began > RETRY_WITHIN:
+            if not (again and failure.again) or monotonic() - began > RETRY_WITHIN:
                 raise
-            fresh = await self._open(route, watch, until)
-        watch.connection = fresh
-        await fresh.exchange(request, until=until)
-        return fresh
+            connection = await self._connect(route, watch, until)
+        watch.connection = connection
+        return connection
 
-    async def _open(self, route: Route, watch: _Watch, until: float) -> Connection:
-        began = self._clock.monotonic()
+    async def _connect(self, route: Route, watch: _Watch, until: float) -> Connection:
+        began = monotonic()
         connection = await self.pool.open(route.key, until=until)
-        watch.connect = self._clock.monotonic() - began
+        watch.connect = monotonic() - began
         return connection
 
     def _answer(self, watch: _Watch, connection: Connection) -> Answer:
         reply = connection.reply
         again = reply.retry_after
         return Answer(
-            duration=self._since(watch),
-            status=reply.status,
-            head=_shown(reply.kept),
-            retry_after=None
-            if again is None
-            else parse_retry_after(again.decode("latin-1"), now=self._clock.now()),
+            monotonic() - watch.started,
+            reply.status,
+            _shown(reply.kept) if reply.kept else "",
+            None if again is None else parse_retry_after(again.decode("latin-1"), now=self._clock.now()),
             timings=watch.read(),
         )
 
     def _failed(self, watch: _Watch, trouble: Trouble, detail: str) -> Answer:
-        return Answer(duration=self._since(watch), trouble=trouble, detail=detail[:500], timings=watch.read())
-
-    def _since(self, watch: _Watch) -> timedelta:
-        return timedelta(seconds=self._clock.monotonic() - watch.started)
+        return Answer(monotonic() - watch.started, trouble=trouble, detail=detail[:500], timings=watch.read())
 
 
 class _Watch:

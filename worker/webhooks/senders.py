@@ -15,7 +15,7 @@ from worker.engine.clock import Clock
 from worker.gateway.lanes import Delivery
 from worker.log import Logger, get_logger
 from worker.webhooks.answer import Answer
-from worker.webhooks.attempt import Kept, Settled, Trier, lined_up
+from worker.webhooks.attempt import Kept, Settled, Tried, Trier, lined_up
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
 from worker.webhooks.meter import Meter
@@ -32,8 +32,8 @@ SOONEST: Final = 0.02
 
 
 class Senders:
-    """Up to `slots` attempts at once. `allowed` tells whether the lease surely runs, `finished` hears of
-    every attempt that counts, `room` that a lane may be read again.
+    """Up to `slots` attempts at once. `allowed` tells whether the lease surely runs at a moment, `finished`
+    hears of every attempt that counts, `room` that a lane may be read again.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Senders:
         clock: Clock,
         meter: Meter,
         chance: random.Random,
-        allowed: Callable[[], bool],
+        allowed: Callable[[float], bool],
         finished: Callable[[Finished], None],
         room: Callable[[], None],
     ) -> None:
@@ -114,9 +114,9 @@ class Senders:
 
     def _next(self) -> tuple[Turn, Delivery] | None:
         """The next attempt, which counts as under way from now on."""
-        if self._stopping or not self._allowed():
-            return None
         now = self._clock.monotonic()
+        if self._stopping or not self._allowed(now):
+            return None
         held = self._turns.next(now)
         if held is None:
             return None
@@ -128,24 +128,28 @@ class Senders:
         """One attempt, and then the next one that is due: a task for each would cost more than signing."""
         work: tuple[Turn, Delivery] | None = (turn, delivery)
         while work is not None:
-            await self._attempt(*work)
+            turn, delivery = work
+            held = turn.held
+            try:
+                tried = await self._trier.attempt(held.lane, delivery, probe=held.breaker.parked)
+            except BaseException:
+                # cut off: nobody was charged, and whoever reads it next sends it
+                self._book.put_back(held, delivery)
+                self._turns.finished(turn)
+                raise
+            self._count(turn, delivery, tried)
+            if tried.answer.status is None:
+                await asyncio.sleep(0)  # it may have ended without a wait, and others are to have their turn
             work = self._next()
             if work is not None and self._turns.free > 0:
                 self.fill()
             else:
                 self._arm()
 
-    async def _attempt(self, turn: Turn, delivery: Delivery) -> None:
+    def _count(self, turn: Turn, delivery: Delivery, tried: Tried) -> None:
+        """What follows of it for its lane and its delivery."""
         held = turn.held
-        probe = held.breaker.parked
-        try:
-            tried = await self._trier.attempt(held.lane, delivery, probe=probe)
-        except BaseException:
-            # cut off: nobody was charged, and whoever reads it next sends it
-            self._book.put_back(held, delivery)
-            self._turns.finished(turn)
-            raise
-        self._meter.timed("sent_to_answered", tried.answer.duration.total_seconds())
+        self._meter.timed("sent_to_answered", tried.answer.seconds)
         now = self._clock.monotonic()
         self._heed(held, tried.answer, now, turn.began)
         match tried:
@@ -156,11 +160,12 @@ class Senders:
         self._turns.finished(turn)
         if self._book.wants_backlog(held):
             self._room()
-        if tried.answer.status is None:
-            await asyncio.sleep(0)  # it may have ended without a wait, and others are to have their turn
 
     def _heed(self, held: HeldLane, answer: Answer, now: float, began: float) -> None:
         """What the answer says of how much the endpoint can take."""
+        if answer.taken:
+            held.window.succeeded(held.lane.max_concurrency)
+            return
         hold = lane_hold(answer)
         if hold is not None:
             held.breaker.hold(now, hold.total_seconds())
@@ -187,7 +192,8 @@ class Senders:
         self._meter.counted(verdict.outcome)
         self._finished(Finished(held, tried.result, now))
         self._book.sent(held, delivery, again=verdict.outcome == "retry")
-        self.write_lining_up()
+        if held.lane.ordered:
+            self.write_lining_up()
         match verdict.outcome:
             case "delivered":
                 self._delivered(held)

@@ -21,6 +21,7 @@ from worker.gateway.lanes import LaneStore, Result
 from worker.log import Logger, get_logger
 from worker.webhooks.book import Book
 from worker.webhooks.held import HeldLane
+from worker.webhooks.meter import Meter
 
 SETTLE_REFUSED: Final = "lanes.settle_refused"
 RESULTS_DROPPED: Final = "lanes.results_dropped"
@@ -38,8 +39,7 @@ class Finished(Struct, gc=False):
 
 
 class Settler:
-    """Batches results under the book's lease. `wrote` hears of each one written, `room` that fewer wait,
-    `lost` of a lost lease."""
+    """Batches results under the book's lease. `room` hears that fewer wait, `lost` of a lost lease."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Settler:
         *,
         clock: Clock,
         condition: Condition,
-        wrote: Callable[[Finished], None],
+        meter: Meter,
         room: Callable[[], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock = store, book, clock
-        self._wrote, self._room, self._lost, self._condition = wrote, room, lost, condition
+        self._meter, self._room, self._lost, self._condition = meter, room, lost, condition
         self._waiting: deque[Finished] = deque()
         self._rung = asyncio.Event()
         self._idle = asyncio.Event()
@@ -126,11 +126,11 @@ class Settler:
                 if self._book.token == token:
                     self._lost()
                 return
+            now = self._clock.monotonic()
             for finished in batch:
-                # a probe's delivery waits on, where it was
-                if finished.result.outcome != "probe":
-                    self._book.settled(finished.held, finished.result.delivery_id)
-                self._wrote(finished)
+                self._meter.timed("answered_to_settled", now - finished.answered_at)
+            # a probe's delivery waits on, where it was
+            self._book.settled((f.held, f.result.delivery_id) for f in batch if f.result.outcome != "probe")
             return
 
     async def _settle_apart(self, batch: list[Finished], error: Refused) -> None:

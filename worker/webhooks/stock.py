@@ -6,7 +6,6 @@ Pure: no I/O and no clock. How far each lane was read is the book's.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from worker.gateway.lanes import Delivery
@@ -44,19 +43,22 @@ class Stock:
 
     def full_for(self, held: HeldLane) -> bool:
         """Whether its tenant has all that it may have: half of the memory is for the others."""
-        return self.full or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
+        return (
+            self.queued >= self._total_queue
+            or self._bytes >= self._total_bytes
+            or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
+        )
 
     def crowded_for(self, held: HeldLane) -> bool:
         """Whether its tenant has nearly all: less room than is worth a read."""
-        share = self._total_queue // 2
-        return self.full_for(held) or self._of_tenant[held.lane.tenant_id] * 10 >= share * 9
+        return self.full or self._of_tenant[held.lane.tenant_id] * 20 >= self._total_queue * 9
 
     def can_make_room(self, held: HeldLane) -> bool:
         """Whether some lane is so long that it can give way to an empty one."""
         return bool(self._long) if self.full else self._long_of_tenant[held.lane.tenant_id] > 0
 
     def has_room(self, held: HeldLane) -> bool:
-        return held.queue.firsts < self._lane_queue and not self.full_for(held)
+        return not self.full_for(held) and held.queue.firsts < self._lane_queue
 
     def half_empty(self, held: HeldLane) -> bool:
         return held.queue.firsts <= self._lane_queue // 2
@@ -113,11 +115,15 @@ class Stock:
             self._left(held, delivery)
         return followers
 
-    def let_go(self, held: HeldLane, delivery_ids: Iterable[int]) -> None:
-        """They are settled, or somebody else's, or will be read again."""
-        for delivery_id in delivery_ids:
-            if held.in_hand.pop(delivery_id, False):
-                self.busy.discard(delivery_id)
+    def let_go(self, held: HeldLane, delivery_id: int) -> None:
+        """It is settled, or will be read again."""
+        if held.in_hand.pop(delivery_id, False):
+            self.busy.discard(delivery_id)
+
+    def forget(self, held: HeldLane) -> None:
+        """Nothing of it is in hand any more: it is somebody else's."""
+        self.busy.difference_update(held.in_hand)
+        held.in_hand.clear()
 
     def halve(self, held: HeldLane) -> None:
         """Lets go of about half of its first attempts."""
@@ -130,14 +136,15 @@ class Stock:
     def _dropped(self, held: HeldLane, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             self._left(held, delivery)
-            self.let_go(held, [delivery.delivery_id])
+            self.let_go(held, delivery.delivery_id)
 
     def _entered(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued += 1
         self._of_tenant[held.lane.tenant_id] += 1
         self._bytes += len(delivery.body)
         self._stocked.add(held)
-        self.measure(held)
+        if held not in self._long:
+            self.measure(held)
 
     def _left(self, held: HeldLane, delivery: Delivery) -> None:
         self.queued -= 1

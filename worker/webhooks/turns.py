@@ -65,11 +65,9 @@ class Turns:
         self._order = count()
         self._under_way: deque[Turn] = deque()
         """In the order in which they began; those that are slow have left."""
-        self._quick = self._slow = 0
-
-    @property
-    def free(self) -> int:
-        return self.slots - self._quick - max(0, self._slow - MOST_SLOW * self.slots)
+        self._slow = 0
+        self.free = slots
+        """0 or less: nothing may begin."""
 
     def offer(self, held: HeldLane) -> None:
         """`held` may have something to send."""
@@ -111,7 +109,7 @@ class Turns:
     def started(self, held: HeldLane, now: float) -> Turn:
         """A request of `held`, which is whom `next` named, begins; hand the answer to `finished`."""
         held.rate.take(now)
-        self._quick += 1
+        self.free -= 1
         turn = Turn(held, now)
         self._under_way.append(turn)
         return turn
@@ -121,8 +119,9 @@ class Turns:
         turn.over = True
         if turn.slow:
             self._slow -= 1
+            self.free += self._slow >= MOST_SLOW * self.slots
         else:
-            self._quick -= 1
+            self.free += 1
         held = turn.held
         self.offer(held)
         if held.in_flight == 0 and held not in self._in_ring:
@@ -191,7 +190,7 @@ class Turns:
             turn = self._under_way.popleft()
             if not turn.over:
                 turn.slow = True
-                self._quick -= 1
+                self.free += self._slow < MOST_SLOW * self.slots
                 self._slow += 1
 
     def _sleep(self, held: HeldLane) -> None:

@@ -41,13 +41,12 @@ def judge(answer: Answer, *, attempt: int, left: timedelta, probe: bool, dice: f
     Our own faults are not charged. Nor is a failed `probe` of a parked lane, for the queue of an endpoint
     that is down must not burn its attempts. There is no retry that would come too late.
     """
+    if answer.taken:
+        return _DELIVERED
     if answer.ours:
         return Keep()
-    status = answer.status
-    if status is not None and 200 <= status < 300:
-        return _DELIVERED
     error = describe(answer)
-    if status == HTTPStatus.GONE:
+    if answer.status == HTTPStatus.GONE:
         return Settle("gone", error)
     if probe:
         return Keep(error)

@@ -18,13 +18,13 @@ FIRST: Final = 4.0
 class Window:
     """One lane's. `now` and `started` are monotonic seconds."""
 
-    _size: float = FIRST
+    _size: float = FIRST  # at least 1
     _met_limit: bool = False
     _cut_at: float = float("-inf")
 
     def allowance(self, most: int) -> int:
         """How many may be under way at once, of at most `most`."""
-        return max(1, min(int(self._size), most))
+        return most if self._size >= most else int(self._size)
 
     def succeeded(self, most: int) -> None:
         """An answer came that was no sign of overload."""

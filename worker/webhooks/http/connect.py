@@ -37,13 +37,11 @@ class Connector:
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, proxy: Proxy | None = None) -> None:
         self._context, self._proxy = tls, proxy
-        self._writes: Writes | None = None
+        self._writes = Writes()
 
     async def open(self, key: Key, *, until: float, lost: Callable[[Connection], None]) -> Connection:
         """A connection, until the loop's time `until` and within 10 s. Raises `Failure`."""
         loop = asyncio.get_running_loop()
-        if self._writes is None:
-            self._writes = Writes(loop)
         connection = Connection(key, loop=loop, writes=self._writes, lost=lost)
         latest = min(until, loop.time() + CONNECT_TIMEOUT.total_seconds())
         try:

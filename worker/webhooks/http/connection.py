@@ -31,13 +31,12 @@ class Writes:
     a write in between of each two requests' signing and counting made a delivery a quarter dearer.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._waiting: list[tuple[Connection, bytes]] = []
 
     def add(self, connection: Connection, request: bytes) -> None:
         if not self._waiting:
-            self._loop.call_soon(self._write)
+            asyncio.get_running_loop().call_soon(self._write)
         self._waiting.append((connection, request))
 
     def _write(self) -> None:

@@ -42,9 +42,10 @@ class Pool:
         """A kept connection, if there is one that still looks alive."""
         kept = self._kept.get(key)
         while kept:
-            connection = kept[-1]
-            since = self._idle[connection]
-            self._drop(connection)
+            connection = kept.pop()
+            if not kept:
+                del self._kept[key]
+            since = self._idle.pop(connection)
             if not connection.closed and monotonic() - since < self._idle_seconds:
                 return connection
             connection.abort()
@@ -73,11 +74,14 @@ class Pool:
         if self._closed or not connection.clean:
             connection.abort()
             return
-        kept = self._kept.setdefault(connection.key, [])
-        kept.append(connection)
+        kept = self._kept.get(connection.key)
+        if kept is None:
+            self._kept[connection.key] = [connection]
+        else:
+            kept.append(connection)
+            if len(kept) > MAX_IDLE_PER_KEY:
+                self._close(kept[0])
         self._idle[connection] = monotonic()
-        if len(kept) > MAX_IDLE_PER_KEY:
-            self._close(kept[0])
         if len(self._open) > self._max_open:
             self._close(next(iter(self._idle)))
         if self._sweep is None:
