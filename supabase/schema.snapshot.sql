@@ -4806,7 +4806,7 @@ begin
   return v_product;
 end $$;
 
-CREATE FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) RETURNS record
+CREATE FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -4814,14 +4814,8 @@ CREATE FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_no
     SET jit TO 'off'
     AS $$
 begin
-  with results as materialized (
-    select r.* from jsonb_to_recordset(p_results) as r (delivery_id bigint, attempt integer, event_id text, type text,
-      outcome text, started_at timestamptz, duration_ms numeric, dns_ms numeric, connect_ms numeric, first_byte_ms numeric,
-      status integer, response text)
-    where r.outcome = 'delivered' and r.attempt = 1
-  ), first_tries as (
-    delete from queue.deliveries d
-    where d.id = any (array(select r.delivery_id from results r)) and d.lane_id = any (p_lanes)
+  with first_tries as (
+    delete from queue.deliveries d where d.id = any (p_delivery_ids) and d.lane_id = any (p_lanes)
     returning d.id, d.lane_id, d.tenant_id
   ), lanes as materialized (
     select l.id, l.endpoint_id from queue.lanes l where l.id = any (p_lanes)
@@ -4830,7 +4824,11 @@ begin
       outcome, status, duration_ms, dns_ms, connect_ms, first_byte_ms, response, started_at, settled_at)
     select p_today, f.id, 1, f.tenant_id, l.endpoint_id, r.event_id, r.type, 'delivered', r.status, r.duration_ms,
       r.dns_ms, r.connect_ms, r.first_byte_ms, left(r.response, 4096), r.started_at, p_now
-    from first_tries f join results r on r.delivery_id = f.id join lanes l on l.id = f.lane_id
+    from first_tries f
+    join unnest(p_delivery_ids, p_event_ids, p_types, p_statuses, p_responses, p_started_at, p_duration_ms, p_dns_ms,
+      p_connect_ms, p_first_byte_ms) as r (delivery_id, event_id, type, status, response, started_at, duration_ms, dns_ms,
+      connect_ms, first_byte_ms) on r.delivery_id = f.id
+    join lanes l on l.id = f.lane_id
     returning delivery_id, endpoint_id
   )
   select array_agg(g.delivery_id), array_agg(distinct g.endpoint_id) into settled, endpoints from logged g;
@@ -6561,18 +6559,24 @@ declare
 begin
   perform private.make_partition('webhook_attempts', v_today);
   with late_firsts as materialized (
-    -- The first of a lane are its oldest: one that is in time ends the look at its lane.
+    -- The first of a lane are its oldest: one that is in time ends the look at its lane. Rows are compared as wholes because
+    -- only the index by lane can do that: asked for the least id of a lane, a plan read everybody's deliveries for it.
     select f.id from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
     cross join lateral (
+      select o.lane_id, o.dispatched_on from queue.deliveries o where (o.lane_id, o.id) >= (l.id, 0)
+      order by o.lane_id, o.id limit 1
+    ) oldest
+    cross join lateral (
       select d.id, v.occurred_at
-      from (select * from queue.deliveries o where o.lane_id = l.id order by o.id limit v_limit) d
+      from (
+        select * from queue.deliveries o where (o.lane_id, o.id) >= (l.id, 0) and (o.lane_id, o.id) < (l.id + 1, 0)
+        order by o.lane_id, o.id limit v_limit
+      ) d
       left join public.events v on v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on
       where coalesce(v.occurred_at, d.dispatched_on + interval '1 day') < v_now - make_interval(hours => e.expires_after_hours)
     ) f
-    where exists (
-      select from (select o.dispatched_on from queue.deliveries o where o.lane_id = l.id order by o.id limit 1) o
-      where o.dispatched_on <= ((v_now - make_interval(hours => e.expires_after_hours)) at time zone 'UTC')::date
-    )
+    where oldest.lane_id = l.id
+      and oldest.dispatched_on <= ((v_now - make_interval(hours => e.expires_after_hours)) at time zone 'UTC')::date
     order by f.id limit v_limit
   ), firsts as (
     delete from queue.deliveries d using late_firsts f where d.id = f.id
@@ -6629,12 +6633,14 @@ CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
       cross join lateral (
         select d.id from queue.deliveries d
-        -- as sub-selects, which are hashed: an array would be walked for each row
-        where d.lane_id = l.id and d.id <= p_through and d.id not in (select h from unnest(p_in_hand) h)
+        -- Rows as wholes for the index by lane, as in expire_deliveries; sub-selects because they are hashed: an array would
+        -- be walked for each row.
+        where (d.lane_id, d.id) > (l.id, 0) and (d.lane_id, d.id) <= (l.id, p_through)
+          and d.id not in (select h from unnest(p_in_hand) h)
           -- what has lost its event stays pending, and is nobody's to send
           and exists (select from public.events v
             where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
-        order by d.id limit 1
+        order by d.lane_id, d.id limit 1
       ) m
       where l.lease_id = p_token and l.id not in (select b from unnest(p_behind_lane_ids) b)
     )
@@ -6856,18 +6862,22 @@ begin
     return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'next_retry_at', null, 'deliveries', '[]'::jsonb);
   end if;
 
-  -- Only an array that is known when the plan is made is looked up by hash. With 20,000 lanes behind, a plan for any
-  -- array compared each row with each of them: half a second a read.
-  if cardinality(p_behind_lane_ids || p_lane_ids || p_busy_ids || p_parked_lane_ids) > 20 then
+  -- Which index finds the deliveries of these lanes depends on which they are. And only an array that is known when the plan
+  -- is made is looked up by hash; sub-selects are, below, whatever the plan.
+  if p_lane_ids is not null then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
 
   with found as (
-    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, e.ordered
+    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, l.ordered
     from queue.deliveries d
-    join queue.lanes l on l.id = d.lane_id and l.lease_id = p_token
-    join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-    where d.id > p_after and d.lane_id <> all (p_behind_lane_ids)
+    -- OFFSET keeps it an inner side, IS TRUE off the index by lease. From the lanes outwards all that they are owed was read
+    -- and sorted for each page; by lease each delivery was compared with each lane.
+    cross join lateral (
+      select e.ordered from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+      where l.id = d.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
+    ) l
+    where d.id > p_after and d.lane_id not in (select b from unnest(p_behind_lane_ids) b)
       and (p_lane_ids is null or d.lane_id = any (p_lane_ids))
     order by d.id
     limit p_limit
@@ -6904,16 +6914,20 @@ begin
         v.occurred_at
       from queue.retries r
       join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on
-      join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-      join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-      where not r.blocked and r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      cross join lateral (
+        select 1 from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+        where l.id = r.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
+      ) l
+      where not r.blocked and r.due_at <= v_now and r.id not in (select b from unnest(p_busy_ids) b)
+        and r.lane_id not in (select p from unnest(p_parked_lane_ids) p)
       order by r.due_at, r.id
       limit p_limit
     ) r;
 
     select r.due_at into v_next
-    from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-    where not r.blocked and r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
+    from queue.retries r
+    cross join lateral (select 1 from queue.lanes l where l.id = r.lane_id and (l.lease_id = p_token) is true offset 0) l
+    where not r.blocked and r.due_at > v_now and r.lane_id not in (select p from unnest(p_parked_lane_ids) p)
     order by r.due_at limit 1;
   end if;
 
@@ -6961,7 +6975,7 @@ CREATE FUNCTION worker.schema_version() RETURNS integer
     SET search_path TO ''
     AS $$ select 1 $$;
 
-CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURNS jsonb
+CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb DEFAULT '[]'::jsonb, p_delivered json DEFAULT '{}'::json) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -6970,11 +6984,10 @@ CREATE FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) RETURN
 declare
   v_now constant timestamptz := private.now();
   v_today constant date := private.today();
+  v_columns record;
   v_lanes bigint[];
-  v_settled bigint[];
-  v_took uuid[];
-  v_failures jsonb;
-  v_others jsonb;
+  v_settled bigint[] := '{}';
+  v_took uuid[] := '{}';
   v_plain record;
   v_rest record;
 begin
@@ -6982,32 +6995,47 @@ begin
   if not found then
     return jsonb_build_object('stale', true, 'settled', 0, 'unknown', '[]'::jsonb);
   end if;
+  select * into v_columns from json_to_record(p_delivered) as c (delivery_id bigint[], lane_id bigint[], event_id text[],
+    type text[], status integer[], response text[], started_at timestamptz[], duration_ms numeric[], dns_ms numeric[],
+    connect_ms numeric[], first_byte_ms numeric[]);
   v_lanes := array(
     select l.id from queue.lanes l
-    where l.lease_id = p_token and l.id in (select distinct (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r)
+    where l.lease_id = p_token and l.id in (
+      select unnest(v_columns.lane_id) union select (r ->> 'lane_id')::bigint from jsonb_array_elements(p_results) r
+    )
     order by l.id for share
   );
   perform private.make_partition('webhook_attempts', v_today);
 
-  v_plain := private.settle_delivered(p_results, v_lanes, v_now, v_today);
-  v_settled := coalesce(v_plain.settled, '{}');
-  v_took := coalesce(v_plain.endpoints, '{}');
-
-  if cardinality(v_settled) < jsonb_array_length(p_results) then
-    select jsonb_agg(r.result order by r.place) into v_others
-    from jsonb_array_elements(p_results) with ordinality r (result, place)
-    left join unnest(v_settled) s (id) on s.id = (r.result ->> 'delivery_id')::bigint
-    where s.id is null;
-    v_rest := private.settle_others(v_others, v_lanes, v_now, v_today);
+  if v_columns.delivery_id is not null then
+    v_plain := private.settle_delivered(v_columns.delivery_id, v_columns.event_id, v_columns.type, v_columns.status,
+      v_columns.response, v_columns.started_at, v_columns.duration_ms, v_columns.dns_ms, v_columns.connect_ms,
+      v_columns.first_byte_ms, v_lanes, v_now, v_today);
+    v_settled := coalesce(v_plain.settled, '{}');
+    v_took := coalesce(v_plain.endpoints, '{}');
+    if cardinality(v_settled) < cardinality(v_columns.delivery_id) then
+      -- one that lined up is among the retries, though this was its first attempt; others are gone
+      p_results := p_results || coalesce((
+        select jsonb_agg(to_jsonb(r) || '{"attempt": 1, "outcome": "delivered"}')
+        from unnest(v_columns.delivery_id, v_columns.lane_id, v_columns.event_id, v_columns.type, v_columns.status,
+          v_columns.response, v_columns.started_at, v_columns.duration_ms, v_columns.dns_ms, v_columns.connect_ms,
+          v_columns.first_byte_ms) as r (delivery_id, lane_id, event_id, type, status, response, started_at, duration_ms, dns_ms,
+          connect_ms, first_byte_ms)
+        left join unnest(v_settled) s (id) on s.id = r.delivery_id
+        where s.id is null
+      ), '[]');
+    end if;
+  end if;
+  if p_results <> '[]' then
+    v_rest := private.settle_others(p_results, v_lanes, v_now, v_today);
     v_settled := v_settled || coalesce(v_rest.settled, '{}');
     v_took := v_took || coalesce(v_rest.endpoints, '{}');
-    v_failures := v_rest.failures;
   end if;
   -- One success is enough: an endpoint that works now and then is not one to be disabled.
   delete from public.webhook_troubles t where t.endpoint_id = any (v_took);
-  if v_failures is not null then
+  if p_results <> '[]' then
     perform private.note_troubles((
-      select jsonb_agg(f) from jsonb_array_elements(v_failures) f
+      select jsonb_agg(f) from jsonb_array_elements(v_rest.failures) f
       where (f ->> 'gone')::boolean or not (f ->> 'endpoint_id')::uuid = any (v_took)
     ));
   end if;
@@ -7015,11 +7043,10 @@ begin
   return jsonb_build_object(
     'stale', false,
     'settled', cardinality(v_settled),
-    'unknown', case when v_others is null then '[]'::jsonb else (
-      select coalesce(jsonb_agg(r -> 'delivery_id'), '[]')
-      from jsonb_array_elements(v_others) r
+    'unknown', (
+      select coalesce(jsonb_agg(r -> 'delivery_id'), '[]') from jsonb_array_elements(p_results) r
       where not (r ->> 'delivery_id')::bigint = any (v_settled)
-    ) end
+    )
   );
 end $$;
 
@@ -9447,7 +9474,7 @@ REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO service_role;
 
-REVOKE ALL ON FUNCTION private.settle_delivered(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[], OUT failures jsonb) FROM PUBLIC;
 
@@ -9779,8 +9806,8 @@ GRANT ALL ON FUNCTION worker.release_lanes(p_token bigint, p_lane_ids bigint[]) 
 REVOKE ALL ON FUNCTION worker.schema_version() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.schema_version() TO service_role;
 
-REVOKE ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb) TO service_role;
+REVOKE ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb, p_delivered json) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb, p_delivered json) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.settle_jobs(p_results jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.settle_jobs(p_results jsonb) TO service_role;

@@ -140,18 +140,22 @@ begin
     return jsonb_build_object('stale', true, 'after', p_after, 'more', false, 'next_retry_at', null, 'deliveries', '[]'::jsonb);
   end if;
 
-  -- Only an array that is known when the plan is made is looked up by hash. With 20,000 lanes behind, a plan for any
-  -- array compared each row with each of them: half a second a read.
-  if cardinality(p_behind_lane_ids || p_lane_ids || p_busy_ids || p_parked_lane_ids) > 20 then
+  -- Which index finds the deliveries of these lanes depends on which they are. And only an array that is known when the plan
+  -- is made is looked up by hash; sub-selects are, below, whatever the plan.
+  if p_lane_ids is not null then
     perform set_config('plan_cache_mode', 'force_custom_plan', true);
   end if;
 
   with found as (
-    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, e.ordered
+    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, l.ordered
     from queue.deliveries d
-    join queue.lanes l on l.id = d.lane_id and l.lease_id = p_token
-    join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-    where d.id > p_after and d.lane_id <> all (p_behind_lane_ids)
+    -- OFFSET keeps it an inner side, IS TRUE off the index by lease. From the lanes outwards all that they are owed was read
+    -- and sorted for each page; by lease each delivery was compared with each lane.
+    cross join lateral (
+      select e.ordered from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+      where l.id = d.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
+    ) l
+    where d.id > p_after and d.lane_id not in (select b from unnest(p_behind_lane_ids) b)
       and (p_lane_ids is null or d.lane_id = any (p_lane_ids))
     order by d.id
     limit p_limit
@@ -188,16 +192,20 @@ begin
         v.occurred_at
       from queue.retries r
       join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on
-      join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-      join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
-      where not r.blocked and r.due_at <= v_now and r.id <> all (p_busy_ids) and r.lane_id <> all (p_parked_lane_ids)
+      cross join lateral (
+        select 1 from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+        where l.id = r.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
+      ) l
+      where not r.blocked and r.due_at <= v_now and r.id not in (select b from unnest(p_busy_ids) b)
+        and r.lane_id not in (select p from unnest(p_parked_lane_ids) p)
       order by r.due_at, r.id
       limit p_limit
     ) r;
 
     select r.due_at into v_next
-    from queue.retries r join queue.lanes l on l.id = r.lane_id and l.lease_id = p_token
-    where not r.blocked and r.due_at > v_now and r.lane_id <> all (p_parked_lane_ids)
+    from queue.retries r
+    cross join lateral (select 1 from queue.lanes l where l.id = r.lane_id and (l.lease_id = p_token) is true offset 0) l
+    where not r.blocked and r.due_at > v_now and r.lane_id not in (select p from unnest(p_parked_lane_ids) p)
     order by r.due_at limit 1;
   end if;
 
@@ -224,12 +232,14 @@ as $$
       join public.webhook_endpoints e on e.id = l.endpoint_id and e.status = 'active'
       cross join lateral (
         select d.id from queue.deliveries d
-        -- as sub-selects, which are hashed: an array would be walked for each row
-        where d.lane_id = l.id and d.id <= p_through and d.id not in (select h from unnest(p_in_hand) h)
+        -- Rows as wholes for the index by lane, as in expire_deliveries; sub-selects because they are hashed: an array would
+        -- be walked for each row.
+        where (d.lane_id, d.id) > (l.id, 0) and (d.lane_id, d.id) <= (l.id, p_through)
+          and d.id not in (select h from unnest(p_in_hand) h)
           -- what has lost its event stays pending, and is nobody's to send
           and exists (select from public.events v
             where v.tenant_id = d.tenant_id and v.seq = d.seq and v.dispatched_on = d.dispatched_on)
-        order by d.id limit 1
+        order by d.lane_id, d.id limit 1
       ) m
       where l.lease_id = p_token and l.id not in (select b from unnest(p_behind_lane_ids) b)
     )

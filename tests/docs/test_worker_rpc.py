@@ -16,6 +16,7 @@ from tests.sql.company import Company, add_endpoint, add_products
 from tests.sql.lane_worker import LaneWorker
 from tests.stack.paths import ROOT
 from worker.gateway.lanes import Result
+from worker.gateway.rpc_lanes import COLUMNS
 
 PAGE = (ROOT / "docs" / "worker-rpc.md").read_text()
 HEADING = re.compile(r"^`([a-z_]+)\((.*?)\)`", re.MULTILINE)
@@ -101,6 +102,7 @@ async def test_answers_have_the_keys_that_the_page_says(db: Connection, company:
     [retry] = await worker.deliveries()
     assert retry.keys() == promised_keys(": delivery = ") | {"order_key", "expires_at"}
     assert set(Result.__struct_fields__) == promised_keys(": result = ")
+    assert set(COLUMNS) == promised_keys(": `p_delivered` has")
 
     test = await rpc(db, "read_webhook_test", p_delivery_id=sent["delivery_id"])
     assert test.keys() == answer_of("read_webhook_test")

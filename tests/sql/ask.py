@@ -10,7 +10,6 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from tests.databases import Connection
 from tests.eventually import eventually
@@ -32,7 +31,7 @@ async def value(connection: Connection, query: LiteralString, *values: object) -
 
 
 async def rpc(connection: Connection, name: str, **arguments: object) -> Any:
-    """A function of the schema `worker`; dicts, and lists of dicts, travel as jsonb."""
+    """A function of the schema `worker`; dicts, and lists of dicts, travel as JSON."""
     return await call(connection, "worker", name, **arguments)
 
 
@@ -54,7 +53,7 @@ async def told(connection: Connection, schema: str, name: str, **arguments: obje
 
 def _sent(given: object) -> object:
     is_json = isinstance(given, dict) or (isinstance(given, list) and given and isinstance(given[0], dict))
-    return Jsonb(given) if is_json else given
+    return json.dumps(given) if is_json else given
 
 
 async def waits_for_a_lock(watcher: Connection, waiting: Connection) -> None:

@@ -22,6 +22,7 @@ from tests.sql.company import (
     found_company,
     rename,
 )
+from tests.sql.lane_worker import told
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,15 @@ async def a_stale_token_changes_nothing(stage: Stage) -> None:
             "delivery_id": delivery["delivery_id"],
             "lane_id": delivery["lane_id"],
             "attempt": 1,
-            "outcome": "failed",
+            "outcome": outcome,
             "event_id": delivery["event_id"],
             "type": delivery["type"],
             "started_at": "2026-01-01T00:00:00Z",
             "expires_at": "2100-01-01T00:00:00Z",
         }
-        for delivery in owed
+        for delivery, outcome in zip(owed, ("delivered", "failed"), strict=True)
     ]
-    answer = await rpc(db, "settle_deliveries", p_token=former, p_results=results)
+    answer = await rpc(db, "settle_deliveries", p_token=former, **told(results))
     assert await value(db, "select count(*) from queue.deliveries") == len(owed) == 2
     assert await value(db, "select count(*) from public.webhook_attempts") == 0
     assert answer["stale"]

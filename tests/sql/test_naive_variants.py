@@ -18,7 +18,7 @@ from tests.sql.guarantees import Stage
 
 Checker = Callable[[Stage], Awaitable[None]]
 DISPATCH = "worker.dispatch_outbox(integer,xid8,text)"
-SETTLE = "worker.settle_deliveries(bigint,jsonb)"
+SETTLE = "worker.settle_deliveries(bigint,jsonb,json)"
 RING = "private.ring(text)"
 
 GUARANTEES: list[Checker] = [

@@ -164,6 +164,57 @@ async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(
     assert await pages(db, READ, worker.token, 50_000) < 1000, "40 retries"
 
 
+@pytest.mark.parametrize("mode", ["tail", "behind", "backlog", "retries"])
+async def test_reading_does_not_compare_each_delivery_with_each_lane(
+    database: Database, db: Connection, company: Company, mode: str
+) -> None:
+    await (await connect_for_bulk(database)).execute(FILL_LANES)
+    session = await database.connect("supabase_admin")
+    worker = LaneWorker(session, "one")
+    await worker.lease()
+    options: dict[str, object] = {"after": 0}
+    if mode == "behind":
+        options["p_behind_lane_ids"] = list(range(1, 51))
+    elif mode == "backlog":
+        options["p_lane_ids"] = list(range(1, 51))
+    elif mode == "retries":
+        options["after"] = 50_000
+        await db.execute("update queue.retries set due_at = now() where id <= 100400")
+    for _ in range(7):  # the generic plan comes with the sixth
+        await worker.deliveries(limit=10, **options)
+    plans = await explain_all(session)
+    assert len(await worker.deliveries(limit=400, **options)) == 400
+    looks = {
+        f"{node['Node Type']} {node.get('Relation Name', '')}": looked_at(node)
+        for plan in plans
+        for node in walk(plan)
+    }
+    assert max(looks.values()) <= 5 * 400, looks
+
+
+@pytest.mark.parametrize("look", ["expire_deliveries", "find_missed_delivery"])
+async def test_a_look_at_each_lane_does_not_read_what_others_are_owed(
+    database: Database, db: Connection, company: Company, look: str
+) -> None:
+    """All is one lane's, so that a plan for any lane takes the index in which it would come first."""
+    bulk = await connect_for_bulk(database)
+    await bulk.execute(FILL_LANES)
+    await bulk.execute("update queue.deliveries set lane_id = 1")
+    await bulk.execute("vacuum analyze queue.deliveries")
+    session = await database.connect("supabase_admin")
+    worker = LaneWorker(session, "one")
+    await worker.lease()
+    arguments: dict[str, object] = {}
+    if look == "find_missed_delivery":
+        arguments = {"p_token": worker.token, "p_through": 50_000, "p_behind_lane_ids": [1]}
+    for _ in range(6):  # the generic plan comes with the sixth
+        await rpc(session, look, **arguments)
+    plans = await explain_all(session)
+    await rpc(session, look, **arguments)
+    looks = [looked_at(node) for plan in plans for node in walk(plan)]
+    assert max(looks) <= 1000
+
+
 @pytest.mark.parametrize("outcome", ["delivered", "retry"])
 async def test_settling_does_not_compare_each_result_with_each(
     database: Database, db: Connection, company: Company, outcome: str

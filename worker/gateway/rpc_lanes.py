@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from msgspec import DecodeError, Raw, Struct, json
@@ -124,7 +125,11 @@ class RpcLanes:
         return _parsed("find_missed_delivery", _missed, answer)
 
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
-        answer = await self._rpc.call("settle_deliveries", p_token=token, p_results=results)
+        delivered, others = _sorted(results)
+        told = {"p_delivered": _columns(delivered)} if delivered else {}
+        answer = await self._rpc.call(
+            "settle_deliveries", p_token=token, **told, **({"p_results": others} if others else {})
+        )
         return not _parsed("settle_deliveries", lambda value: bool(value["stale"]), answer)
 
     async def release(self, token: int, *, lanes: Collection[int] | None = None) -> None:
@@ -147,6 +152,29 @@ class _Page(Struct):
 
 
 _PAGES: Final = json.Decoder(_Page)
+
+
+COLUMNS: Final = {
+    name: attrgetter(name)
+    for name in (
+        *("delivery_id", "lane_id", "event_id", "type", "status", "response", "started_at"),
+        *("duration_ms", "dns_ms", "connect_ms", "first_byte_ms"),
+    )
+}
+
+
+def _sorted(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """First attempts that were delivered, and the others."""
+    delivered, others = list[Result](), list[Result]()
+    for result in results:
+        (delivered if result.outcome == "delivered" and result.attempt == 1 else others).append(result)
+    return delivered, others
+
+
+def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """A list for each field, without those that say nothing."""
+    columns = {name: list(map(read, results)) for name, read in COLUMNS.items()}
+    return {name: values for name, values in columns.items() if values.count(None) < len(values)}
 
 
 def _parsed(name: str, parse: Callable[[Any], T], answer: Any) -> T:
