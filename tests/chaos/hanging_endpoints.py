@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ HANGING_AT_ONCE = 50
 """Their max_concurrency: without a fair share they would hold every slot of the worker."""
 MOST_SLOTS = 200
 GROWTH = 0.10
+SETTLED_SECONDS = 0.5
 
 
 async def hanging_endpoints(
@@ -61,6 +63,8 @@ async def hanging_endpoints(
                 made = await offer(
                     db_url, products, per_second=per_second / ENDPOINTS, seconds=seconds, rows=1
                 )
+                # what was committed last is to come before all that hung is answered at once
+                await asyncio.sleep(SETTLED_SECONDS)
                 await sink.mend()
                 await delivered(db_url, 120)
                 commits += made

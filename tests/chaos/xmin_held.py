@@ -17,7 +17,7 @@ from tests.flow.writers import Commit
 
 CHANGES_A_PRODUCT = 30
 """At most: more would measure the long chains of the writer's own rows."""
-ROWS = 10
+ROWS, WRITERS = 10, 2
 SHARE = 0.99
 SOON = 5.0
 """Seconds within which a delivery must have come to count for its minute."""
@@ -51,7 +51,9 @@ async def xmin_held(
                 first = turn * round(per_second * minute) % len(outlets.products)
                 in_turn = [*outlets.products[first:], *outlets.products[:first]]
                 of_minutes.append(
-                    await offer(db_url, in_turn, per_second=per_second, seconds=minute, rows=ROWS)
+                    await offer(
+                        db_url, in_turn, per_second=per_second, seconds=minute, rows=ROWS, writers=WRITERS
+                    )
                 )
             dead = await _dead(db_url)
             await delivered(db_url, 600)

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Sequence
+from operator import attrgetter
 
 import psycopg
 
@@ -16,21 +17,37 @@ EVENTS = "select id, entity_id, version from public.events where tenant_id = %s 
 
 
 async def offer(
-    db_url: str, products: Sequence[uuid.UUID], *, per_second: float, seconds: float, rows: int = 10
+    db_url: str,
+    products: Sequence[uuid.UUID],
+    *,
+    per_second: float,
+    seconds: float,
+    rows: int = 10,
+    writers: int = 1,
 ) -> list[Commit]:
-    """Changes `products` in turn, `rows` of them a transaction, late ones not skipped."""
-    if len(products) < rows:
-        raise ValueError(f"{rows} rows a transaction need as many products, not {len(products)}")
+    """Changes `products` in turn, `rows` of them a transaction, late ones not skipped; in order of commit.
+
+    `writers` take turns, each over a connection of its own: one alone waits for each of its commits.
+    """
+    if len(products) < rows * writers:
+        raise ValueError(f"{rows} rows a transaction need {rows * writers} products, not {len(products)}")
     commits: list[Commit] = []
-    async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
-        started = time.monotonic()
-        for turn in range(round(per_second * seconds / rows)):
-            await asyncio.sleep(max(0.0, started + turn * rows / per_second - time.monotonic()))
-            of_turn = [products[(turn * rows + n) % len(products)] for n in range(rows)]
-            changed = await (await connection.execute(CHANGE_MANY, (of_turn,))).fetchall()
-            at = time.time()
-            commits += [Commit(product, int(version), at) for product, version in changed]
-    return commits
+    turns = round(per_second * seconds / rows)
+    started = time.monotonic()
+
+    async def write(first: int) -> None:
+        async with await psycopg.AsyncConnection.connect(db_url, autocommit=True) as connection:
+            for turn in range(first, turns, writers):
+                await asyncio.sleep(max(0.0, started + turn * rows / per_second - time.monotonic()))
+                of_turn = [products[(turn * rows + n) % len(products)] for n in range(rows)]
+                changed = await (await connection.execute(CHANGE_MANY, (of_turn,))).fetchall()
+                at = time.time()
+                commits.extend(Commit(product, int(version), at) for product, version in changed)
+
+    async with asyncio.TaskGroup() as group:
+        for first in range(writers):
+            group.create_task(write(first))
+    return sorted(commits, key=attrgetter("at"))
 
 
 def rate(commits: Sequence[Commit]) -> float:

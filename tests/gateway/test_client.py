@@ -111,14 +111,16 @@ async def test_the_call_goes_out_as_promised(serve: Serve) -> None:
     seen: list[tuple[str, dict[str, str], object]] = []
 
     async def answer(request: web.Request) -> web.Response:
-        seen.append((request.path, dict(request.headers), await request.json()))
+        seen.append((request.path_qs, dict(request.headers), await request.json()))
         return web.json_response({"until": "x"})
 
     async with SupabaseRpc(await serve(answer)) as rpc:
         assert await rpc.call("stay_awake", p_seconds=2) == {"until": "x"}
-    ((path, headers, sent),) = seen
+        await rpc.call("queue_health")
+    (path, headers, sent), (bare_path, _, nothing) = seen
     lower = {name.lower(): value for name, value in headers.items()}
-    assert (path, sent) == ("/rest/v1/rpc/stay_awake", {"p_seconds": 2})
+    assert (path, sent) == ("/rest/v1/rpc/stay_awake?columns=p_seconds", {"p_seconds": 2})
+    assert (bare_path, nothing) == ("/rest/v1/rpc/queue_health", {})
     assert lower["apikey"] == "sb_secret_x"
     assert lower["authorization"] == "Bearer sb_secret_x"
     assert lower["content-profile"] == "worker"

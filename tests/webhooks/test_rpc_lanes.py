@@ -34,6 +34,7 @@ class Scripted:
 
 
 LEASE = timedelta(seconds=30)
+NOTHING = {"stale": False, "after": 1, "more": False, "deliveries": [], "next_retry_at": None}
 
 
 def store(rpc: Scripted) -> RpcLanes:
@@ -141,7 +142,7 @@ async def test_releasing_all_does_not_name_lanes() -> None:
 
 async def test_the_tail_is_told_what_the_last_dispatch_told_and_a_restored_database_lowers_it() -> None:
     mark = DeliveryMark()
-    rpc = Scripted({"stale": False, "after": 1, "more": False, "deliveries": [], "next_retry_at": None})
+    rpc = Scripted(NOTHING)
     lanes = RpcLanes(rpc, worker="one", clock=SystemClock(), mark=mark)
     for told in (None, 812, 900, 4):
         if told is not None:
@@ -158,9 +159,14 @@ async def test_of_very_many_lanes_the_first_are_told_before_the_others_are_descr
     lanes = store(rpc)
     lease = await lanes.lease(None, duration=LEASE)
     assert (len(lease.lanes), lease.partial) == (DESCRIBED_A_LEASE, True)
+    rpc.answers["read_lanes"] = NOTHING
+    await lanes.read_tail(7, after=0, limit=1, busy=(), closed=(), behind=(3,))
+    assert rpc.asked["p_behind_lane_ids"] == [3, *range(DESCRIBED_A_LEASE + 1, count + 1)]
     lease = await lanes.lease(7, duration=LEASE)
     assert (len(lease.lanes), lease.partial) == (count, False)
     assert rpc.names.count("describe_lanes") == 5 + 2, "each once"
+    await lanes.read_tail(7, after=0, limit=1, busy=(), closed=(), behind=())
+    assert rpc.asked["p_behind_lane_ids"] == []
 
 
 class Describing(Scripted):

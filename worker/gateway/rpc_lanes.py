@@ -33,6 +33,8 @@ class RpcLanes:
         self._rpc, self._worker, self._clock, self._mark = rpc, worker, clock, mark
         self._known: str | None = None
         self._lanes: dict[int, Lane] = {}
+        self._undescribed: list[int] = []
+        """Held as well, but nobody was told of them yet: their deliveries would fill the tail's pages."""
 
     async def lease(self, token: int | None, *, duration: timedelta) -> Lease:
         answer = await self._rpc.call(
@@ -60,6 +62,7 @@ class RpcLanes:
             for lane_id, version in versions.items()
             if lane_id not in self._lanes or self._lanes[lane_id].version != version
         ]
+        self._undescribed = [lane_id for lane_id in asked[DESCRIBED_A_LEASE:] if lane_id not in self._lanes]
         for start in range(0, min(len(asked), DESCRIBED_A_LEASE), DESCRIBED_AT_ONCE):
             some = asked[start : start + DESCRIBED_AT_ONCE]
             answer = await self._rpc.call("describe_lanes", p_token=token, p_lane_ids=some)
@@ -89,7 +92,7 @@ class RpcLanes:
             p_busy_ids=list(busy),
             p_through=self._mark.last_id,
             p_parked_lane_ids=list(closed),
-            p_behind_lane_ids=list(behind),
+            p_behind_lane_ids=[*behind, *self._undescribed],
         )
 
     async def read_backlog(
