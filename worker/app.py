@@ -199,7 +199,7 @@ async def run_worker(settings: Settings) -> None:
     """
     async with wired(settings) as worker:
         await worker.health.open()
-        _leave_to_the_end()
+        _freeze_what_is_loaded()
         try:
             with stop_on_signals(worker.daemon.stop):
                 await worker.daemon.run()
@@ -207,9 +207,8 @@ async def run_worker(settings: Settings) -> None:
             await worker.health.close()
 
 
-def _leave_to_the_end() -> None:
-    """What is loaded by now stays, and is no longer walked: each full collection held all sending up for
-    50 ms."""
+def _freeze_what_is_loaded() -> None:
+    """It stays, and need not be walked: each full collection held all sending up for 50 ms."""
     gc.collect()
     gc.freeze()
 

@@ -80,7 +80,7 @@ class SupabaseRpc:
         started = time.perf_counter()
         try:
             answer = await self._http.post(
-                # with the names of its parameters PostgREST passes a body on, which it takes apart without
+                # told the names of the parameters, PostgREST passes the body on; else it takes it apart first
                 self._url + (f"{name}?columns={','.join(params)}" if params else name),
                 content=json.encode(params),
                 headers=self._headers,

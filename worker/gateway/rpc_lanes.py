@@ -128,7 +128,7 @@ class RpcLanes:
         return _parsed("find_missed_delivery", _missed, answer)
 
     async def settle(self, token: int, results: Sequence[Result]) -> bool:
-        delivered, others = _sorted(results)
+        delivered, others = _split(results)
         told = {"p_delivered": _columns(delivered)} if delivered else {}
         answer = await self._rpc.call(
             "settle_deliveries", p_token=token, **told, **({"p_results": others} if others else {})
@@ -166,7 +166,7 @@ COLUMNS: Final = {
 }
 
 
-def _sorted(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+def _split(results: Sequence[Result]) -> tuple[list[Result], list[Result]]:
     """First attempts that were delivered, and the others."""
     delivered, others = list[Result](), list[Result]()
     for result in results:
