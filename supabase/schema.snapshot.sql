@@ -2713,7 +2713,7 @@ CREATE FUNCTION private.lock_roles(p_tenant_id uuid) RETURNS void
     SET search_path TO ''
     AS $$ select from public.tenants t where t.id = p_tenant_id for no key update $$;
 
-CREATE FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[] DEFAULT '{}'::text[]) RETURNS void
+CREATE FUNCTION private.log_changes_of(p_table regclass, p_entity text, p_read_permission text, VARIADIC p_hidden text[] DEFAULT '{}'::text[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO ''
     AS $$
@@ -2730,8 +2730,17 @@ begin
     for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
   execute format('create trigger refuse_truncate before truncate on %s
     for each statement execute function private.refuse_truncate()', p_table);
-  insert into private.logged_entities (entity, relation, hidden) values (p_entity, p_table::text, p_hidden);
+  insert into private.logged_entities (entity, relation, read_permission, hidden)
+  values (p_entity, p_table::text, p_read_permission, p_hidden);
 end $$;
+
+CREATE FUNCTION private.log_reach(p_tenant_id uuid, OUT head bigint, OUT first bigint) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce((select t.seq from private.tenant_log t where t.tenant_id = p_tenant_id), 0),
+    (select e.seq from public.events e where e.tenant_id = p_tenant_id order by e.seq limit 1)
+$$;
 
 CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3560,6 +3569,72 @@ CREATE FUNCTION private.publishing_failures(p_product public.products, p_was tex
   ) as f (code, field, broken, detail)
   where f.broken
 $$;
+
+CREATE FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) RETURNS json
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+declare
+  v_limit constant integer := least(greatest(coalesce(p_limit, 500), 1), 5000);
+  v_epoch constant text := (select e.epoch from private.log_epoch e);
+  v_cursor text[];
+  v_after bigint;
+  v_reach record;
+  v_why text;
+  v_through bigint;
+  v_count bigint;
+  v_changes text;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  if p_cursor is not null then
+    v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
+    if v_cursor is null then
+      perform private.fail('PT400', 'sync.cursor_invalid', 'p_cursor is not one that pull_changes gave.',
+        'Send it as it came, or null to begin.');
+    end if;
+    v_after := v_cursor[2]::bigint;
+  end if;
+  if p_wait then
+    -- so that callers read their own writes; others are served by the workers, which know where dispatch left off
+    for v_turn in 1 .. 10 loop
+      exit when (worker.dispatch_outbox() ->> 'drained')::boolean;
+    end loop;
+  end if;
+
+  v_reach := private.log_reach(p_tenant_id);
+  v_why := private.why_snapshot(v_cursor[1], v_after, v_epoch, v_reach.head, v_reach.first);
+  if v_why is null then
+    select count(*), max(p.seq),
+      string_agg('{"entity":' || to_json(p.entity) || ',"entity_id":"' || p.entity_id || '","version":' || p.version
+        || ',"command_id":' || coalesce(to_json(p.command_id)::text, 'null') || ',"event":' || p.body || '}', ',' order by p.seq)
+        filter (where p.readable)
+    into v_count, v_through, v_changes
+    from (
+      select e.seq, e.entity, e.entity_id, e.version, e.command_id, e.body,
+        auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
+      from public.events e
+      left join (
+        select l.entity, private.tenants_with(l.read_permission) as tenants from private.logged_entities l offset 0
+      ) r on r.entity = e.entity
+      where e.tenant_id = p_tenant_id and e.seq > v_after and e.seq <= v_reach.head
+      order by e.seq limit v_limit
+    ) p;
+    v_through := coalesce(v_through, v_after);
+    if v_count <> v_through - v_after or v_count < least(v_limit, v_reach.head - v_after) then
+      raise warning 'the log of tenant % has a gap after %', p_tenant_id, v_after;
+      v_why := 'gap';
+    end if;
+  end if;
+  if v_why is not null then
+    return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
+      'cursor', v_epoch || ':' || v_reach.head)::json;
+  end if;
+  -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
+  return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
+    || ',"cursor":"' || v_epoch || ':' || v_through || '","changes":[' || coalesce(v_changes, '') || ']}')::json;
+end $_$;
 
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5576,6 +5651,18 @@ begin
   );
 end $$;
 
+CREATE FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case
+    when p_seq is null then 'start'
+    when p_epoch <> p_known_epoch then 'epoch'
+    when p_seq > p_head then 'ahead'
+    when p_seq < p_head and p_seq + 1 < coalesce(p_first, p_head + 1) then 'retention'
+  end
+$$;
+
 CREATE FUNCTION private.wide_tenant() RETURNS integer
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -5903,6 +5990,11 @@ CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_ex
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
+
+CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false) RETURNS json
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait) $$;
 
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -7331,10 +7423,11 @@ COMMENT ON TABLE private.log_epoch IS 'Changes when history does: clients that k
 CREATE TABLE private.logged_entities (
     entity text NOT NULL,
     relation text NOT NULL,
+    read_permission text NOT NULL,
     hidden text[] NOT NULL
 );
 
-COMMENT ON TABLE private.logged_entities IS 'Which table holds an entity, and which of its columns never leave it';
+COMMENT ON TABLE private.logged_entities IS 'Which table holds an entity, who may read its events, and which of its columns never leave it';
 
 CREATE TABLE private.order_counters (
     tenant_id uuid NOT NULL,
@@ -9244,7 +9337,9 @@ REVOKE ALL ON FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[])
 
 REVOKE ALL ON FUNCTION private.lock_roles(p_tenant_id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, VARIADIC p_hidden text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, p_read_permission text, VARIADIC p_hidden text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.log_reach(p_tenant_id uuid, OUT head bigint, OUT first bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
 
@@ -9331,6 +9426,10 @@ REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_na
 REVOKE ALL ON FUNCTION private.publish_due_product(p_product_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_was text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
@@ -9538,6 +9637,8 @@ REVOKE ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid
 GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.wide_tenant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.without_customer(p_row jsonb) FROM PUBLIC;
@@ -9642,6 +9743,10 @@ GRANT ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_cust
 REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
 
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;

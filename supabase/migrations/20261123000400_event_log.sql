@@ -128,14 +128,17 @@ revoke all on function private.refuse_truncate() from public, anon, authenticate
 create table private.logged_entities (
   entity text primary key,
   relation text not null constraint logged_entities_one_per_table unique,
+  read_permission text not null,
   hidden text[] not null
 );
-comment on table private.logged_entities is 'Which table holds an entity, and which of its columns never leave it';
+comment on table private.logged_entities is 'Which table holds an entity, who may read its events, and which of its columns never leave it';
 alter table private.logged_entities enable row level security;
 revoke all on private.logged_entities from public, anon, authenticated, service_role;
 
 -- Puts a table under the log: its three capturing triggers, the refusal of TRUNCATE, and its entry above.
-create function private.log_changes_of(p_table regclass, p_entity text, variadic p_hidden text[] default '{}')
+create function private.log_changes_of(
+  p_table regclass, p_entity text, p_read_permission text, variadic p_hidden text[] default '{}'
+)
 returns void
 language plpgsql set search_path = ''
 as $$
@@ -152,9 +155,10 @@ begin
     for each statement execute function private.capture_changes(%s)', p_table, v_arguments);
   execute format('create trigger refuse_truncate before truncate on %s
     for each statement execute function private.refuse_truncate()', p_table);
-  insert into private.logged_entities (entity, relation, hidden) values (p_entity, p_table::text, p_hidden);
+  insert into private.logged_entities (entity, relation, read_permission, hidden)
+  values (p_entity, p_table::text, p_read_permission, p_hidden);
 end $$;
-revoke all on function private.log_changes_of(regclass, text, text[]) from public, anon, authenticated, service_role;
+revoke all on function private.log_changes_of(regclass, text, text, text[]) from public, anon, authenticated, service_role;
 
 -- Which change is which event. An update matches the first row (by rank) whose condition holds: `when_field` became
 -- `when_value`, or became null or not null. A change without a row here makes no event; `webhooks` says whether
@@ -298,5 +302,5 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
   ('membership', 'DELETE', 9, null, null, 'deleted', false,
     'Somebody left the tenant, or was removed.');
 
-select private.log_changes_of('public.tenants', 'tenant');
-select private.log_changes_of('public.memberships', 'membership');
+select private.log_changes_of('public.tenants', 'tenant', 'tenant.read');
+select private.log_changes_of('public.memberships', 'membership', 'members.read');

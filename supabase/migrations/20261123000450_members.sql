@@ -54,7 +54,7 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
     'An invitation was accepted or revoked.'),
   ('invitation', 'DELETE', 9, null,          null,  'deleted',  false,
     'An invitation is gone.');
-select private.log_changes_of('public.invitations', 'invitation', 'token_hash', 'email');
+select private.log_changes_of('public.invitations', 'invitation', 'members.read', 'token_hash', 'email');
 
 -- What the caller may do: their role and its permissions, in one tenant or in all of theirs.
 create function private.my_permissions(p_tenant_id uuid)

@@ -106,4 +106,4 @@ insert into private.event_map (entity, operation, verb, description) values
   ('category', 'DELETE', 'deleted',
     'A category that nothing used is gone.');
 
-select private.log_changes_of('public.categories', 'category');
+select private.log_changes_of('public.categories', 'category', 'products.read');

@@ -204,5 +204,5 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
   ('product_image', 'DELETE', 9, null,         null,  'deleted',
     'A picture is gone.');
 
-select private.log_changes_of('public.products', 'product');
-select private.log_changes_of('public.product_images', 'product_image');
+select private.log_changes_of('public.products', 'product', 'products.read');
+select private.log_changes_of('public.product_images', 'product_image', 'products.read');

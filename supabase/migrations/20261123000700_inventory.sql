@@ -444,5 +444,5 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
   ('stock_level', 'DELETE', 9, null,        null,  'deleted',
     'A place no longer keeps this product.');
 
-select private.log_changes_of('public.locations', 'location');
-select private.log_changes_of('public.stock_levels', 'stock_level');
+select private.log_changes_of('public.locations', 'location', 'inventory.read');
+select private.log_changes_of('public.stock_levels', 'stock_level', 'inventory.read');

@@ -540,4 +540,4 @@ insert into private.event_map (entity, operation, rank, when_field, when_value, 
   ('reservation', 'UPDATE', 9, null,     null,        'updated',
     'A part was shipped, or the hold was extended.');
 
-select private.log_changes_of('public.reservations', 'reservation');
+select private.log_changes_of('public.reservations', 'reservation', 'inventory.read');

@@ -216,5 +216,5 @@ insert into private.event_map (entity, operation, rank, when_field, when_value, 
   ('order_line', 'DELETE', 9, null,     null,                  'deleted',
     'The line is gone with its order.');
 
-select private.log_changes_of('public.orders', 'order');
-select private.log_changes_of('public.order_lines', 'order_line');
+select private.log_changes_of('public.orders', 'order', 'orders.read');
+select private.log_changes_of('public.order_lines', 'order_line', 'orders.read');

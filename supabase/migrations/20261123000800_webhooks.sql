@@ -304,4 +304,4 @@ insert into private.event_map (entity, operation, rank, when_field, when_value, 
     'An endpoint was changed, paused or taken up again.'),
   ('webhook_endpoint', 'DELETE', 9, null, null, 'deleted', false,
     'An endpoint is gone.');
-select private.log_changes_of('public.webhook_endpoints', 'webhook_endpoint', 'headers');
+select private.log_changes_of('public.webhook_endpoints', 'webhook_endpoint', 'webhooks.read', 'headers');

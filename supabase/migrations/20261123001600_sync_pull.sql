@@ -1,0 +1,108 @@
+-- Sync: what happened, for clients that keep a copy.
+--
+-- A client reads its tenant's log page by page. A page is a range of numbers: it says from where through where it was read, and
+-- has those of its events that the caller may read. So what one may not read never looks like a loss. And because the log has no
+-- gap, a page with one is refused: the client then begins again, with a cursor that is taken first and tables that are read
+-- after it, so that what it reads is at least as new as its cursor.
+
+-- The last number of a tenant's log, and the first that is kept (null when none is).
+create function private.log_reach(p_tenant_id uuid, out head bigint, out first bigint)
+language sql stable set search_path = ''
+as $$
+  select coalesce((select t.seq from private.tenant_log t where t.tenant_id = p_tenant_id), 0),
+    (select e.seq from public.events e where e.tenant_id = p_tenant_id order by e.seq limit 1)
+$$;
+revoke all on function private.log_reach(uuid) from public, anon, authenticated, service_role;
+
+-- Why a client whose cursor is (p_epoch, p_seq) cannot go on from there: 'start', 'epoch', 'ahead', 'retention'; null when it can.
+create function private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_seq is null then 'start'
+    when p_epoch <> p_known_epoch then 'epoch'
+    when p_seq > p_head then 'ahead'
+    when p_seq < p_head and p_seq + 1 < coalesce(p_first, p_head + 1) then 'retention'
+  end
+$$;
+revoke all on function private.why_snapshot(text, bigint, text, bigint, bigint)
+  from public, anon, authenticated, service_role;
+
+create function private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean)
+returns json
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
+as $$
+declare
+  v_limit constant integer := least(greatest(coalesce(p_limit, 500), 1), 5000);
+  v_epoch constant text := (select e.epoch from private.log_epoch e);
+  v_cursor text[];
+  v_after bigint;
+  v_reach record;
+  v_why text;
+  v_through bigint;
+  v_count bigint;
+  v_changes text;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  if p_cursor is not null then
+    v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
+    if v_cursor is null then
+      perform private.fail('PT400', 'sync.cursor_invalid', 'p_cursor is not one that pull_changes gave.',
+        'Send it as it came, or null to begin.');
+    end if;
+    v_after := v_cursor[2]::bigint;
+  end if;
+  if p_wait then
+    -- so that callers read their own writes; others are served by the workers, which know where dispatch left off
+    for v_turn in 1 .. 10 loop
+      exit when (worker.dispatch_outbox() ->> 'drained')::boolean;
+    end loop;
+  end if;
+
+  v_reach := private.log_reach(p_tenant_id);
+  v_why := private.why_snapshot(v_cursor[1], v_after, v_epoch, v_reach.head, v_reach.first);
+  if v_why is null then
+    select count(*), max(p.seq),
+      string_agg('{"entity":' || to_json(p.entity) || ',"entity_id":"' || p.entity_id || '","version":' || p.version
+        || ',"command_id":' || coalesce(to_json(p.command_id)::text, 'null') || ',"event":' || p.body || '}', ',' order by p.seq)
+        filter (where p.readable)
+    into v_count, v_through, v_changes
+    from (
+      select e.seq, e.entity, e.entity_id, e.version, e.command_id, e.body,
+        auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
+      from public.events e
+      left join (
+        select l.entity, private.tenants_with(l.read_permission) as tenants from private.logged_entities l offset 0
+      ) r on r.entity = e.entity
+      where e.tenant_id = p_tenant_id and e.seq > v_after and e.seq <= v_reach.head
+      order by e.seq limit v_limit
+    ) p;
+    v_through := coalesce(v_through, v_after);
+    if v_count <> v_through - v_after or v_count < least(v_limit, v_reach.head - v_after) then
+      raise warning 'the log of tenant % has a gap after %', p_tenant_id, v_after;
+      v_why := 'gap';
+    end if;
+  end if;
+  if v_why is not null then
+    return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
+      'cursor', v_epoch || ':' || v_reach.head)::json;
+  end if;
+  -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
+  return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
+    || ',"cursor":"' || v_epoch || ':' || v_through || '","changes":[' || coalesce(v_changes, '') || ']}')::json;
+end $$;
+revoke all on function private.pull_changes(uuid, text, integer, boolean) from public, anon, authenticated, service_role;
+grant execute on function private.pull_changes(uuid, text, integer, boolean) to authenticated, service_role;
+
+-- What happened since p_cursor. {"epoch", "from", "through", "head", "cursor", "changes": [{"entity", "entity_id", "version",
+-- "command_id", "event"}]}: every event from `from` through `through` was looked at, and those that you may read are in
+-- `changes`, `event` being what webhooks get. You have everything when `through` is `head`. Rows are to be applied by version.
+-- {"must_snapshot": why, "epoch", "head", "cursor"}: read the tables, then go on from this cursor.
+-- p_wait dispatches first what is committed, so that you read your own writes.
+create function public.pull_changes(
+  p_tenant_id uuid, p_cursor text default null, p_limit integer default 500, p_wait boolean default false
+) returns json
+language sql volatile set search_path = ''
+as $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait) $$;
+revoke all on function public.pull_changes(uuid, text, integer, boolean) from public, anon, authenticated, service_role;
+grant execute on function public.pull_changes(uuid, text, integer, boolean) to authenticated, service_role;
