@@ -143,7 +143,7 @@ async def test_a_failed_delivery_comes_again_and_a_gone_endpoint_is_left_alone(
         assert database.settled("gone") == [2]
         assert database.settled("retry") == [1]
         [retry] = database.retries.values()
-        assert 4 <= retry.due - time.monotonic() <= 6
+        assert 3 < retry.due - time.monotonic() <= 6, "5 s, a fifth more or less, and a moment has passed"
         retry.due = time.monotonic()
         database.dispatch(gone, gone)
         runner.wake("deliveries")
