@@ -9,6 +9,7 @@ that Supabase instead, and what needs a machine of its own is skipped, with a re
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import httpx
@@ -25,6 +26,12 @@ from worker.engine.ending import leave
 
 REMOTE = bool(os.environ.get("SUPABASE_URL"))
 NOT_REMOTE = "needs a platform of its own; SUPABASE_URL names a remote one"
+
+
+def pytest_configure() -> None:
+    # a shell that starts us in the background has Ctrl-C ignored, by us and by all that we start
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
