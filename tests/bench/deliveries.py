@@ -149,7 +149,9 @@ async def _offered(scene: Scene, sink: SinkProcess, size: Size) -> Mapping[str, 
         await delivered(db_url, 60)
         await sink.forget()
         before = used(scene.platform, worker.pid)
-        commits = await offer(db_url, outlets.products, per_second=size.offered, seconds=size.seconds)
+        commits = await offer(
+            db_url, outlets.products, per_second=size.offered, seconds=size.seconds, writers=2
+        )
         await delivered(db_url, 60)
         took = used(scene.platform, worker.pid) - before
     taken = [seconds for _, seconds in await by_path(db_url, outlets.tenant, commits, await sink.arrivals())]

@@ -64,6 +64,11 @@ def looked_at(node: Node) -> float:
     return rows
 
 
+def most_looked_at(plans: list[Node]) -> float:
+    """What the busiest node of these plans looked at."""
+    return max(looked_at(node) for plan in plans for node in walk(plan))
+
+
 async def connect_for_bulk(database: Database) -> Connection:
     """A session that fills tables as they are: no triggers, no foreign keys."""
     bulk = await database.connect("supabase_admin")

@@ -43,11 +43,7 @@ class Stock:
 
     def full_for(self, held: HeldLane) -> bool:
         """Whether its tenant has all that it may have: half of the memory is for the others."""
-        return (
-            self.queued >= self._total_queue
-            or self._bytes >= self._total_bytes
-            or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
-        )
+        return self.full or self._of_tenant[held.lane.tenant_id] * 2 >= self._total_queue
 
     def crowded_for(self, held: HeldLane) -> bool:
         """Whether its tenant has nearly all: less room than is worth a read."""
