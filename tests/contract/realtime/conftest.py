@@ -98,7 +98,8 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def database(bench: Bench) -> AsyncIterator[AsyncConnection[Any]]:
+async def database(bench: Bench, server: ServerProcess) -> AsyncIterator[AsyncConnection[Any]]:
+    """Beside a server, which makes the partitions that messages go to."""
     async with await AsyncConnection.connect(bench.url, autocommit=True) as connection:
         yield connection
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ FAST = {
 class ServerProcess:
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self._process = process
+        self.started_on = datetime.now(UTC).date()
         self.http_url = f"http://127.0.0.1:{port}"
         self.ws_url = f"ws://127.0.0.1:{port}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -45,7 +46,6 @@ async def value(database: Database, statement: str) -> Any:
         "select oid::regprocedure",
     ],
 )
-@pytest.mark.usefixtures("server")
 async def test_definitions_are_those_of_the_real_server(database: Database, start: str) -> None:
     step = recorded(start)
     got = await rows(database, step.statement)
@@ -63,21 +63,24 @@ def _shown(cell: Any) -> Any:
 async def test_partitions_reach_from_yesterday_to_three_days_ahead(
     server: ServerProcess, database: Database
 ) -> None:
-    count = "select count(*) from pg_inherits where inhparent = 'realtime.messages'::regclass"
-    days = "date(inserted_at) - current_date"
-    assert await value(database, count) == 5
-    for day in (-1, 3):
+    names = await rows(
+        database,
+        "select relname from pg_inherits join pg_class on oid = inhrelid"
+        " where inhparent = 'realtime.messages'::regclass order by relname",
+    )
+    days = [datetime.strptime(name, "messages_%Y_%m_%d").replace(tzinfo=UTC).date() for (name,) in names]
+    asked = [server.started_on + timedelta(days=offset) for offset in range(-1, 4)]
+    assert days[: len(asked)] == asked
+    # beyond them only what a server of a later test made after midnight
+    assert days[-1] in (asked[-1], datetime.now(UTC).date() + timedelta(days=3))
+    for day in (days[0], days[-1]):
         async with database.transaction(force_rollback=True):
-            insert = (
-                "insert into realtime.messages (topic, extension, inserted_at)"
-                f" values ('d', 'x', now() + interval '{day} day') returning {days}"
-            )
-            assert await value(database, insert) == day
+            insert = "insert into realtime.messages (topic, extension, inserted_at)"
+            where = f"{insert} values ('d', 'x', '{day} 12:00') returning tableoid::regclass::text"
+            assert await value(database, where) == f"realtime.messages_{day:%Y_%m_%d}"
 
 
-async def test_partitions_give_nothing_to_the_roles_of_the_api(
-    server: ServerProcess, database: Database
-) -> None:
+async def test_partitions_give_nothing_to_the_roles_of_the_api(database: Database) -> None:
     """A partition inherits neither the row-level security of its parent nor its grants."""
     readable = await rows(
         database,
@@ -127,6 +130,6 @@ async def test_statement_timeout_of_a_send_is_not_swallowed(database: Database) 
             await database.execute(send)
 
 
-async def test_schema_can_be_applied_again(bench: Bench, server: ServerProcess, database: Database) -> None:
+async def test_schema_can_be_applied_again(bench: Bench, database: Database) -> None:
     async with database.transaction(force_rollback=True):
         await database.execute(REALTIME_SCHEMA.read_bytes())
