@@ -147,12 +147,12 @@ begin
   end if;
 
   with found as (
-    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, l.ordered
+    select d.id, d.lane_id, d.tenant_id, d.seq, d.dispatched_on, l.ordered, l.version
     from queue.deliveries d
     -- OFFSET keeps it an inner side, IS TRUE off the index by lease. From the lanes outwards all that they are owed was read
     -- and sorted for each page; by lease each delivery was compared with each lane.
     cross join lateral (
-      select e.ordered from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+      select e.ordered, e.version from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
       where l.id = d.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
     ) l
     where d.id > p_after and d.lane_id not in (select b from unnest(p_behind_lane_ids) b)
@@ -162,7 +162,7 @@ begin
   )
   -- How far the answer reaches is told by what was found, not by what has its event still. A delivery whose event is
   -- gone is passed over and stays pending, for people to see: nobody can send it, and it must not hold up the others.
-  select string_agg('{"delivery_id":' || f.id || ',"lane_id":' || f.lane_id || ',"retry":false,"attempt":1,"event_id":'
+  select string_agg('{"delivery_id":' || f.id || ',"lane_id":' || f.lane_id || ',"version":' || f.version || ',"retry":false,"attempt":1,"event_id":'
       || to_json(v.id) || ',"type":' || to_json(v.type) || ',"occurred_at":' || to_json(v.occurred_at)
       || case when f.ordered then ',"order_key":"' || v.entity_id || '","blocked":' || exists (
           select from queue.retries r where r.lane_id = f.lane_id and r.order_key = v.entity_id and r.id < f.id
@@ -182,18 +182,18 @@ begin
   end if;
 
   if p_lane_ids is null then
-    select string_agg('{"delivery_id":' || r.id || ',"lane_id":' || r.lane_id || ',"retry":true,"attempt":' || r.attempt
+    select string_agg('{"delivery_id":' || r.id || ',"lane_id":' || r.lane_id || ',"version":' || r.version || ',"retry":true,"attempt":' || r.attempt
         || ',"event_id":' || to_json(r.event_id) || ',"type":' || to_json(r.type) || ',"occurred_at":' || to_json(r.occurred_at)
         || ',"expires_at":' || to_json(r.expires_at) || ',"order_key":' || coalesce('"' || r.order_key || '"', 'null')
         || ',"body":' || r.body || '}', ',' order by r.due_at, r.id)
     into v_again
     from (
       select r.id, r.lane_id, r.attempt, r.due_at, r.expires_at, r.order_key, v.id as event_id, v.type, v.body,
-        v.occurred_at
+        v.occurred_at, l.version
       from queue.retries r
       join public.events v on v.tenant_id = r.tenant_id and v.seq = r.seq and v.dispatched_on = r.dispatched_on
       cross join lateral (
-        select 1 from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
+        select e.version from queue.lanes l join public.webhook_endpoints e on e.id = l.endpoint_id
         where l.id = r.lane_id and (l.lease_id = p_token) is true and e.status = 'active' offset 0
       ) l
       where not r.blocked and r.due_at <= v_now and r.id not in (select b from unnest(p_busy_ids) b)

@@ -76,17 +76,12 @@ async def test_a_rotation_is_verified_with_either_secret(scene: Scene, worker: W
     shop = await scene.shop(products=1)
     hook = shop.hook
     made = await shop.command("rotate_webhook_secret", hook)
-
-    async def signed_twice() -> bool:
-        """What leaves before the worker has heard of the rotation is signed with the old secret alone."""
-        await shop.update_product(shop.products[0], name=f"Lamp {len(hook.hits)}")
-        await delivered(scene.platform.db_url, 20)
-        return len(hook.hits[-1].headers["webhook-signature"].split(" ")) == 2
-
-    await eventually(signed_twice, 5, what="both secrets sign")
-    hit = hook.accepted[-1]
-    assert Webhook(made["secret"]).verify(hit.body, dict(hit.headers))
+    await shop.update_product(shop.products[0], name="Lamp")
+    await delivered(scene.platform.db_url, 20)
+    [hit] = hook.accepted
     assert not hook.forged, "the receiver verified with the old one"
+    assert Webhook(made["secret"]).verify(hit.body, dict(hit.headers))
+    assert len(hit.headers["webhook-signature"].split(" ")) == 2
 
 
 async def test_a_disabled_endpoint_is_tested_and_taken_up_again(scene: Scene, worker: WorkerProcess) -> None:

@@ -165,7 +165,7 @@ class MemoryLanes:
         later = min((r.due for r in mine if r.due > db.now()), default=None)
         return replace(
             page,
-            deliveries=page.deliveries + tuple(r.delivery for r in due[:limit]),
+            deliveries=page.deliveries + tuple(self._told(db, r.delivery) for r in due[:limit]),
             next_retry_at=None if later is None else datetime.now(UTC) + timedelta(seconds=later - db.now()),
         )
 
@@ -224,7 +224,7 @@ class MemoryLanes:
         if not db.valid(token):
             return Page(stale=True, after=after, more=False, deliveries=(), next_retry_at=None)
         found = [
-            structs.replace(delivery, blocked=self._is_blocked(db, delivery))
+            self._told(db, structs.replace(delivery, blocked=self._is_blocked(db, delivery)))
             for delivery_id, delivery in sorted(db.pending.items())
             if delivery_id > after and delivery.lane_id in lanes and self._reads(db, token, delivery.lane_id)
         ][:limit]
@@ -233,6 +233,9 @@ class MemoryLanes:
         if not more:
             last = max(last, through if through is not None else max(db.pending, default=after))
         return Page(stale=False, after=last, more=more, deliveries=tuple(found), next_retry_at=None)
+
+    def _told(self, db: Database, delivery: Delivery) -> Delivery:
+        return structs.replace(delivery, version=db.lanes[delivery.lane_id].version)
 
     def _is_blocked(self, db: Database, delivery: Delivery) -> bool:
         return delivery.order_key is not None and any(

@@ -54,6 +54,7 @@ class World:
             condition=self.reading,
             poll=POLL,
             got=lambda _: None,
+            outdated=lambda: None,
             lost=lambda: None,
         )
         self.auditor = Auditor(

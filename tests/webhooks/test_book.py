@@ -196,6 +196,7 @@ class Interleavings(RuleBasedStateMachine):
     def take(self, held: HeldLane) -> None:
         delivery = self.book.take(held)
         self.under_way.append((held, delivery))
+        assert delivery.version <= held.lane.version, "sent with the settings of before it was read"
         entity = self.entities.get(delivery.delivery_id)
         before = {i for i, other in self.entities.items() if other == entity and i < delivery.delivery_id}
         assert before <= self.ended, f"{delivery} overtakes {before - self.ended}"

@@ -122,6 +122,25 @@ async def test_a_delivery_carries_what_is_to_be_sent(world: World) -> None:
     assert delivery.occurred_at.tzinfo is not None
 
 
+async def test_a_delivery_tells_the_version_of_its_endpoint_at_the_time_of_the_read(world: World) -> None:
+    lane_id = await world.add_lane()
+    store = world.store("one")
+    lease = await store.lease(None, duration=LEASE)
+    await world.dispatch(2)
+    first, second = (await tail(store, lease.token)).deliveries
+    assert {first.version, second.version} == {lease.lanes[0].version}
+    await store.settle(lease.token, [result(first, "retry", retry_in=SECOND)])
+    await world.pass_time(2 * SECOND)
+    for paused in (True, False):
+        await world.set_paused(lane_id, paused)
+    both = (await tail(store, lease.token)).deliveries
+    assert {delivery.retry for delivery in both} == {True, False}
+    backlog = await store.read_backlog(lease.token, lanes=[lane_id], after=0, through=None, limit=9)
+    [lane] = (await store.lease(lease.token, duration=LEASE)).lanes
+    assert lane.version > lease.lanes[0].version
+    assert {delivery.version for delivery in (*both, *backlog.deliveries)} == {lane.version}
+
+
 async def test_a_backlog_is_of_the_lanes_named_and_complete_at_least_up_to_what_was_known(
     world: World,
 ) -> None:

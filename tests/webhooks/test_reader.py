@@ -27,6 +27,7 @@ class World:
         self.clock, self.book = ManualClock(), Book(Stock())
         self.database = Database(now=self.clock.monotonic)
         self.store = MemoryLanes(self.database)
+        self.outdated = 0
         self.reader = Reader(
             self.store,
             self.book,
@@ -34,8 +35,17 @@ class World:
             condition=Condition("read", self.clock, lost="part.failing", back="part.working"),
             poll=POLL,
             got=lambda _: None,
+            outdated=self.heard_outdated,
             lost=lambda: None,
         )
+
+    def heard_outdated(self) -> None:
+        self.outdated += 1
+
+    async def lease(self) -> None:
+        self.book.adopt(await self.store.lease(self.book.token, duration=LEASE))
+        self.reader.wake()
+        await settle()
 
     @property
     def tail_reads(self) -> int:
@@ -43,7 +53,7 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.book.adopt(await self.store.lease(None, duration=LEASE))
+        await self.lease()
         task = asyncio.create_task(self.reader.run())
         await settle()
         try:
@@ -100,3 +110,35 @@ async def test_retries_for_which_there_is_no_room_are_not_asked_for_in_a_spin(wo
         assert before <= 3
         await world.clock.advance(9)
         assert world.tail_reads == before
+
+
+async def test_what_was_read_after_a_change_waits_until_the_lane_is_described_again(world: World) -> None:
+    lane = world.database.endpoint("https://example.com/hook")
+    world.database.dispatch(lane)
+    world.database.fail_pending()
+    async with world.running():
+        assert world.book.stock.queued == 1, "its retry"
+        world.database.change(lane)
+        world.database.dispatch(lane, lane)
+        world.reader.rang()
+        await world.clock.advance(0.1)
+        assert (world.book.stock.queued, world.outdated) == (1, 1)
+        reads = len(world.store.calls)
+        await world.clock.advance(9)
+        assert len(world.store.calls) == reads, "not asked for in a spin"
+        await world.lease()
+        assert world.book.stock.queued == 3
+
+
+async def test_a_retry_that_was_read_after_a_change_waits_too(world: World) -> None:
+    lane = world.database.endpoint("https://example.com/hook")
+    async with world.running():
+        world.database.change(lane)
+        world.database.dispatch(lane)
+        world.database.fail_pending()
+        world.reader.rang()
+        await world.clock.advance(0.1)
+        assert world.book.stock.queued == 0
+        assert world.outdated
+        await world.lease()
+        assert world.book.stock.queued == 1

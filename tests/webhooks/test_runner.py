@@ -18,7 +18,7 @@ from tests.webhooks.memory_lanes import SECRET, Database, MemoryLanes
 from tests.webhooks.receiver import Receiver, receiving
 from worker.engine.clock import SystemClock
 from worker.errors import Refused, Unreachable
-from worker.gateway.lanes import Page, Result
+from worker.gateway.lanes import Page, Result, Secret
 from worker.resolver import SystemResolver
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter
@@ -27,6 +27,8 @@ from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender
 from worker.webhooks.settler import BATCH, MOST_WAITING
 from worker.webhooks.stock import Stock
+
+ROTATED = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 _senders: list[Sender] = []
 """Made and to be closed by `running`."""
@@ -88,6 +90,24 @@ async def test_a_delivery_arrives_signed_and_is_settled(receiver: Receiver, data
     assert message.headers["content-type"] == "application/json"
     assert database.attempts[0].status == 204
     assert not database.held, "the lanes are free once the worker has stopped"
+
+
+@pytest.mark.parametrize("failed_before", [False, True])
+async def test_what_is_committed_after_a_rotation_is_signed_with_the_new_secret_as_well(
+    receiver: Receiver, database: Database, failed_before: bool
+) -> None:
+    lane = database.endpoint(receiver.url("/a"))
+    async with running(make_runner(MemoryLanes(database))) as runner:
+        await eventually(lambda: runner.stats()["lanes"] == 1)
+        database.change(lane, secrets=(Secret(ROTATED), Secret(SECRET)))
+        database.dispatch(lane)
+        if failed_before:
+            database.fail_pending()
+        runner.wake("deliveries")  # and no bell for the endpoint, which may be late or lost
+        await eventually(lambda: database.settled("delivered") == [1])
+    [message] = receiver.received
+    for secret in (SECRET, ROTATED):
+        assert Webhook(secret).verify(message.body, message.headers) == {"test": 1}
 
 
 async def test_a_hanging_endpoint_does_not_slow_another(receiver: Receiver, database: Database) -> None:

@@ -78,6 +78,8 @@ class Delivery(Struct, gc=False):
     """A retry of the same entity waits in the database: this one lines up behind it."""
     expires_at: datetime | None = None
     """None: as its lane says."""
+    version: int = 0
+    """Of its endpoint when it was read: a later one than the lane's means that the lane was changed since."""
     read_at: float = 0.0
     """When the answer that brought it came, in monotonic seconds."""
 

@@ -140,10 +140,11 @@ class RpcLanes:
         await self._rpc.call("release_lanes", p_token=token, **named)
 
 
-class _Told(Delivery, gc=False):
+class _Told(Delivery, gc=False, kw_only=True):
     """A delivery as it comes: its body is a JSON value, of which the very text counts."""
 
     body: Raw
+    version: int
 
 
 class _Page(Struct):

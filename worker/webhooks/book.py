@@ -34,6 +34,7 @@ class Book:
         self._gone_while_reading: set[int] = set()
         self._missed: int | None = None
         self._lining_up: list[tuple[HeldLane, Delivery]] = []
+        self._found_outdated = False
 
     # -- lanes --------------------------------------------------------------------------------------------
 
@@ -135,12 +136,14 @@ class Book:
             if held is None or held.lane.paused or self._known(held, delivery):
                 continue
             if delivery.retry:
-                if self.stock.takes_retries(held):
+                if not self._outdates(held, delivery) and self.stock.takes_retries(held):
                     self.stock.add(held, delivery)
                     got[held] = None
             elif held.live:
                 if held.lines_up(delivery):
                     self._line_up(held, delivery)
+                elif self._outdates(held, delivery):
+                    self._fall_behind(held, delivery.delivery_id - 1)
                 elif self._make_room(held):
                     self.stock.add(held, delivery)
                     got[held] = None
@@ -152,7 +155,7 @@ class Book:
 
     def wants_backlog(self, held: HeldLane) -> bool:
         """Whether it is behind and has room for half a queue."""
-        if held.live or held.lane.paused or not self.stock.half_empty(held):
+        if held.live or held.lane.paused or held.outdated or not self.stock.half_empty(held):
             return False
         if held.breaker.parked:
             return held.queued == 0  # it needs no more than its next probe
@@ -183,7 +186,7 @@ class Book:
                 continue
             if held.lines_up(delivery):
                 self._line_up(held, delivery)
-            elif self._make_room(held):
+            elif not self._outdates(held, delivery) and self._make_room(held):
                 self.stock.add(held, delivery)
                 got[held] = None
             else:
@@ -199,6 +202,11 @@ class Book:
                     held.live = True
                     self._behind.discard(held)
         return list(got)
+
+    def take_outdated(self) -> bool:
+        """Whether reads came upon lanes that must be described again, told once."""
+        found, self._found_outdated = self._found_outdated, False
+        return found
 
     # -- sending ------------------------------------------------------------------------------------------
 
@@ -253,6 +261,15 @@ class Book:
 
     def _known(self, held: HeldLane, delivery: Delivery) -> bool:
         return delivery.delivery_id in held.in_hand or delivery.delivery_id in self._gone_while_reading
+
+    def _outdates(self, held: HeldLane, delivery: Delivery) -> bool:
+        """Whether it was read after a change of its endpoint that the lane does not know (another secret,
+        another URL), so that it must wait for the next lease call."""
+        if delivery.version <= held.lane.version:
+            return False
+        held.wanted = max(held.wanted, delivery.version)
+        self._found_outdated = True
+        return True
 
     def _line_up(self, held: HeldLane, delivery: Delivery) -> None:
         self.stock.hold(held, delivery)

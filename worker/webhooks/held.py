@@ -28,6 +28,8 @@ class HeldLane:
     in_flight: int = 0
     cursor: int = 0
     live: bool = False
+    wanted: int = 0
+    """The latest version of its endpoint that was seen."""
     reread: int = 0
     """Grows whenever the cursor is set back, so that a read begun before does not count."""
 
@@ -42,6 +44,11 @@ class HeldLane:
     @property
     def queued(self) -> int:
         return len(self.queue)
+
+    @property
+    def outdated(self) -> bool:
+        """Its endpoint was changed since it was described: it takes nothing until a lease call tells how."""
+        return self.wanted > self.lane.version
 
     @property
     def allowance(self) -> int:

@@ -24,8 +24,8 @@ NO_FIRST_ATTEMPTS: Final = 2**62
 
 
 class Reader:
-    """One read at a time, as the book demands. `got` hears which lanes have something new, `lost` that the
-    lease is gone."""
+    """One read at a time, as the book demands. `got` hears which lanes have something new, `outdated` that
+    some must be described again first, `lost` that the lease is gone."""
 
     def __init__(
         self,
@@ -36,10 +36,11 @@ class Reader:
         condition: Condition,
         poll: timedelta,
         got: Callable[[Iterable[HeldLane]], None],
+        outdated: Callable[[], None],
         lost: Callable[[], None],
     ) -> None:
         self._store, self._book, self._clock, self._poll = store, book, clock, poll
-        self._got, self._lost, self._condition = got, lost, condition
+        self._got, self._outdated, self._lost, self._condition = got, outdated, lost, condition
         self._ear = Ear(clock)
         self._backoff = Backoff(first=timedelta(milliseconds=100), longest=timedelta(seconds=5))
         self._retries_at = float("-inf")
@@ -139,6 +140,9 @@ class Reader:
         if lanes:
             self._again.found()
         self._got(lanes)
+        if self._book.take_outdated():
+            self._retries_at = float("-inf")  # theirs may be due at once when they are described
+            self._outdated()
 
     def _lost_if(self, token: int) -> None:
         if self._book.token == token:

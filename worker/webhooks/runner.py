@@ -67,7 +67,14 @@ class WebhookRunner:
             store, self._book, clock=clock, condition=leasing, duration=lease, changed=self._lease_changed
         )
         self._reader = Reader(
-            store, self._book, clock=clock, condition=reading, poll=poll, got=self._got, lost=self._lost
+            store,
+            self._book,
+            clock=clock,
+            condition=reading,
+            poll=poll,
+            got=self._got,
+            outdated=self._keeper.wake,
+            lost=self._lost,
         )
         self._settler = Settler(
             store,
