@@ -127,6 +127,58 @@ begin
   select t.id, t.quantity from taken t where t.quantity > 0;
 end $$;
 
+CREATE FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_id constant uuid := (p_write ->> 'entity_id')::uuid;
+  v_entity constant text := p_write ->> 'entity';
+  v_action constant text := p_write ->> 'action';
+  v_fields constant jsonb := coalesce(p_write -> 'fields', '{}');
+  v_new public.products;
+begin
+  stale := false;
+  version := (p_write ->> 'version')::bigint;
+  case v_action
+    when 'insert' then
+      perform private.check_sync_fields(v_entity, v_fields);
+      perform private.require(p_tenant_id, 'products.write');
+      insert into public.products (id, tenant_id, sku, name, description, status, price, currency, attributes, category_id, parent_id,
+        publish_at)
+      select v_id, p_tenant_id, n.sku, n.name, n.description, n.status, n.price, n.currency, n.attributes, n.category_id, n.parent_id,
+        n.publish_at
+      from jsonb_populate_record(null::public.products, private.laid_over(
+        jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'attributes', '{}'::jsonb,
+          'currency', (select t.currency from public.tenants t where t.id = p_tenant_id)), v_fields)) n
+      returning * into v_new;
+      version := v_new.version;
+    when 'delete' then
+      version := (public.delete_product(p_tenant_id, v_id, version)).version;
+    when 'update' then
+      if (p_write ->> 'restore')::boolean then
+        version := (public.restore_product(p_tenant_id, v_id, version)).version;
+      end if;
+      if v_fields <> '{}' then
+        version := private.write_fields(p_tenant_id, v_entity, v_id, version, v_fields);
+        stale := version is null;
+      end if;
+      if not stale and p_write -> 'deltas' ? 'on_hand' then
+        perform public.adjust_stock(p_tenant_id, jsonb_build_array(jsonb_build_object(
+          'product_id', s.product_id, 'location_id', s.location_id, 'quantity', p_write -> 'deltas' -> 'on_hand')),
+          p_write ->> 'change_id', 'sync')
+        from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = v_id;
+        if not found then
+          perform private.fail('PT404', 'stock.not_found', format('There is no stock level %s in this tenant.', v_id));
+        end if;
+        version := (select s.version from public.stock_levels s where s.id = v_id);
+      end if;
+    else
+      null;
+  end case;
+end $$;
+
 CREATE TABLE public.orders (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -624,6 +676,31 @@ CREATE FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) R
   select t.id from tree t
 $$;
 
+CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_change) <> 'object' then 'it is no object'
+    when not pg_input_is_valid(coalesce(p_change ->> 'id', ''), 'uuid') then 'id must be a UUID'
+    when coalesce(p_change ->> 'entity', '') not in ('product', 'stock_level') then 'entity must be product or stock_level'
+    when not pg_input_is_valid(coalesce(p_change ->> 'entity_id', ''), 'uuid') then 'entity_id must be a UUID'
+    when coalesce(p_change ->> 'operation', '') not in ('insert', 'update', 'delete')
+      then 'operation must be insert, update or delete'
+    when p_change ->> 'entity' = 'stock_level' and p_change ->> 'operation' <> 'update' then 'a stock level can only be updated'
+    when jsonb_typeof(coalesce(p_change -> 'base_version', 'null')) not in ('number', 'null')
+      or coalesce(p_change ->> 'base_version', '1') !~ '^[1-9][0-9]{0,17}$' then 'base_version must be a whole number above 0'
+    when p_change ->> 'operation' = 'insert' and p_change ->> 'base_version' is not null
+      then 'what is new has no base_version'
+    when coalesce(p_change ->> 'stamp', '') !~ '^[0-9]{13}-[0-9]{4}-[A-Za-z0-9_.-]{1,64}$'
+      then 'stamp must read <13 digits>-<4 digits>-<client>'
+    when not private.is_edit(coalesce(p_change -> 'edit', '{}'))
+      then 'edit must be {field: {"set": …} | {"delta": …} | {"add": […], "remove": […]}}'
+    when (p_change ->> 'operation' = 'delete') <> (coalesce(p_change -> 'edit', '{}') = '{}')
+      then 'a deletion has no edit, and everything else has one'
+  end
+$_$;
+
 CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -643,6 +720,22 @@ begin
   end if;
   return to_jsonb(v_member);
 end $$;
+
+CREATE FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(d.field), '{}')
+  from (
+    select k.key as field from (select jsonb_object_keys(p_old || p_new) as key) k
+    where k.key not in ('version', 'updated_at', 'created_at', 'attributes', 'publish_failures')
+      and p_old -> k.key is distinct from p_new -> k.key
+    union all
+    select 'attributes.' || a.key
+    from (select jsonb_object_keys((p_old -> 'attributes') || (p_new -> 'attributes')) as key) a
+    where p_old -> 'attributes' -> a.key is distinct from p_new -> 'attributes' -> a.key
+  ) d
+$$;
 
 CREATE FUNCTION private.check_event_filter() RETURNS trigger
     LANGUAGE plpgsql
@@ -805,6 +898,24 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_unknown constant text := (
+    select string_agg(k.key, ', ' order by k.key) from jsonb_object_keys(p_fields) k (key)
+    where not exists (
+      select from private.sync_entities e where e.entity = p_entity and split_part(k.key, '.', 1) = any (e.fields)
+        and (k.key not like '%.%' or k.key like 'attributes.%')
+    )
+  );
+begin
+  if v_unknown is not null then
+    perform private.fail('PT422', 'sync.field_unknown', format('Of a %s no client changes: %s.', p_entity, v_unknown));
+  end if;
+end $$;
+
 CREATE FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -831,6 +942,53 @@ begin
   end if;
   return case when v_detail is null then '[]'
     else jsonb_build_array(jsonb_build_object('field', p_path, 'detail', v_detail)) end;
+end $$;
+
+CREATE TABLE public.sync_conflicts (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    change_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    field text NOT NULL,
+    policy text NOT NULL,
+    base jsonb,
+    ours jsonb,
+    theirs jsonb,
+    winner text,
+    value jsonb,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    decided_at timestamp with time zone,
+    decided_by uuid,
+    CONSTRAINT sync_conflicts_decided CHECK (((winner IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT sync_conflicts_winner_known CHECK ((winner = ANY (ARRAY['ours'::text, 'theirs'::text, 'both'::text, 'value'::text])))
+);
+
+COMMENT ON TABLE public.sync_conflicts IS 'Fields that a pushed change and somebody else had both changed, and how that was decided';
+
+COMMENT ON COLUMN public.sync_conflicts.ours IS 'The server''s';
+
+COMMENT ON COLUMN public.sync_conflicts.theirs IS 'The pushed change''s';
+
+COMMENT ON COLUMN public.sync_conflicts.winner IS 'Null: open, a person must decide (resolve_conflict)';
+
+COMMENT ON COLUMN public.sync_conflicts.decided_by IS 'Null: by policy';
+
+CREATE FUNCTION private.close_conflict(p_tenant_id uuid, p_conflict_id uuid, p_winner text, p_value jsonb) RETURNS public.sync_conflicts
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_conflict public.sync_conflicts := private.open_conflict(p_tenant_id, p_conflict_id);
+begin
+  update public.sync_conflicts c
+  set winner = p_winner, value = p_value, decided_at = private.now(), decided_by = auth.uid()
+  where c.id = v_conflict.id returning * into v_conflict;
+  update public.sync_changes c set status = 'merged'
+  where c.id = v_conflict.change_id and c.status = 'conflict'
+    and not exists (select from public.sync_conflicts o where o.change_id = c.id and o.winner is null);
+  return v_conflict;
 end $$;
 
 CREATE TABLE public.reservations (
@@ -2183,6 +2341,23 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
   end
 $$;
 
+CREATE FUNCTION private.hold_sync_attempt(p_attempt_id uuid) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_tenant_id uuid;
+begin
+  select j.tenant_id into v_tenant_id from queue.jobs j
+  where j.attempt_id = p_attempt_id and j.kind = 'sync.work' and j.state = 'running' and j.due_at > private.now()
+  for share;
+  if v_tenant_id is null then
+    perform private.fail('PT409', 'sync.attempt_lost', 'This is no attempt of a worker that works off changes, or its lease is over.');
+  end if;
+  return v_tenant_id;
+end $$;
+
 CREATE FUNCTION private.hold_until(p_expires_in interval) RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -2354,6 +2529,26 @@ begin
   return jsonb_build_object('invitation_id', v_invitation.id, 'tenant_id', p_tenant_id, 'email', v_invitation.email,
     'role', p_role, 'expires_at', v_invitation.expires_at, 'token', v_token);
 end $$;
+
+CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and (
+    select count(*) <= 200 and coalesce(bool_and(
+      e.key ~ '^[a-z][a-z_]{0,62}(\..{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
+        when e.value ? 'set' then e.value - 'set' = '{}'
+        when e.value ? 'delta' then e.value - 'delta' = '{}' and jsonb_typeof(e.value -> 'delta') = 'number'
+          and e.value ->> 'delta' ~ '^-?[0-9]{1,12}$'
+        when e.value ?| '{add,remove}' then e.value - '{add,remove}'::text[] = '{}'
+          and not jsonb_path_exists(e.value, 'strict $.* ? (@.type() != "array")')
+          and not jsonb_path_exists(e.value, 'strict $.*[*] ? (@.type() != "string")')
+        else false
+      end
+    ), true)
+    from jsonb_each(case jsonb_typeof(p_edit) when 'object' then p_edit else '{}' end) e
+  )
+$_$;
 
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -2585,6 +2780,20 @@ begin
       then format('must have at most %s fields', v_bound) end
   end;
 end $$;
+
+CREATE FUNCTION private.laid_over(p_row jsonb, p_fields jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select p_row
+    || coalesce(jsonb_object_agg(f.key, f.value) filter (where f.key not like 'attributes.%'), '{}')
+    || case when bool_or(f.key like 'attributes.%') then jsonb_build_object('attributes',
+        (coalesce(p_fields -> 'attributes', p_row -> 'attributes', '{}')
+          || coalesce(jsonb_object_agg(substr(f.key, 12), f.value) filter (where f.key like 'attributes.%'), '{}'))
+        - coalesce(array_agg(substr(f.key, 12)) filter (where f.key like 'attributes.%' and f.value = 'null'), '{}'))
+      else '{}' end
+  from jsonb_each(p_fields) f
+$$;
 
 CREATE TABLE queue.lanes (
     id bigint NOT NULL,
@@ -3137,6 +3346,24 @@ CREATE FUNCTION private.oldest_xmin_holder() RETURNS jsonb
   order by h.xids desc, h.seconds desc nulls last limit 1
 $$;
 
+CREATE FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) RETURNS public.sync_conflicts
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_conflict public.sync_conflicts;
+begin
+  perform private.require(p_tenant_id, 'sync.manage');
+  select * into v_conflict from public.sync_conflicts c where c.tenant_id = p_tenant_id and c.id = p_conflict_id for update;
+  if v_conflict.id is null then
+    perform private.fail('PT404', 'sync.conflict_not_found', format('There is no conflict %s in this tenant.', p_conflict_id));
+  end if;
+  if v_conflict.winner is not null then
+    perform private.fail('PT409', 'sync.conflict_decided', format('It was decided for %s at %s.', v_conflict.winner, v_conflict.decided_at));
+  end if;
+  return v_conflict;
+end $$;
+
 CREATE FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3504,6 +3731,33 @@ CREATE FUNCTION private.product_failures(p_product public.products, p_severities
     || private.rule_failures(p_product, p_severities)
 $$;
 
+CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  with now as (
+    select to_jsonb(p) as state, p.version from public.products p where p.tenant_id = p_tenant_id and p.id = p_product_id
+  ), states as (
+    select h.version, h.state, h.replaced_at from public.product_versions h, now n
+    where h.product_id = p_product_id and h.version >= p_base and h.version < n.version
+  ), steps as (
+    select s.version + 1 as version, s.replaced_at, s.state,
+      lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
+    from states s, now n
+  ), fields as (
+    select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis
+    from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
+    order by f.field, s.version desc
+  )
+  select n.state,
+    case when n.version = p_base then n.state
+         else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
+    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f)
+  from (select 1) one left join now n on true
+$$;
+
 CREATE FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) RETURNS tsvector
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -3636,6 +3890,61 @@ begin
     || ',"cursor":"' || v_epoch || ':' || v_through || '","changes":[' || coalesce(v_changes, '') || ']}')::json;
 end $_$;
 
+CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_principal constant uuid := auth.uid();
+  v_fault record;
+  v_other text;
+begin
+  perform private.require(p_tenant_id, 'sync.push');
+  if v_principal is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to push changes: your permissions decide what becomes of them.');
+  end if;
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+  if jsonb_typeof(p_changes) is distinct from 'array' or jsonb_array_length(p_changes) not between 1 and 1000 then
+    perform private.fail('PT400', 'sync.changes_invalid', 'p_changes must be an array of 1 to 1,000 changes.');
+  end if;
+  select c.n, private.change_fault(c.change) as why into v_fault
+  from jsonb_array_elements(p_changes) with ordinality as c (change, n)
+  where private.change_fault(c.change) is not null
+  order by c.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.change_invalid', format('Change %s: %s.', v_fault.n, v_fault.why));
+  end if;
+
+  insert into public.sync_changes
+    (id, tenant_id, principal_id, client, entity, entity_id, operation, base_version, edit, stamp)
+  select (c.change ->> 'id')::uuid, p_tenant_id, v_principal, p_client, c.change ->> 'entity',
+    (c.change ->> 'entity_id')::uuid, c.change ->> 'operation', (c.change ->> 'base_version')::bigint,
+    coalesce(c.change -> 'edit', '{}'), c.change ->> 'stamp'
+  from jsonb_array_elements(p_changes) with ordinality as c (change, n)
+  order by c.n
+  on conflict (id) do nothing;
+
+  select c.change ->> 'id' into v_other
+  from jsonb_array_elements(p_changes) as c (change)
+  join public.sync_changes s on s.id = (c.change ->> 'id')::uuid
+  where (s.tenant_id, s.principal_id, s.client, s.entity, s.entity_id, s.operation, s.edit, s.stamp) is distinct from
+    (p_tenant_id, v_principal, p_client, c.change ->> 'entity', (c.change ->> 'entity_id')::uuid, c.change ->> 'operation',
+      coalesce(c.change -> 'edit', '{}'), c.change ->> 'stamp')
+    or s.base_version is distinct from (c.change ->> 'base_version')::bigint
+  limit 1;
+  if v_other is not null then
+    perform private.fail('PT409', 'sync.change_id_reused', format('The id %s was used for another change.', v_other),
+      'Give every change an id of its own; nothing of this call was kept.');
+  end if;
+  return (
+    select jsonb_agg(jsonb_build_object('id', s.id, 'status', s.status) order by c.n)
+    from jsonb_array_elements(p_changes) with ordinality as c (change, n)
+    join public.sync_changes s on s.id = (c.change ->> 'id')::uuid
+  );
+end $_$;
+
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3679,6 +3988,16 @@ begin
   from numbered n;
   get diagnostics v_queued = row_count;
   return v_queued;
+end $$;
+
+CREATE FUNCTION private.queue_sync_work() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform worker.enqueue_job('sync.work', '{}', t.tenant_id, 'sync.work ' || t.tenant_id, 'sync.work ' || t.tenant_id)
+  from (select distinct n.tenant_id from new_rows n order by n.tenant_id) t;
+  return null;
 end $$;
 
 CREATE FUNCTION private.read_secret(p_id uuid) RETURNS text
@@ -4881,6 +5200,34 @@ begin
   return v_product;
 end $$;
 
+CREATE FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_tenant_id constant uuid := private.hold_sync_attempt(p_attempt_id);
+  v_change public.sync_changes;
+begin
+  update public.sync_changes c
+  set status = p_status, version = p_version, error = p_error, settled_at = private.now()
+  where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = v_tenant_id and c.principal_id = auth.uid()
+    and c.status = 'pending'
+  returning * into v_change;
+  if not found or p_status = 'rejected' then
+    return;
+  end if;
+  insert into public.sync_conflicts (tenant_id, change_id, principal_id, entity, entity_id, field, policy, base, ours, theirs,
+    winner, decided_at)
+  select v_tenant_id, v_change.id, v_change.principal_id, v_change.entity, v_change.entity_id, d.field, d.policy, d.base, d.ours,
+    d.theirs, d.winner, case when d.winner is not null then private.now() end
+  from jsonb_to_recordset(p_write -> 'decisions') as d (field text, policy text, base jsonb, ours jsonb, theirs jsonb, winner text);
+  insert into private.sync_stamps (entity_id, field, tenant_id, version, stamp)
+  select v_change.entity_id, s.key, v_tenant_id, p_version, s.value
+  from jsonb_each_text(p_write -> 'stamps') s where p_version is not null
+  on conflict (entity_id, field) do update set version = excluded.version, stamp = excluded.stamp;
+end $$;
+
 CREATE FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5206,6 +5553,19 @@ begin
     order by s.product_id, s.location_id
     limit 100;
 end $$;
+
+CREATE FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  select n.state, case when n.version = p_base then n.state end, '[]'::jsonb
+  from (select 1) one
+  left join (
+    select to_jsonb(s) as state, s.version from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = p_level_id
+  ) n on true
+$$;
 
 CREATE FUNCTION private.sum_order_lines(p_order public.orders) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5691,6 +6051,53 @@ CREATE FUNCTION private.words_of(p_text text) RETURNS text[]
   )
 $$;
 
+CREATE FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_product public.products;
+  v_level public.stock_levels;
+  v_version bigint;
+begin
+  perform private.check_sync_fields(p_entity, p_fields);
+  if p_entity = 'product' then
+    perform private.require(p_tenant_id, 'products.write');
+    select * into v_product from public.products p where p.tenant_id = p_tenant_id and p.id = p_entity_id;
+    if v_product.id is null then
+      perform private.fail('PT404', 'product.not_found', format('There is no product %s in this tenant.', p_entity_id));
+    end if;
+    v_version := v_product.version;
+    if v_version <> p_version then
+      return null;
+    end if;
+    select * into v_product from jsonb_populate_record(v_product, private.laid_over(to_jsonb(v_product), p_fields));
+    update public.products p
+    set sku = v_product.sku, name = v_product.name, description = v_product.description, status = v_product.status,
+        price = v_product.price, currency = v_product.currency, attributes = v_product.attributes,
+        category_id = v_product.category_id, parent_id = v_product.parent_id, publish_at = v_product.publish_at
+    where p.id = p_entity_id and p.version = v_version
+    returning p.version into v_version;
+  else
+    perform private.require(p_tenant_id, 'inventory.write');
+    select * into v_level from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = p_entity_id;
+    if v_level.id is null then
+      perform private.fail('PT404', 'stock.not_found', format('There is no stock level %s in this tenant.', p_entity_id));
+    end if;
+    v_version := v_level.version;
+    if v_version <> p_version then
+      return null;
+    end if;
+    select * into v_level from jsonb_populate_record(v_level, p_fields);
+    update public.stock_levels s
+    set safety = v_level.safety, reorder_point = v_level.reorder_point, backorder_limit = v_level.backorder_limit
+    where s.id = p_entity_id and s.version = v_version
+    returning s.version into v_version;
+  end if;
+  return case when found then v_version end;
+end $$;
+
 CREATE FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5846,6 +6253,51 @@ CREATE FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text 
     SET search_path TO ''
     AS $$ select private.stock_command(p_tenant_id, 'adjust', p_lines, p_key, p_reason, p_allow_shortfall) $$;
 
+CREATE FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_tenant_id constant uuid := private.hold_sync_attempt(p_attempt_id);
+  v_write jsonb;
+  v_done record;
+  v_state text;
+  v_code text;
+  v_detail text;
+  v_outcome text;
+  v_outcomes jsonb := '[]';
+begin
+  for v_write in select w from jsonb_array_elements(p_writes) w loop
+    v_outcome := 'written';
+    if v_write -> 'error' <> 'null' then
+      v_outcome := 'rejected';
+      perform private.settle_change(p_attempt_id, v_write, null, 'rejected', v_write -> 'error');
+    else
+      begin
+        -- so that the log says which change made the event
+        perform set_config('pms.command_id', v_write ->> 'change_id', true);
+        v_done := private.apply_change(v_tenant_id, v_write);
+        if v_done.stale then
+          raise exception using errcode = 'PT409', message = 'version.stale';
+        end if;
+        perform private.settle_change(p_attempt_id, v_write, v_done.version, v_write ->> 'status', null);
+      exception
+        when serialization_failure or deadlock_detected or lock_not_available or query_canceled then
+          raise;
+        when others then
+          get stacked diagnostics v_state = returned_sqlstate, v_code = message_text, v_detail = pg_exception_detail;
+          v_outcome := case v_code when 'version.stale' then 'stale' else 'rejected' end;
+          if v_outcome = 'rejected' then
+            perform private.settle_change(p_attempt_id, v_write, null, 'rejected',
+              jsonb_build_object('sqlstate', v_state, 'code', v_code, 'detail', v_detail));
+          end if;
+      end;
+    end if;
+    v_outcomes := v_outcomes || jsonb_build_object('change_id', v_write -> 'change_id', 'outcome', v_outcome);
+  end loop;
+  return v_outcomes;
+end $$;
+
 CREATE FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 100, p_actor uuid DEFAULT NULL::uuid, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid) RETURNS TABLE(seq bigint, occurred_at timestamp with time zone, actor uuid, command_id text, type text, entity_id uuid, version bigint, changed jsonb, previous jsonb)
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -5996,6 +6448,11 @@ CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL
     SET search_path TO ''
     AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait) $$;
 
+CREATE FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.push_changes(p_tenant_id, p_client, p_changes) $$;
+
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -6035,6 +6492,36 @@ CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_
   select private.reservation_command(p_tenant_id, 'reserve_stock', p_key,
     jsonb_build_object('lines', p_lines, 'expires_in', p_expires_in, 'order_id', p_order_id))
 $$;
+
+CREATE FUNCTION public.resolve_conflict(p_tenant_id uuid, p_conflict_id uuid, p_choice text, p_value jsonb DEFAULT NULL::jsonb) RETURNS public.sync_conflicts
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_conflict constant public.sync_conflicts := private.open_conflict(p_tenant_id, p_conflict_id);
+  v_value constant jsonb := coalesce(case p_choice when 'theirs' then v_conflict.theirs when 'value' then p_value end, 'null');
+begin
+  if p_choice is null or p_choice not in ('ours', 'theirs', 'value') then
+    perform private.fail('PT400', 'sync.choice_unknown', 'p_choice must be ours, theirs or value.');
+  end if;
+  if p_choice = 'value' and v_conflict.field = 'deleted_at' then
+    perform private.fail('PT400', 'sync.choice_unknown', 'A deletion is a matter of ours or theirs.');
+  end if;
+  -- so that the log says which conflict made the event
+  perform set_config('pms.command_id', v_conflict.id::text, true);
+  if p_choice = 'ours' then
+    null;
+  elsif v_conflict.field <> 'deleted_at' then
+    perform private.write_fields(p_tenant_id, v_conflict.entity, v_conflict.entity_id, null,
+      jsonb_build_object(v_conflict.field, v_value));
+  elsif v_value = '{"deleted": true}' then
+    perform public.delete_product(p_tenant_id, v_conflict.entity_id);
+  else
+    perform public.restore_product(p_tenant_id, v_conflict.entity_id);
+    perform private.write_fields(p_tenant_id, v_conflict.entity, v_conflict.entity_id, null, v_value);
+  end if;
+  return private.close_conflict(p_tenant_id, p_conflict_id, p_choice, nullif(v_value, 'null'));
+end $$;
 
 CREATE FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
     LANGUAGE sql
@@ -6879,6 +7366,30 @@ CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS j
   ) m
 $$;
 
+CREATE FUNCTION worker.notify_open_conflicts(p_minutes integer DEFAULT 60) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_told integer;
+begin
+  perform private.notify_tenant(o.tenant_id, 'sync.conflicts_open ' || private.today(), 'sync.conflicts_open', 'warning', null,
+    format('Edits wait for your decision: %s', o.waiting),
+    format('The oldest since %s UTC, on %s. resolve_conflict decides them.',
+      to_char(o.oldest at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), o.fields))
+  from (
+    select c.tenant_id, count(*) as waiting, min(c.created_at) as oldest, string_agg(distinct c.field, ', ' order by c.field) as fields
+    from public.sync_conflicts c
+    where c.winner is null
+    group by c.tenant_id having min(c.created_at) <= private.now() - make_interval(mins => p_minutes)
+  ) o
+  where not exists (
+    select from public.notifications n where n.tenant_id = o.tenant_id and n.key = 'sync.conflicts_open ' || private.today()
+  );
+  get diagnostics v_told = row_count;
+  return jsonb_build_object('told', v_told);
+end $$;
+
 CREATE FUNCTION worker.publish_due_products(p_limit integer DEFAULT 500) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -6931,6 +7442,61 @@ CREATE FUNCTION worker.queue_health(p_mark xid8 DEFAULT '0'::xid8) RETURNS jsonb
       select coalesce(max(private.today() - d.day), 0)
       from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent) cross join private.days_of(p.parent) d
     )
+  )
+$$;
+
+CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 200) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  with recursive entity as (
+    -- a step to the next entity, not past all that waits for this one
+    (select c.entity_id, 1 as n from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.status = 'pending' and (p_after is null or c.entity_id > p_after)
+      order by c.entity_id limit 1)
+    union all
+    select (select c.entity_id from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.status = 'pending' and c.entity_id > e.entity_id
+      order by c.entity_id limit 1), e.n + 1
+    from entity e where e.entity_id is not null and e.n < p_limit
+  ), first as (
+    select c.* from entity e
+    cross join lateral (
+      select f.* from public.sync_changes f
+      where f.tenant_id = p_tenant_id and f.status = 'pending' and f.entity_id = e.entity_id
+      order by f.seq limit 1
+    ) c
+  )
+  select jsonb_build_object(
+    'changes', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'id', f.id, 'principal_id', f.principal_id, 'entity', f.entity, 'entity_id', f.entity_id, 'operation', f.operation,
+        'base_version', f.base_version, 'edit', f.edit, 'stamp', f.stamp, 'pushed_at', f.pushed_at, 'row', s."row",
+        'base', s.base, 'touched', s.touched, 'stamps', (
+          select coalesce(jsonb_agg(jsonb_build_array(t.field, t.version, t.stamp)), '[]')
+          from private.sync_stamps t where t.entity_id = f.entity_id
+        )
+      ) order by f.entity_id), '[]')
+      from first f
+      cross join lateral (
+        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'product'
+        union all
+        select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'stock_level'
+      ) s
+    ),
+    'policies', (
+      select jsonb_object_agg(d.entity, d.policies) from (
+        select d.entity, jsonb_object_agg(d.field, d.policy) || coalesce((
+          select jsonb_object_agg(p.field, p.policy) from public.sync_policies p
+          where p.tenant_id = p_tenant_id and p.entity = d.entity
+        ), '{}') as policies
+        from private.sync_defaults d group by d.entity
+      ) d
+    ),
+    'now', private.now()
   )
 $$;
 
@@ -7507,6 +8073,31 @@ CREATE TABLE private.secrets (
 
 COMMENT ON TABLE private.secrets IS 'Where secrets live when the project has no Vault';
 
+CREATE TABLE private.sync_defaults (
+    entity text NOT NULL,
+    field text NOT NULL,
+    policy text NOT NULL
+);
+
+COMMENT ON TABLE private.sync_defaults IS 'Policies of fields for which a tenant has none; field *: all others';
+
+CREATE TABLE private.sync_entities (
+    entity text NOT NULL,
+    fields text[] NOT NULL
+);
+
+COMMENT ON TABLE private.sync_entities IS 'What clients may change by sync, and which of its fields';
+
+CREATE TABLE private.sync_stamps (
+    entity_id uuid NOT NULL,
+    field text NOT NULL,
+    tenant_id uuid NOT NULL,
+    version bigint NOT NULL,
+    stamp text NOT NULL
+);
+
+COMMENT ON TABLE private.sync_stamps IS 'When clients wrote fields, for the merges of what others did at the same time';
+
 CREATE TABLE private.tenant_log (
     tenant_id uuid NOT NULL,
     seq bigint NOT NULL,
@@ -7855,6 +8446,72 @@ CREATE VIEW public.stock_valuation WITH (security_invoker='true') AS
 
 COMMENT ON VIEW public.stock_valuation IS 'What lies at each location, at today''s prices, per currency';
 
+CREATE TABLE public.sync_changes (
+    id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid DEFAULT auth.uid() NOT NULL,
+    seq bigint NOT NULL,
+    client text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    operation text NOT NULL,
+    base_version bigint,
+    edit jsonb DEFAULT '{}'::jsonb NOT NULL,
+    stamp text NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    version bigint,
+    error jsonb,
+    pushed_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    settled_at timestamp with time zone,
+    CONSTRAINT sync_changes_base_version_positive CHECK ((base_version > 0)),
+    CONSTRAINT sync_changes_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
+    CONSTRAINT sync_changes_edit_form CHECK (private.is_edit(edit)),
+    CONSTRAINT sync_changes_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT sync_changes_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT sync_changes_new_has_no_base CHECK (((operation <> 'insert'::text) OR (base_version IS NULL))),
+    CONSTRAINT sync_changes_operation_known CHECK ((operation = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text]))),
+    CONSTRAINT sync_changes_settled CHECK (((status = 'pending'::text) = (settled_at IS NULL))),
+    CONSTRAINT sync_changes_something CHECK (((operation = 'delete'::text) = (edit = '{}'::jsonb))),
+    CONSTRAINT sync_changes_stamp_form CHECK ((stamp ~ '^[0-9]{13}-[0-9]{4}-[A-Za-z0-9_.-]{1,64}$'::text)),
+    CONSTRAINT sync_changes_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'applied'::text, 'merged'::text, 'conflict'::text, 'rejected'::text]))),
+    CONSTRAINT sync_changes_stock_is_updated CHECK (((entity <> 'stock_level'::text) OR (operation = 'update'::text)))
+)
+WITH (fillfactor='80');
+
+COMMENT ON TABLE public.sync_changes IS 'Changes that clients pushed, and what became of them';
+
+COMMENT ON COLUMN public.sync_changes.base_version IS 'The version of the row that the edit was made to; null: not known any more';
+
+COMMENT ON COLUMN public.sync_changes.stamp IS 'When the client made it: milliseconds, number, client; a hybrid logical clock';
+
+COMMENT ON COLUMN public.sync_changes.version IS 'The version of the row once it was written';
+
+ALTER TABLE public.sync_changes ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.sync_changes_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.sync_policies (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    entity text NOT NULL,
+    field text NOT NULL,
+    policy text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT sync_policies_counters CHECK (((policy = 'counter'::text) = ((entity = 'stock_level'::text) AND (field = 'on_hand'::text)))),
+    CONSTRAINT sync_policies_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT sync_policies_field_form CHECK ((field ~ '^([a-z][a-z_]{0,62}(\..{1,200})?|\*)$'::text)),
+    CONSTRAINT sync_policies_policy_known CHECK ((policy = ANY (ARRAY['last_write'::text, 'set'::text, 'server_wins'::text, 'client_wins'::text, 'manual'::text, 'counter'::text])))
+);
+
+COMMENT ON TABLE public.sync_policies IS 'How a tenant wants edits of one field from two sides to be decided';
+
 CREATE TABLE public.validation_rules (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -8137,6 +8794,15 @@ ALTER TABLE ONLY private.secrets
 ALTER TABLE ONLY private.secrets
     ADD CONSTRAINT secrets_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY private.sync_defaults
+    ADD CONSTRAINT sync_defaults_pkey PRIMARY KEY (entity, field);
+
+ALTER TABLE ONLY private.sync_entities
+    ADD CONSTRAINT sync_entities_pkey PRIMARY KEY (entity);
+
+ALTER TABLE ONLY private.sync_stamps
+    ADD CONSTRAINT sync_stamps_pkey PRIMARY KEY (entity_id, field);
+
 ALTER TABLE ONLY private.tenant_log
     ADD CONSTRAINT tenant_log_pkey PRIMARY KEY (tenant_id);
 
@@ -8245,6 +8911,21 @@ ALTER TABLE ONLY public.stock_movements
 ALTER TABLE ONLY public.stock_movements
     ADD CONSTRAINT stock_movements_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.sync_changes
+    ADD CONSTRAINT sync_changes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sync_conflicts
+    ADD CONSTRAINT sync_conflicts_once UNIQUE (change_id, field);
+
+ALTER TABLE ONLY public.sync_conflicts
+    ADD CONSTRAINT sync_conflicts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sync_policies
+    ADD CONSTRAINT sync_policies_one_a_field UNIQUE (tenant_id, entity, field);
+
+ALTER TABLE ONLY public.sync_policies
+    ADD CONSTRAINT sync_policies_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (id);
 
@@ -8305,6 +8986,8 @@ ALTER TABLE ONLY queue.worker_awake
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
+
+CREATE INDEX sync_stamps_by_tenant ON private.sync_stamps USING btree (tenant_id);
 
 CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
 
@@ -8369,6 +9052,16 @@ CREATE INDEX stock_movements_by_level ON public.stock_movements USING btree (lev
 CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
 
 CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING btree (tenant_id, source) WHERE (source IS NOT NULL);
+
+CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at) WHERE (settled_at IS NOT NULL);
+
+CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, client, seq);
+
+CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, entity_id, seq) WHERE (status = 'pending'::text);
+
+CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
+
+CREATE INDEX sync_conflicts_open ON public.sync_conflicts USING btree (tenant_id, created_at) WHERE (winner IS NULL);
 
 CREATE INDEX validation_warnings_by_product ON public.validation_warnings USING btree (tenant_id, product_id);
 
@@ -8536,6 +9229,8 @@ CREATE TRIGGER note_warnings_of_insert AFTER INSERT ON public.products REFERENCI
 
 CREATE TRIGGER note_warnings_of_update AFTER UPDATE ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
 
+CREATE TRIGGER queue_sync_work AFTER INSERT ON public.sync_changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.queue_sync_work();
+
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.invitations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -8586,6 +9281,8 @@ CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.reservations FOR 
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
+CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.sync_policies FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.validation_rules FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
@@ -8604,6 +9301,9 @@ ALTER TABLE ONLY private.order_counters
 
 ALTER TABLE ONLY private.product_words
     ADD CONSTRAINT product_words_product_id_fkey FOREIGN KEY (product_id) REFERENCES public.products(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY private.sync_stamps
+    ADD CONSTRAINT sync_stamps_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
@@ -8677,6 +9377,18 @@ ALTER TABLE ONLY public.stock_levels
 ALTER TABLE ONLY public.stock_movements
     ADD CONSTRAINT stock_movements_level_id_fkey FOREIGN KEY (level_id) REFERENCES public.stock_levels(id);
 
+ALTER TABLE ONLY public.sync_changes
+    ADD CONSTRAINT sync_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_conflicts
+    ADD CONSTRAINT sync_conflicts_change_id_fkey FOREIGN KEY (change_id) REFERENCES public.sync_changes(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_conflicts
+    ADD CONSTRAINT sync_conflicts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_policies
+    ADD CONSTRAINT sync_policies_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.validation_rules
     ADD CONSTRAINT validation_rules_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -8731,6 +9443,12 @@ ALTER TABLE private.role_permissions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.secrets ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.sync_defaults ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.sync_entities ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.sync_stamps ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
@@ -8744,6 +9462,8 @@ ALTER TABLE private.webhook_tests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "clerks correct the customer of their tenant's orders" ON public.orders FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "clerks push changes of their own" ON public.sync_changes FOR INSERT TO authenticated WITH CHECK (((principal_id = ( SELECT auth.uid() AS uid)) AND (tenant_id = ANY (( SELECT private.tenants_with('sync.push'::text) AS tenants_with)::uuid[]))));
 
 CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('inventory.write'::text) AS tenants_with)::uuid[])));
 
@@ -8761,6 +9481,8 @@ CREATE POLICY "managers add locations to their tenant" ON public.locations FOR I
 
 CREATE POLICY "managers add pictures to their tenant" ON public.product_images FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "managers add policies to their tenant" ON public.sync_policies FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers add products to their tenant" ON public.products FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers add rules to their tenant" ON public.validation_rules FOR INSERT TO authenticated WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
@@ -8773,6 +9495,8 @@ CREATE POLICY "managers change their tenant's locations" ON public.locations FOR
 
 CREATE POLICY "managers change their tenant's pictures" ON public.product_images FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "managers change their tenant's policies" ON public.sync_policies FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[])));
+
 CREATE POLICY "managers change their tenant's products" ON public.products FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers change their tenant's rules" ON public.validation_rules FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
@@ -8784,6 +9508,8 @@ CREATE POLICY "managers delete their tenant's endpoints" ON public.webhook_endpo
 CREATE POLICY "managers delete their tenant's locations" ON public.locations FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('locations.write'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's pictures" ON public.product_images FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers delete their tenant's policies" ON public.sync_policies FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's products" ON public.products FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
 
@@ -8820,6 +9546,8 @@ CREATE POLICY "members see their tenant's order lines" ON public.order_lines FOR
 CREATE POLICY "members see their tenant's orders" ON public.orders FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see their tenant's pictures" ON public.product_images FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see their tenant's policies" ON public.sync_policies FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('tenant.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "members see their tenant's products" ON public.products FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
 
@@ -8869,6 +9597,12 @@ CREATE POLICY "only within one's own tenants" ON public.stock_levels AS RESTRICT
 
 CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.sync_changes AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.sync_conflicts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.sync_policies AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.validation_rules AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.validation_warnings AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -8889,6 +9623,10 @@ ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "owners change their tenant" ON public.tenants FOR UPDATE TO authenticated USING ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((id = ANY (( SELECT private.tenants_with('tenant.write'::text) AS tenants_with)::uuid[])));
 
+CREATE POLICY "people see conflicts of their own changes, managers see all" ON public.sync_conflicts FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
+CREATE POLICY "people see their own changes, managers see everyone's" ON public.sync_changes FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.product_versions ENABLE ROW LEVEL SECURITY;
@@ -8902,6 +9640,12 @@ ALTER TABLE public.reservations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sync_changes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sync_conflicts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sync_policies ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tenants ENABLE ROW LEVEL SECURITY;
 
@@ -8976,6 +9720,9 @@ GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
 
 REVOKE ALL ON FUNCTION private.allocate(p_levels public.stock_levels[], p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) TO authenticated;
+
 GRANT SELECT ON TABLE public.orders TO authenticated;
 GRANT SELECT ON TABLE public.orders TO service_role;
 
@@ -9033,9 +9780,13 @@ REVOKE ALL ON FUNCTION private.category_failures(p_product public.products) FROM
 
 REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_event_filter() FROM PUBLIC;
 
@@ -9084,7 +9835,18 @@ REVOKE ALL ON FUNCTION private.check_rule() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_schema() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.sync_conflicts TO authenticated;
+GRANT SELECT ON TABLE public.sync_conflicts TO service_role;
+
+REVOKE ALL ON FUNCTION private.close_conflict(p_tenant_id uuid, p_conflict_id uuid, p_winner text, p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.close_conflict(p_tenant_id uuid, p_conflict_id uuid, p_winner text, p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.close_conflict(p_tenant_id uuid, p_conflict_id uuid, p_winner text, p_value jsonb) TO service_role;
 
 GRANT SELECT ON TABLE public.reservations TO authenticated;
 GRANT SELECT ON TABLE public.reservations TO service_role;
@@ -9272,6 +10034,9 @@ REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.html_offences(p_html text) FROM PUBLIC;
@@ -9285,6 +10050,10 @@ REVOKE ALL ON FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_curre
 REVOKE ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO authenticated;
 GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_role text, p_expires_in interval) TO service_role;
+
+REVOKE ALL ON FUNCTION private.is_edit(p_edit jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
@@ -9309,6 +10078,10 @@ REVOKE ALL ON FUNCTION private.key_of(p_table regclass) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.keyword_misuse(p_word text, p_rule jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keyword_problem(p_word text, p_rule jsonb, p_value jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.laid_over(p_row jsonb, p_fields jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.laid_over(p_row jsonb, p_fields jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.laid_over(p_row jsonb, p_fields jsonb) TO service_role;
 
 GRANT SELECT(id) ON TABLE queue.lanes TO authenticated;
 GRANT SELECT(id) ON TABLE queue.lanes TO service_role;
@@ -9382,6 +10155,10 @@ REVOKE ALL ON FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kin
 
 REVOKE ALL ON FUNCTION private.oldest_xmin_holder() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.open_levels(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
 GRANT SELECT ON TABLE public.memberships TO authenticated;
@@ -9421,6 +10198,8 @@ REVOKE ALL ON FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb
 
 REVOKE ALL ON FUNCTION private.product_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.publish_due_product(p_product_id uuid) FROM PUBLIC;
@@ -9431,9 +10210,15 @@ REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_l
 GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.queue_sync_work() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 
@@ -9573,6 +10358,9 @@ REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[], OUT failures jsonb) FROM PUBLIC;
@@ -9592,6 +10380,8 @@ GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lin
 REVOKE ALL ON FUNCTION private.stock_differences(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.stock_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
@@ -9647,6 +10437,10 @@ REVOKE ALL ON FUNCTION private.word_key(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.words_of(p_text text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.write_products(p_tenant_id uuid, p_items jsonb, p_judged boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.write_slice(p_tenant_id uuid, p_items jsonb, p_judged boolean) FROM PUBLIC;
@@ -9657,6 +10451,9 @@ GRANT ALL ON FUNCTION public.accept_invitation(p_token text) TO authenticated;
 REVOKE ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text, p_allow_shortfall boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO authenticated;
@@ -9748,6 +10545,10 @@ REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_li
 GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
 GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
@@ -9775,6 +10576,10 @@ GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid,
 REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.resolve_conflict(p_tenant_id uuid, p_conflict_id uuid, p_choice text, p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.resolve_conflict(p_tenant_id uuid, p_conflict_id uuid, p_choice text, p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.resolve_conflict(p_tenant_id uuid, p_conflict_id uuid, p_choice text, p_value jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
@@ -9893,11 +10698,17 @@ GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_second
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.publish_due_products(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.queue_health(p_mark xid8) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.queue_health(p_mark xid8) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;
@@ -9989,6 +10800,34 @@ GRANT SELECT ON TABLE public.stock_outs TO service_role;
 
 GRANT SELECT ON TABLE public.stock_valuation TO authenticated;
 GRANT SELECT ON TABLE public.stock_valuation TO service_role;
+
+GRANT SELECT ON TABLE public.sync_changes TO authenticated;
+GRANT SELECT ON TABLE public.sync_changes TO service_role;
+
+GRANT INSERT(id) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(tenant_id) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(client) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(entity) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(entity_id) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(operation) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(base_version) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(edit) ON TABLE public.sync_changes TO authenticated;
+
+GRANT INSERT(stamp) ON TABLE public.sync_changes TO authenticated;
+
+GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO anon;
+GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO authenticated;
+GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.validation_rules TO service_role;

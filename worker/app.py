@@ -26,12 +26,14 @@ from worker.engine.upkeep import Upkeep
 from worker.engine.upstream import Upstream
 from worker.engine.wake import Bell, PaceRules
 from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, Unreachable
+from worker.gateway.changes import RpcChanges, RpcConflicts
 from worker.gateway.channel import Channel
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.inventory import RpcReservations
 from worker.gateway.jobs import RpcJobQueue
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
+from worker.gateway.principals import PrincipalTokens
 from worker.gateway.publishing import RpcDuePublishing
 from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
@@ -40,6 +42,8 @@ from worker.gateway.webhooks import RpcWebhookJobs
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
+from worker.sync.handlers import ROUTINES as SYNC_ROUTINES
+from worker.sync.handlers import NotifyConflicts, WorkChanges
 from worker.upkeep.gauges import VitalGauges
 from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
 from worker.upkeep.vitals import Vitals
@@ -64,9 +68,12 @@ class Worker:
     rpc: Rpc
 
 
-def handlers(rpc: Rpc, trier: Trier) -> Sequence[Handler]:
-    """Every kind of job that this worker does."""
+def handlers(settings: Settings, rpc: SupabaseRpc, trier: Trier, clock: Clock) -> Sequence[Handler]:
+    """Every kind of job that this worker does; those that act for somebody need `PMS_JWT_KEY`."""
     housekeeping, webhooks = RpcHousekeeping(rpc), RpcWebhookJobs(rpc)
+    acting: list[Handler] = []
+    if settings.pms_jwt_key is not None:
+        acting.append(WorkChanges(RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key)), clock))
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
@@ -77,6 +84,8 @@ def handlers(rpc: Rpc, trier: Trier) -> Sequence[Handler]:
         SendTestEvent(webhooks, trier),
         ExpireDeliveries(webhooks),
         ForgetSecrets(webhooks),
+        NotifyConflicts(RpcConflicts(rpc)),
+        *acting,
     ]
 
 
@@ -95,7 +104,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         webhooks = _webhooks(settings, rpc, trier, clock, metrics, mark)
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner(settings, handlers(rpc, trier), queue, clock, metrics, working),
+            _job_runner(settings, handlers(settings, rpc, trier, clock), queue, clock, metrics, working),
             webhooks,
         ]
         for runner in runners:
@@ -112,7 +121,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             vitals,
             Upkeep(
                 queue,
-                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES, *WEBHOOK_ROUTINES],
+                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES, *WEBHOOK_ROUTINES, *SYNC_ROUTINES],
                 clock=clock,
                 condition=keeping_up,
             ),

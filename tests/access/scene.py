@@ -43,6 +43,17 @@ ROWS: dict[str, LiteralString] = {
     " where tenant_id = %(t)s",
     "notifications": "select private.notify_tenant("
     "%(t)s, 'a key', 'webhook.failing', 'warning', null, 'It', 'fails')",
+    "sync_changes": "insert into public.sync_changes"
+    " (id, tenant_id, principal_id, client, entity, entity_id, operation, base_version, edit, stamp)"
+    " select gen_random_uuid(), tenant_id, gen_random_uuid(), 'till', 'product', id, 'update', 1,"
+    ' \'{"name": {"set": "New"}}\', \'1764201600123-0000-till\''
+    " from public.products where tenant_id = %(t)s",
+    "sync_conflicts": "insert into public.sync_conflicts"
+    " (tenant_id, change_id, principal_id, entity, entity_id, field, policy)"
+    " select tenant_id, id, principal_id, entity, entity_id, 'price', 'manual' from public.sync_changes"
+    " where tenant_id = %(t)s",
+    "sync_policies": "insert into public.sync_policies (tenant_id, entity, field, policy)"
+    " values (%(t)s, 'product', 'name', 'manual')",
     "stock_outs": "with place as (insert into public.locations (tenant_id, code, name)"
     " values (%(t)s, 'ATTIC', 'Attic') returning id)"
     " insert into public.stock_levels (tenant_id, product_id, location_id)"

@@ -8,7 +8,15 @@ from datetime import timedelta
 from typing import Final
 
 from worker.engine.job import Bury, Outcome, Retry, Snooze
-from worker.errors import BadAnswer, GatewayError, KeyRefused, PayloadError, Refused, SchemaMissing
+from worker.errors import (
+    BadAnswer,
+    GatewayError,
+    KeyRefused,
+    PayloadError,
+    Refused,
+    SchemaMissing,
+    TokenRefused,
+)
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(hours=1)
@@ -27,7 +35,7 @@ def outcome_of(error: Exception, *, attempt: int, max_attempts: int, chance: ran
     match error:
         case PayloadError() | Refused():
             return Bury(error=text)
-        case KeyRefused() | SchemaMissing() | BadAnswer():
+        case KeyRefused() | TokenRefused() | SchemaMissing() | BadAnswer():
             return Snooze(after=_around(OUR_FAULT_PAUSE, chance), reason=text)
         case GatewayError() if error.transient:
             return Snooze(after=_around(OUR_FAULT_PAUSE, chance), reason=text)

@@ -17,7 +17,7 @@ from msgspec import DecodeError, json
 from pyreqwest.exceptions import PyreqwestError
 
 from worker.config import Settings
-from worker.errors import BadAnswer, GatewayError
+from worker.errors import BadAnswer, GatewayError, KeyRefused, TokenRefused
 from worker.gateway import faults
 from worker.gateway.transport import MAX_ANSWER_BYTES, BoundedTransport
 
@@ -70,20 +70,34 @@ class SupabaseRpc:
 
         Raises `GatewayError`. After `Unreachable` the call may or may not have taken effect.
         """
-        return await self._called(name, params, lambda content: json.decode(content) if content else None)
+        return await self._called(name, params, _decoded)
 
     async def answer(self, name: str, /, **params: Any) -> bytes:
         """As `call`, with the answer's JSON as it came."""
         return await self._called(name, params, bytes)
 
-    async def _called(self, name: str, params: Mapping[str, Any], read: Callable[[bytes], T]) -> T:
+    async def call_as(self, token: str, name: str, /, **params: Any) -> Any:
+        """Calls `public.<name>` as the principal that `token` names (principals.py).
+
+        Raises `GatewayError`; `TokenRefused` when Supabase does not take the token.
+        """
+        headers = self._headers | {"authorization": f"Bearer {token}", "content-profile": "public"}
+        return await self._called(name, params, _decoded, headers)
+
+    async def _called(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        read: Callable[[bytes], T],
+        headers: Mapping[str, str] | None = None,
+    ) -> T:
         started = time.perf_counter()
         try:
             answer = await self._http.post(
                 # told the names of the parameters, PostgREST passes the body on; else it takes it apart first
                 self._url + (f"{name}?columns={','.join(params)}" if params else name),
                 content=json.encode(params),
-                headers=self._headers,
+                headers=headers or self._headers,
             )
             value = read(answer.content)
         except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
@@ -94,6 +108,10 @@ class SupabaseRpc:
             unreadable = BadAnswer(f"{name} answered what cannot be read: {type(error).__name__}")
             self._seen(name, started, unreadable)
             raise unreadable from error
+        except KeyRefused as error:
+            refused = error if headers is None else TokenRefused.instead_of(error)
+            self._seen(name, started, refused)
+            raise refused from None
         except GatewayError as error:
             self._seen(name, started, error)
             raise
@@ -103,3 +121,7 @@ class SupabaseRpc:
     def _seen(self, name: str, started: float, error: GatewayError | None) -> None:
         if self._watch is not None:
             self._watch(name, time.perf_counter() - started, error)
+
+
+def _decoded(content: bytes) -> Any:
+    return json.decode(content) if content else None

@@ -1,0 +1,172 @@
+"""The job that works off pushed changes: rounds, turns, and what becomes of it when something fails."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.engine.clock import ManualClock
+from tests.engine.conftest import MakeRunner, running
+from tests.engine.memory import MemoryQueue
+from worker.engine.job import AttemptId, Done, Job, JobId, NewJob, Outcome, Snooze
+from worker.errors import PayloadError, Unreachable
+from worker.gateway.changes import Batch, PendingChange
+from worker.gateway.changes import Outcome as Applied
+from worker.sync.handlers import BATCH, ROUTINES, TURN, NotifyConflicts, WorkChanges
+
+TENANT = "00000000-0000-0000-0000-000000000001"
+
+
+def change(entity: int, **more: Any) -> PendingChange:
+    row = {"name": "Shirt", "version": 1, "updated_at": "2026-11-27T12:00:00+00:00", "attributes": {}}
+    return PendingChange.model_validate(
+        {
+            "id": str(uuid.uuid4()),
+            "principal_id": "anna",
+            "entity": "product",
+            "entity_id": f"{entity:012}",
+            "operation": "update",
+            "base_version": 1,
+            "edit": {"name": {"set": "Boot"}},
+            "stamp": "1764201600123-0000-till",
+            "pushed_at": datetime.now(UTC),
+            "row": row,
+            "base": row,
+            "touched": [],
+            "stamps": [],
+        }
+        | more
+    )
+
+
+@dataclass
+class Pushed:
+    """The database in little: the first pending change of each entity, `stale` so many times first."""
+
+    clock: ManualClock
+    waiting: list[PendingChange] = field(default_factory=list)
+    stale: dict[str, int] = field(default_factory=dict)
+    applied: list[tuple[str, list[Mapping[str, Any]]]] = field(default_factory=list)
+    reads: int = 0
+    takes: timedelta = timedelta(0)
+    planned: list[Exception] = field(default_factory=list)
+
+    async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
+        assert tenant_id == TENANT
+        if self.planned:
+            raise self.planned.pop(0)
+        self.reads += 1
+        first: dict[str, PendingChange] = {}
+        for each in sorted(self.waiting, key=lambda it: it.entity_id):
+            if after is None or each.entity_id > after:
+                first.setdefault(each.entity_id, each)
+        found = list(first.values())[:limit]
+        return Batch(changes=found, policies={"product": {"*": "last_write"}}, now=datetime.now(UTC))
+
+    async def apply(
+        self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
+    ) -> Mapping[str, Applied]:
+        await self.clock.advance(self.takes.total_seconds())
+        self.applied.append((principal_id, list(writes)))
+        outcomes: dict[str, Applied] = {}
+        for each in writes:
+            left = self.stale.get(each["entity_id"], 0)
+            self.stale[each["entity_id"]] = left - 1
+            outcomes[each["change_id"]] = "stale" if left > 0 else "written"
+        gone = {which for which, outcome in outcomes.items() if outcome == "written"}
+        self.waiting = [it for it in self.waiting if it.id not in gone]
+        return outcomes
+
+
+async def work(pushed: Pushed, tenant_id: str | None = TENANT) -> Outcome:
+    job: Job[Any] = Job(JobId(1), AttemptId("a"), "sync.work", tenant_id, None, 1, 10, datetime.now(UTC))
+    return await WorkChanges(pushed, pushed.clock)(job)
+
+
+async def test_each_entity_s_changes_are_written_one_after_the_other(clock: ManualClock) -> None:
+    waiting = [change(entity, edit={"name": {"set": f"{entity}-{n}"}}) for entity in (1, 2) for n in range(3)]
+    pushed = Pushed(clock, waiting)
+    assert await work(pushed) == Done()
+    names = [[each["fields"]["name"] for each in writes] for _, writes in pushed.applied]
+    assert names == [["1-0", "2-0"], ["1-1", "2-1"], ["1-2", "2-2"]]
+
+
+async def test_everybody_writes_as_themselves(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(n, principal_id=who) for n, who in enumerate(["anna", "ben", "anna"])])
+    await work(pushed)
+    assert [(who, len(writes)) for who, writes in pushed.applied] == [("anna", 2), ("ben", 1)]
+
+
+async def test_what_was_changed_meanwhile_is_read_and_merged_again(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(1), change(2)], stale={"000000000001": 3})
+    assert await work(pushed) == Done()
+    assert [len(writes) for _, writes in pushed.applied] == [2, 1, 1, 1]
+
+
+async def test_a_full_round_goes_on_behind_what_it_has_read(clock: ManualClock) -> None:
+    """Else one row that is always stale would hold up all that sort behind it."""
+    pushed = Pushed(clock, [change(n) for n in range(BATCH + 5)], stale={"000000000000": 1})
+    assert await work(pushed) == Done()
+    assert [len(writes) for _, writes in pushed.applied] == [BATCH, 5, 1]
+
+
+async def test_after_its_turn_other_tenants_get_theirs(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(1, id=str(uuid.uuid4())) for _ in range(5)], takes=TURN / 2)
+    assert isinstance(await work(pushed), Snooze)
+    assert len(pushed.applied) == 2
+    assert await work(pushed) == Snooze(timedelta(0), "more changes are pending")
+    assert await work(pushed) == Done()
+    assert len(pushed.applied) == 5
+
+
+async def test_what_cannot_be_merged_is_refused_with_its_reason(clock: ManualClock) -> None:
+    bad = [
+        change(1, edit={"name": {"delta": 1}}),
+        change(2, row=None, base=None),
+        change(3, operation="insert", base_version=None),
+        change(4, edit={"name": {"frob": 1}}),
+    ]
+    pushed = Pushed(clock, bad)
+    assert await work(pushed) == Done()
+    codes = [each["error"]["code"] for _, writes in pushed.applied for each in writes]
+    assert codes == ["sync.edit_refused", "product.not_found", "sync.entity_exists", "sync.edit_invalid"]
+
+
+async def test_a_job_without_a_tenant_is_poison(clock: ManualClock) -> None:
+    with pytest.raises(PayloadError):
+        await work(Pushed(clock), None)
+
+
+async def test_an_outage_costs_nothing(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    pushed = Pushed(clock, [change(1)], planned=[Unreachable("away")])
+    async with running(make_runner(WorkChanges(pushed, clock), poll=1)):
+        await queue.enqueue(NewJob("sync.work", {}, tenant_id=TENANT))
+        await clock.advance(30)
+    assert (len(pushed.applied), queue.rows) == (1, {})
+
+
+@dataclass
+class Open:
+    asked: list[timedelta] = field(default_factory=list)
+
+    async def notify(self, *, older_than: timedelta) -> int:
+        self.asked.append(older_than)
+        return 1
+
+
+async def test_open_conflicts_are_looked_for_by_a_routine(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    found = Open()
+    async with running(make_runner(NotifyConflicts(found), poll=1)):
+        for _ in range(2):
+            await queue.enqueue(ROUTINES[0].job)
+            await clock.advance(2)
+    assert found.asked == [timedelta(hours=1)] * 2

@@ -1,0 +1,93 @@
+"""Pushed changes as the worker sees them: what is pending, and what is to be written for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+
+from worker.engine.job import AttemptId
+from worker.engine.ports import Rpc
+from worker.errors import BadAnswer
+from worker.gateway.answers import parse
+from worker.gateway.client import SupabaseRpc
+from worker.gateway.principals import PrincipalTokens
+
+Outcome = Literal["written", "rejected", "stale"]
+
+
+class PendingChange(BaseModel):
+    """A change, with its row as it is (`row`), as its author knew it (`base`, None: not known any more) and
+    which fields were written in between: by version and milliseconds, or with the stamps of other clients."""
+
+    id: str
+    principal_id: str
+    entity: str
+    entity_id: str
+    operation: Literal["insert", "update", "delete"]
+    base_version: int | None
+    edit: dict[str, Any]
+    stamp: str
+    pushed_at: AwareDatetime
+    row: dict[str, Any] | None
+    base: dict[str, Any] | None
+    touched: list[tuple[str, int, int]]
+    stamps: list[tuple[str, int, str]]
+
+
+class Batch(BaseModel):
+    """At most one change for each entity. `policies`: by entity, then by field. `now`: the database's."""
+
+    changes: list[PendingChange]
+    policies: dict[str, dict[str, str]]
+    now: AwareDatetime
+
+
+class _Applied(BaseModel):
+    change_id: str
+    outcome: Outcome
+
+
+_APPLIED = TypeAdapter(list[_Applied])
+
+
+class RpcChanges:
+    """All methods raise `GatewayError`."""
+
+    def __init__(self, rpc: SupabaseRpc, tokens: PrincipalTokens) -> None:
+        self._rpc, self._tokens = rpc, tokens
+
+    async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
+        """The oldest pending change of each of up to `limit` entities whose ids are above `after`."""
+        return parse(
+            Batch, await self._rpc.call("read_changes", p_tenant_id=tenant_id, p_after=after, p_limit=limit)
+        )
+
+    async def apply(
+        self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Outcome]:
+        """Writes as `principal_id`; what became of each, by the change's id."""
+        token = self._tokens.token(principal_id)
+        answer = await self._rpc.call_as(token, "apply_changes", p_attempt_id=attempt_id, p_writes=writes)
+        try:
+            return {each.change_id: each.outcome for each in _APPLIED.validate_python(answer)}
+        except ValidationError as error:
+            raise BadAnswer(f"apply_changes answered in another shape: {error.errors()[0]['msg']}") from None
+
+
+class _Told(BaseModel):
+    told: int
+
+
+class RpcConflicts:
+    """All methods raise `GatewayError`."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    async def notify(self, *, older_than: timedelta) -> int:
+        """Tells tenants whose oldest open conflict is older, once a day; how many were told."""
+        minutes = int(older_than.total_seconds() // 60)
+        return parse(_Told, await self._rpc.call("notify_open_conflicts", p_minutes=minutes)).told
