@@ -3731,7 +3731,7 @@ CREATE FUNCTION private.product_failures(p_product public.products, p_severities
     || private.rule_failures(p_product, p_severities)
 $$;
 
-CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
+CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -3740,21 +3740,27 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
   with now as (
     select to_jsonb(p) as state, p.version from public.products p where p.tenant_id = p_tenant_id and p.id = p_product_id
   ), states as (
-    select h.version, h.state, h.replaced_at from public.product_versions h, now n
+    select h.version, h.state, h.replaced_at, h.command_id from public.product_versions h, now n
     where h.product_id = p_product_id and h.version >= p_base and h.version < n.version
   ), steps as (
-    select s.version + 1 as version, s.replaced_at, s.state,
+    select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
     from states s, now n
   ), fields as (
-    select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis
+    select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis,
+      s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f)
+    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
+      where not exists (
+        select from public.sync_changes c
+        where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
+          and c.principal_id = p_principal_id and c.client = p_client
+      ))
   from (select 1) one left join now n on true
 $$;
 
@@ -5225,7 +5231,7 @@ begin
   insert into private.sync_stamps (entity_id, field, tenant_id, version, stamp)
   select v_change.entity_id, s.key, v_tenant_id, p_version, s.value
   from jsonb_each_text(p_write -> 'stamps') s where p_version is not null
-  on conflict (entity_id, field) do update set version = excluded.version, stamp = excluded.stamp;
+  on conflict (entity_id, field) do update set version = excluded.version, stamp = excluded.stamp, settled_at = private.now();
 end $$;
 
 CREATE FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) RETURNS record
@@ -7226,6 +7232,35 @@ CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_
   )
 $$;
 
+CREATE FUNCTION worker.forget_changes(p_keep_days integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_before timestamptz;
+  v_changes integer;
+  v_stamps integer;
+begin
+  if p_keep_days is null or p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  v_before := private.now() - make_interval(days => p_keep_days);
+  delete from public.sync_changes c
+  where c.id in (
+    select o.id from public.sync_changes o
+    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit
+  );
+  get diagnostics v_changes = row_count;
+  delete from private.sync_stamps s
+  where (s.entity_id, s.field) in (
+    select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
+  );
+  get diagnostics v_stamps = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', v_changes >= p_limit or v_stamps >= p_limit);
+end $$;
+
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -7482,7 +7517,8 @@ CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid DEFAULT NULL:
       ) order by f.entity_id), '[]')
       from first f
       cross join lateral (
-        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'product'
+        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+        where f.entity = 'product'
         union all
         select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'stock_level'
       ) s
@@ -8093,7 +8129,8 @@ CREATE TABLE private.sync_stamps (
     field text NOT NULL,
     tenant_id uuid NOT NULL,
     version bigint NOT NULL,
-    stamp text NOT NULL
+    stamp text NOT NULL,
+    settled_at timestamp with time zone DEFAULT private.now() NOT NULL
 );
 
 COMMENT ON TABLE private.sync_stamps IS 'When clients wrote fields, for the merges of what others did at the same time';
@@ -8987,6 +9024,8 @@ CREATE INDEX command_results_by_age ON private.command_results USING btree (crea
 
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
 
+CREATE INDEX sync_stamps_by_age ON private.sync_stamps USING btree (settled_at);
+
 CREATE INDEX sync_stamps_by_tenant ON private.sync_stamps USING btree (tenant_id);
 
 CREATE INDEX tenant_log_unrung ON private.tenant_log USING btree (unrung_since) WHERE (unrung_since IS NOT NULL);
@@ -9053,7 +9092,7 @@ CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tena
 
 CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING btree (tenant_id, source) WHERE (source IS NOT NULL);
 
-CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at) WHERE (settled_at IS NOT NULL);
+CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at) WHERE ((settled_at IS NOT NULL) AND (status <> 'conflict'::text));
 
 CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, client, seq);
 
@@ -10198,7 +10237,7 @@ REVOKE ALL ON FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb
 
 REVOKE ALL ON FUNCTION private.product_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
 
@@ -10682,6 +10721,9 @@ GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds i
 
 REVOKE ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO service_role;

@@ -26,7 +26,7 @@ from worker.engine.upkeep import Upkeep
 from worker.engine.upstream import Upstream
 from worker.engine.wake import Bell, PaceRules
 from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, Unreachable
-from worker.gateway.changes import RpcChanges, RpcConflicts
+from worker.gateway.changes import RpcChanges, RpcSyncUpkeep
 from worker.gateway.channel import Channel
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.inventory import RpcReservations
@@ -43,7 +43,7 @@ from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.sync.handlers import ROUTINES as SYNC_ROUTINES
-from worker.sync.handlers import NotifyConflicts, WorkChanges
+from worker.sync.handlers import ForgetChanges, NotifyConflicts, WorkChanges
 from worker.upkeep.gauges import VitalGauges
 from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
 from worker.upkeep.vitals import Vitals
@@ -70,7 +70,7 @@ class Worker:
 
 def handlers(settings: Settings, rpc: SupabaseRpc, trier: Trier, clock: Clock) -> Sequence[Handler]:
     """Every kind of job that this worker does; those that act for somebody need `PMS_JWT_KEY`."""
-    housekeeping, webhooks = RpcHousekeeping(rpc), RpcWebhookJobs(rpc)
+    housekeeping, webhooks, sync = RpcHousekeeping(rpc), RpcWebhookJobs(rpc), RpcSyncUpkeep(rpc)
     acting: list[Handler] = []
     if settings.pms_jwt_key is not None:
         acting.append(WorkChanges(RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key)), clock))
@@ -84,7 +84,8 @@ def handlers(settings: Settings, rpc: SupabaseRpc, trier: Trier, clock: Clock) -
         SendTestEvent(webhooks, trier),
         ExpireDeliveries(webhooks),
         ForgetSecrets(webhooks),
-        NotifyConflicts(RpcConflicts(rpc)),
+        NotifyConflicts(sync),
+        ForgetChanges(sync),
         *acting,
     ]
 

@@ -13,10 +13,12 @@ create table private.sync_stamps (
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   version bigint not null,
   stamp text not null,
+  settled_at timestamptz not null default private.now(),
   primary key (entity_id, field)
 );
 comment on table private.sync_stamps is 'When clients wrote fields, for the merges of what others did at the same time';
 create index sync_stamps_by_tenant on private.sync_stamps (tenant_id);
+create index sync_stamps_by_age on private.sync_stamps (settled_at);
 alter table private.sync_stamps enable row level security;
 revoke all on private.sync_stamps from public, anon, authenticated, service_role;
 
@@ -37,34 +39,42 @@ as $$
 $$;
 revoke all on function private.changed_fields(jsonb, jsonb) from public, anon, authenticated, service_role;
 
--- Of a product: the row, the row at version p_base (null when that is not known), and which fields were written after it, at
--- which version and when, [[field, version, milliseconds]]. Nulls when there is no such product of the tenant.
+-- Of a product: the row, the row at version p_base (null when that is not known), and which fields were last written after it
+-- by others than a client itself, at which version and when, [[field, version, milliseconds]]: a client that edits twice while
+-- it is offline knows what it did first. Nulls when there is no such product of the tenant.
 create function private.product_since(
-  p_tenant_id uuid, p_product_id uuid, p_base bigint, out "row" jsonb, out base jsonb, out touched jsonb
+  p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text,
+  out "row" jsonb, out base jsonb, out touched jsonb
 )
 language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
   with now as (
     select to_jsonb(p) as state, p.version from public.products p where p.tenant_id = p_tenant_id and p.id = p_product_id
   ), states as (
-    select h.version, h.state, h.replaced_at from public.product_versions h, now n
+    select h.version, h.state, h.replaced_at, h.command_id from public.product_versions h, now n
     where h.product_id = p_product_id and h.version >= p_base and h.version < n.version
   ), steps as (
-    select s.version + 1 as version, s.replaced_at, s.state,
+    select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
     from states s, now n
   ), fields as (
-    select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis
+    select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis,
+      s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f)
+    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
+      where not exists (
+        select from public.sync_changes c
+        where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
+          and c.principal_id = p_principal_id and c.client = p_client
+      ))
   from (select 1) one left join now n on true
 $$;
-revoke all on function private.product_since(uuid, uuid, bigint) from public, anon, authenticated, service_role;
+revoke all on function private.product_since(uuid, uuid, bigint, uuid, text) from public, anon, authenticated, service_role;
 
 -- Of a stock level, whose history is its ledger alone: a base is known only while nothing has changed.
 create function private.stock_level_since(
@@ -116,7 +126,8 @@ as $$
       ) order by f.entity_id), '[]')
       from first f
       cross join lateral (
-        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'product'
+        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+        where f.entity = 'product'
         union all
         select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'stock_level'
       ) s
@@ -179,7 +190,7 @@ begin
   insert into private.sync_stamps (entity_id, field, tenant_id, version, stamp)
   select v_change.entity_id, s.key, v_tenant_id, p_version, s.value
   from jsonb_each_text(p_write -> 'stamps') s where p_version is not null
-  on conflict (entity_id, field) do update set version = excluded.version, stamp = excluded.stamp;
+  on conflict (entity_id, field) do update set version = excluded.version, stamp = excluded.stamp, settled_at = private.now();
 end $$;
 revoke all on function private.settle_change(uuid, jsonb, bigint, text, jsonb) from public, anon, authenticated, service_role;
 grant execute on function private.settle_change(uuid, jsonb, bigint, text, jsonb) to authenticated;
@@ -372,3 +383,33 @@ begin
 end $$;
 revoke all on function public.apply_changes(uuid, jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.apply_changes(uuid, jsonb) to authenticated;
+
+-- Forgets what was settled p_keep_days ago or earlier, up to p_limit changes and as many stamps: but for changes of which a
+-- conflict is open. From then on their ids are as good as new ones. {"forgotten", "more"}
+create function worker.forget_changes(p_keep_days integer default 30, p_limit integer default 10000) returns jsonb
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
+as $$
+declare
+  v_before timestamptz;
+  v_changes integer;
+  v_stamps integer;
+begin
+  if p_keep_days is null or p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  v_before := private.now() - make_interval(days => p_keep_days);
+  delete from public.sync_changes c
+  where c.id in (
+    select o.id from public.sync_changes o
+    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit
+  );
+  get diagnostics v_changes = row_count;
+  delete from private.sync_stamps s
+  where (s.entity_id, s.field) in (
+    select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
+  );
+  get diagnostics v_stamps = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', v_changes >= p_limit or v_stamps >= p_limit);
+end $$;
+revoke all on function worker.forget_changes(integer, integer) from public, anon, authenticated, service_role;
+grant execute on function worker.forget_changes(integer, integer) to service_role;

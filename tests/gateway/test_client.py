@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from tests.gateway.conftest import settings_for
 from tests.stack.addresses import Addresses
+from tests.stack.keys import make_keys
 from worker.config import Settings
-from worker.errors import BadAnswer, Busy, GatewayError, KeyRefused, Refused, SchemaMissing, Unreachable
+from worker.errors import (
+    BadAnswer,
+    Busy,
+    GatewayError,
+    KeyRefused,
+    Refused,
+    SchemaMissing,
+    TokenRefused,
+    Unreachable,
+)
 from worker.gateway.answers import parse
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.jobs import RpcJobQueue
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
+from worker.gateway.principals import PrincipalTokens
 from worker.gateway.status import Status, read_status
 from worker.gateway.upkeep import RpcHousekeeping
 
@@ -66,6 +79,17 @@ async def test_a_wrong_key_is_named(addresses: Addresses, key: str) -> None:
     async with SupabaseRpc(settings.model_copy(update={"supabase_secret_key": secret})) as rpc:
         with pytest.raises(KeyRefused, match="SUPABASE_SECRET_KEY"):
             await rpc.call("worker_status")
+
+
+async def test_a_call_can_be_somebody_s_and_a_token_of_another_project_is_named(
+    addresses: Addresses, rpc: SupabaseRpc
+) -> None:
+    somebody = str(uuid.uuid4())
+    ours = PrincipalTokens(SecretStr(addresses.signing_key))
+    assert await rpc.call_as(ours.token(somebody), "my_permissions", p_tenant_id=str(uuid.uuid4())) == []
+    other = PrincipalTokens(SecretStr(make_keys().signing_key))
+    with pytest.raises(TokenRefused, match="PMS_JWT_KEY"):
+        await rpc.call_as(other.token(somebody), "my_permissions", p_tenant_id=str(uuid.uuid4()))
 
 
 async def test_both_forms_of_the_service_key_work(addresses: Addresses) -> None:

@@ -54,6 +54,22 @@ async def test_a_change_comes_with_the_row_the_base_and_what_was_written_between
     ]
 
 
+async def test_what_a_client_wrote_itself_was_not_written_by_others(db: Connection, company: Company) -> None:
+    """Two edits that it made while it was offline have one base, and do not conflict with each other."""
+    product = await add_product(db, company)
+    first, second = (change(product, {"price": {"set": price}}) for price in (12, 13))
+    elsewhere = change(product, {"price": {"set": 14}})
+    await push(db, company, first, second)
+    await push(db, company, elsewhere, client="phone")
+    held = await attempt(db)
+    assert await apply(db, held, write(first), who=company.owner) == ["written"]
+    [it] = await pending(db, company)
+    assert (it["id"], it["base"]["price"], it["row"]["price"], it["touched"]) == (second["id"], 0, 12, [])
+    assert await apply(db, held, write(second, version=2), who=company.owner) == ["written"]
+    [it] = await pending(db, company)
+    assert (it["id"], [name for name, _, _ in it["touched"]]) == (elsewhere["id"], ["price"])
+
+
 async def test_the_base_is_the_row_while_nothing_has_changed_and_null_when_nobody_knows_it(
     db: Connection, company: Company
 ) -> None:
@@ -294,3 +310,27 @@ async def test_a_stock_change_is_moved_once(db: Connection, company: Company) ->
         await value(db, "select reason from public.stock_movements order by created_at desc limit 1")
         == "sync"
     )
+
+
+async def test_what_was_settled_long_ago_is_forgotten_but_for_what_waits(
+    db: Connection, company: Company
+) -> None:
+    await stop_clock(db)
+    one, two, three = await add_products(db, company, 3)
+    done, open_one, late = (change(each, {"name": {"set": "Boot"}}) for each in (one, two, three))
+    await push(db, company, done, open_one)
+    held = await attempt(db)
+    waits = {"field": "price", "policy": "manual", "base": 0, "ours": 2, "theirs": 3, "winner": None}
+    await apply(db, held, write(done, stamps={"name": done["stamp"]}), who=company.owner)
+    await apply(db, held, write(open_one, status="conflict", decisions=[waits]), who=company.owner)
+    await move_clock(db, timedelta(days=29))
+    await push(db, company, late)
+    assert await rpc(db, "forget_changes") == {"forgotten": 0, "more": False}
+    await move_clock(db, timedelta(days=2))
+    assert await rpc(db, "forget_changes", p_limit=1) == {"forgotten": 1, "more": True}
+    assert await rpc(db, "forget_changes", p_limit=1) == {"forgotten": 0, "more": False}
+    left = await column(db, "select id from public.sync_changes")
+    assert {str(each) for each in left} == {open_one["id"], late["id"]}
+    assert await value(db, "select count(*) from private.sync_stamps") == 0
+    with pytest.raises(psycopg.Error, match=r"retention\.too_short"):
+        await rpc(db, "forget_changes", p_keep_days=0)

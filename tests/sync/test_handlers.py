@@ -14,10 +14,10 @@ from tests.engine.clock import ManualClock
 from tests.engine.conftest import MakeRunner, running
 from tests.engine.memory import MemoryQueue
 from worker.engine.job import AttemptId, Done, Job, JobId, NewJob, Outcome, Snooze
-from worker.errors import PayloadError, Unreachable
-from worker.gateway.changes import Batch, PendingChange
+from worker.errors import Busy, PayloadError, Refused, Unreachable
+from worker.gateway.changes import Batch, Forgotten, PendingChange
 from worker.gateway.changes import Outcome as Applied
-from worker.sync.handlers import BATCH, ROUTINES, TURN, NotifyConflicts, WorkChanges
+from worker.sync.handlers import BATCH, ROUTINES, TURN, ForgetChanges, NotifyConflicts, WorkChanges
 
 TENANT = "00000000-0000-0000-0000-000000000001"
 
@@ -55,6 +55,8 @@ class Pushed:
     reads: int = 0
     takes: timedelta = timedelta(0)
     planned: list[Exception] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+    lost: bool = False
 
     async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
         assert tenant_id == TENANT
@@ -71,6 +73,10 @@ class Pushed:
     async def apply(
         self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Applied]:
+        if self.lost:
+            raise Refused("sync.attempt_lost", code="PT409")
+        if any(each["entity_id"] in self.busy for each in writes):
+            raise Busy("canceling statement due to statement timeout")
         await self.clock.advance(self.takes.total_seconds())
         self.applied.append((principal_id, list(writes)))
         outcomes: dict[str, Applied] = {}
@@ -152,9 +158,30 @@ async def test_an_outage_costs_nothing(
     assert (len(pushed.applied), queue.rows) == (1, {})
 
 
+async def test_what_is_busy_holds_up_nothing_but_itself(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(n) for n in range(8)] + [change(3)], busy={"000000000003"})
+    outcome = await work(pushed)
+    assert isinstance(outcome, Snooze)
+    assert outcome.after > timedelta(0), "no spin"
+    assert {each.entity_id for each in pushed.waiting} == {"000000000003"}
+    pushed.busy.clear()
+    assert await work(pushed) == Done()
+
+
+async def test_a_lost_lease_is_no_reason_to_bury_the_job(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(1)], lost=True)
+    assert isinstance(await work(pushed), Snooze)
+
+
 @dataclass
 class Open:
     asked: list[timedelta] = field(default_factory=list)
+    old: int = 0
+
+    async def forget(self, *, keep: timedelta) -> Forgotten:
+        self.asked.append(keep)
+        self.old -= 1
+        return Forgotten(forgotten=1, more=self.old > 0)
 
     async def notify(self, *, older_than: timedelta) -> int:
         self.asked.append(older_than)
@@ -167,6 +194,16 @@ async def test_open_conflicts_are_looked_for_by_a_routine(
     found = Open()
     async with running(make_runner(NotifyConflicts(found), poll=1)):
         for _ in range(2):
-            await queue.enqueue(ROUTINES[0].job)
+            await queue.enqueue(ROUTINES[1].job)
             await clock.advance(2)
     assert found.asked == [timedelta(hours=1)] * 2
+
+
+async def test_old_changes_are_forgotten_slice_by_slice(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    found = Open(old=3)
+    async with running(make_runner(ForgetChanges(found), poll=1)):
+        await queue.enqueue(ROUTINES[0].job)
+        await clock.advance(10)
+    assert (found.asked, queue.rows) == ([timedelta(days=30)] * 3, {})

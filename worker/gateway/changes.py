@@ -81,11 +81,22 @@ class _Told(BaseModel):
     told: int
 
 
-class RpcConflicts:
+class Forgotten(BaseModel):
+    """How many changes were forgotten; `more`: others are as old."""
+
+    forgotten: int
+    more: bool
+
+
+class RpcSyncUpkeep:
     """All methods raise `GatewayError`."""
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
+
+    async def forget(self, *, keep: timedelta) -> Forgotten:
+        """Forgets changes that were settled before that."""
+        return parse(Forgotten, await self._rpc.call("forget_changes", p_keep_days=keep.days))
 
     async def notify(self, *, older_than: timedelta) -> int:
         """Tells tenants whose oldest open conflict is older, once a day; how many were told."""

@@ -33,8 +33,8 @@ class PrincipalTokens:
                 self._key, self._algorithm = jwk.key, jwk.algorithm_name
                 self._headers = {"kid": told["kid"]}
                 self.token("00000000-0000-0000-0000-000000000000")
-            except (ValueError, KeyError, TypeError, jwt.PyJWTError):
-                # nothing of the key may escape
+            except (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError):
+                # nothing of the key may escape; a public one has no attribute `sign`
                 raise SettingsError(["PMS_JWT_KEY is no private JWK with a kid; copy it anew"]) from None
 
     def token(self, principal_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,13 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from worker.engine.clock import Clock
 from worker.engine.job import AttemptId, Done, Job, NewJob, Outcome, Snooze
 from worker.engine.upkeep import Routine
-from worker.errors import PayloadError
-from worker.gateway.changes import Batch
+from worker.errors import Busy, PayloadError, Refused
+from worker.gateway.changes import Batch, Forgotten
 from worker.gateway.changes import Outcome as Applied
 from worker.log import get_logger
 from worker.sync.merging import Write, policies_of, write_of
 
 WORKED: Final = "sync.worked"
+ATTEMPT_LOST: Final = "sync.attempt_lost"
+BUSY: Final = "busy"
+BUSY_PAUSE: Final = timedelta(seconds=5)
 AT_ONCE: Final = timedelta(0)
 TURN: Final = timedelta(seconds=10)
 """After so long other tenants get their turn."""
@@ -35,10 +39,11 @@ class Changes(Protocol):
     ) -> Mapping[str, Applied]: ...
 
 
-class Conflicts(Protocol):
+class Upkeep(Protocol):
     """Another outside door. Raises `GatewayError`."""
 
     async def notify(self, *, older_than: timedelta) -> int: ...
+    async def forget(self, *, keep: timedelta) -> Forgotten: ...
 
 
 class NoPayload(BaseModel):
@@ -64,27 +69,53 @@ class WorkChanges:
     async def __call__(self, job: Job[Any]) -> Outcome:
         if job.tenant_id is None:
             raise PayloadError("a job that works off changes names its tenant")
+        try:
+            return await self._rounds(job, job.tenant_id)
+        except Refused as error:
+            if error.message != ATTEMPT_LOST:
+                raise
+            # whoever has the lease now does the work; if nobody has, this job is to be claimed again
+            return Snooze(AT_ONCE, str(error))
+
+    async def _rounds(self, job: Job[Any], tenant_id: str) -> Outcome:
         ends = self.clock.monotonic() + TURN.total_seconds()
         after: str | None = None
+        moved = False
         while self.clock.monotonic() < ends:
-            batch = await self.changes.read(job.tenant_id, after=after, limit=BATCH)
+            batch = await self.changes.read(tenant_id, after=after, limit=BATCH)
             if not batch.changes and after is None:
                 return Done()
-            await self._work(job, batch)
+            moved = await self._work(job, batch) or moved
+            if len(batch.changes) == BATCH:
+                after = batch.changes[-1].entity_id
+                continue
+            if not moved:
+                return Snooze(BUSY_PAUSE, "what is left meets locks or time limits")
             # the next round takes what waited behind these, and what was changed while it was merged
-            after = batch.changes[-1].entity_id if len(batch.changes) == BATCH else None
+            after, moved = None, False
         return Snooze(AT_ONCE, "more changes are pending")
 
-    async def _work(self, job: Job[Any], batch: Batch) -> None:
+    async def _work(self, job: Job[Any], batch: Batch) -> bool:
+        """Whether any of it could be tried."""
         policies = {entity: policies_of(told) for entity, told in batch.policies.items()}
         ordered = sorted(batch.changes, key=lambda change: change.principal_id)
+        counted = Counter[str]()
         for principal_id, some in groupby(ordered, key=lambda change: change.principal_id):
-            writes: list[Write] = [write_of(each, policies[each.entity], batch.now) for each in some]
-            outcomes = await self.changes.apply(principal_id, job.attempt_id, writes)
-            counted = list(outcomes.values())
-            get_logger("worker.sync").info(
-                WORKED, **{outcome: counted.count(outcome) for outcome in sorted(set(counted))}
-            )
+            writes = [write_of(each, policies[each.entity], batch.now) for each in some]
+            counted.update(await self._apply(principal_id, job.attempt_id, writes))
+        get_logger("worker.sync").info(WORKED, **counted)
+        return counted.total() > counted[BUSY]
+
+    async def _apply(self, principal_id: str, attempt_id: AttemptId, writes: list[Write]) -> list[str]:
+        """What became of each. One that takes too long, or meets a lock, must not hold up the others."""
+        try:
+            return list((await self.changes.apply(principal_id, attempt_id, writes)).values())
+        except Busy:
+            if len(writes) == 1:
+                return [BUSY]
+            middle = len(writes) // 2
+            halves = (writes[:middle], writes[middle:])
+            return [each for half in halves for each in await self._apply(principal_id, attempt_id, half)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +123,37 @@ class NotifyConflicts:
     """Tells tenants of edits that have waited for their decision for long. Harmless twice: a day has one
     notice."""
 
-    conflicts: Conflicts
+    upkeep: Upkeep
     kind: ClassVar[str] = "sync.notify_conflicts"
     Payload: ClassVar[type[NotifyPayload]] = NotifyPayload
 
     async def __call__(self, job: Job[Any]) -> Outcome:
         payload: NotifyPayload = job.payload
-        await self.conflicts.notify(older_than=timedelta(minutes=payload.older_than_minutes))
+        await self.upkeep.notify(older_than=timedelta(minutes=payload.older_than_minutes))
         return Done()
 
 
+class ForgetPayload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_days: int = Field(30, ge=1, le=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetChanges:
+    """Forgets changes that were settled long ago. Harmless twice: the second finds none."""
+
+    upkeep: Upkeep
+    kind: ClassVar[str] = "sync.forget"
+    Payload: ClassVar[type[ForgetPayload]] = ForgetPayload
+
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        payload: ForgetPayload = job.payload
+        done = await self.upkeep.forget(keep=timedelta(days=payload.keep_days))
+        return Snooze(AT_ONCE, "more changes are old") if done.more else Done()
+
+
 ROUTINES: Sequence[Routine] = (
+    Routine(NewJob(ForgetChanges.kind, {}, unique_key=ForgetChanges.kind), every=timedelta(hours=1)),
     Routine(NewJob(NotifyConflicts.kind, {}, unique_key=NotifyConflicts.kind), every=timedelta(minutes=5)),
 )
