@@ -26,7 +26,7 @@ language sql immutable set search_path = ''
 as $$
   select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and (
     select count(*) <= 200 and coalesce(bool_and(
-      e.key ~ '^[a-z][a-z_]{0,62}(\..{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
+      e.key ~ '^[a-z][a-z_]{0,62}(\.[^[:cntrl:]]{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
         when e.value ? 'set' then e.value - 'set' = '{}'
         when e.value ? 'delta' then e.value - 'delta' = '{}' and jsonb_typeof(e.value -> 'delta') = 'number'
           and e.value ->> 'delta' ~ '^-?[0-9]{1,12}$'

@@ -6,7 +6,7 @@
 -- meanwhile is read again. What is written and what is said of it are one transaction, so a worker that dies has done both or
 -- neither; and the attempt of the job is held meanwhile, so one that lost its lease does nothing.
 
--- When fields were written, as the clients that wrote them say; elements of sets as field/element. `version`: the row's, then.
+-- When fields were written, as the clients that wrote them say; elements of sets as field, U+001F, element. `version`: the row's, then.
 create table private.sync_stamps (
   entity_id uuid not null,
   field text not null,

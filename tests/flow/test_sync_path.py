@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -101,3 +102,20 @@ async def test_many_changes_of_many_products_are_each_written_once(
     )
     assert len(found) == 300
     assert all((row["version"], row["attributes"]) == (4, {"f0": 0, "f1": 1, "f2": 2}) for row in found)
+
+
+async def test_no_digit_of_a_price_is_lost(scene: Scene, worker: WorkerProcess) -> None:
+    shop = await scene.shop(products=1, endpoints=0)
+    [product] = shop.products
+    exact = "99999999999999.99"  # more digits than a float has
+    written = json.dumps([change(product, {"price": {"set": 0}})]).replace(
+        '{"set": 0}', f'{{"set": {exact}}}'
+    )
+    body = f'{{"p_tenant_id": "{shop.tenant.id}", "p_client": "till", "p_changes": {written}}}'
+    answer = await shop.rest.post(
+        "/rpc/push_changes", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.is_success, answer.text
+    await settled(shop, json.loads(written)[0])
+    found = await shop.rest.get("/products", params={"id": f"eq.{product}", "select": "price"})
+    assert exact in found.text

@@ -143,6 +143,14 @@ async def test_what_cannot_be_merged_is_refused_with_its_reason(clock: ManualClo
     assert codes == ["sync.edit_refused", "product.not_found", "sync.entity_exists", "sync.edit_invalid"]
 
 
+async def test_a_new_row_has_what_its_edit_makes_of_nothing(clock: ManualClock) -> None:
+    edit = {"sku": {"set": "BAG"}, "attributes.tags": {"add": ["new"]}}
+    pushed = Pushed(clock, [change(1, operation="insert", base_version=None, edit=edit, row=None, base=None)])
+    await work(pushed)
+    [(_, [written])] = pushed.applied
+    assert written["fields"] == {"sku": "BAG", "attributes.tags": ["new"]}
+
+
 async def test_a_job_without_a_tenant_is_poison(clock: ManualClock) -> None:
     with pytest.raises(PayloadError):
         await work(Pushed(clock), None)

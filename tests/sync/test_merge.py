@@ -19,6 +19,8 @@ from worker.sync.merge import (
     Policies,
     Policy,
     Server,
+    element_key,
+    is_element,
     merge,
     merge_deletion,
 )
@@ -113,6 +115,12 @@ def test_a_counter_is_never_set_and_nothing_else_is_moved() -> None:
         one("name", Delta(1), LATER, server())
 
 
+def test_attributes_are_edited_key_by_key() -> None:
+    """As a whole they would overrule what others did to other keys."""
+    with pytest.raises(EditRefused, match="key by key"):
+        one("attributes", Put({"color": "red"}), LATER, server())
+
+
 def test_sets_take_what_both_added_and_removed() -> None:
     merged = one("tags", Members(frozenset({"sale"}), frozenset()), EARLY, server(tags=["summer"]))
     assert merged.patch == {"tags": ["sale", "summer"]}, "without `new`, which the other side removed"
@@ -124,7 +132,7 @@ def test_a_set_that_is_set_means_what_it_adds_and_removes() -> None:
 
 
 def test_an_element_that_one_adds_and_another_removes_goes_by_the_later_stamp() -> None:
-    removed = server({"tags/new": LATE}, tags=[])
+    removed = server({element_key("tags", "new"): LATE}, tags=[])
     add = Members(frozenset({"new"}), frozenset())
     assert one("tags", add, EARLY, removed).patch == {}
     assert one("tags", add, LATER, removed).patch == {"tags": ["new"]}
@@ -206,7 +214,7 @@ class Register:
                 self.fields[name] += by
         self.seen.add(stamp)
         self.touched |= merged.stamps
-        self.touched |= {name.partition("/")[0]: stamp for name in merged.stamps if "/" in name}
+        self.touched |= {name.partition("\x1f")[0]: stamp for name in merged.stamps if is_element(name)}
 
 
 OPERATIONS = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Literal
 
+from msgspec import DecodeError, Raw, json
 from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
 
 from worker.engine.job import AttemptId
@@ -51,6 +53,9 @@ class _Applied(BaseModel):
 
 
 _APPLIED = TypeAdapter(list[_Applied])
+# a price has more digits than a float
+_EXACT = json.Decoder(float_hook=Decimal)
+_EXACTLY = json.Encoder(decimal_format="number")
 
 
 class RpcChanges:
@@ -61,16 +66,19 @@ class RpcChanges:
 
     async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
         """The oldest pending change of each of up to `limit` entities whose ids are above `after`."""
-        return parse(
-            Batch, await self._rpc.call("read_changes", p_tenant_id=tenant_id, p_after=after, p_limit=limit)
-        )
+        answer = await self._rpc.answer("read_changes", p_tenant_id=tenant_id, p_after=after, p_limit=limit)
+        try:
+            return parse(Batch, _EXACT.decode(answer))
+        except DecodeError as error:
+            raise BadAnswer(f"read_changes answered what cannot be read: {error}") from None
 
     async def apply(
         self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
     ) -> dict[str, Outcome]:
         """Writes as `principal_id`; what became of each, by the change's id."""
         token = self._tokens.token(principal_id)
-        answer = await self._rpc.call_as(token, "apply_changes", p_attempt_id=attempt_id, p_writes=writes)
+        exact = Raw(_EXACTLY.encode(writes))
+        answer = await self._rpc.call_as(token, "apply_changes", p_attempt_id=attempt_id, p_writes=exact)
         try:
             return {each.change_id: each.outcome for each in _APPLIED.validate_python(answer)}
         except ValidationError as error:

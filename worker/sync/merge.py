@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
-from worker.sync.edit import Delta, Edit, Fields, Members, Operation, Put, applied, elements
+from worker.sync.edit import NESTED, Delta, Edit, Fields, Members, Operation, Put, applied, elements
 from worker.sync.stamp import Stamp
 
 Policy = Literal["last_write", "counter", "set", "server_wins", "client_wins", "manual"]
@@ -22,6 +22,8 @@ Winner = Literal["ours", "theirs", "both"]
 """The server's, the edit's; both: they did not exclude each other."""
 
 NEVER: Final = Stamp(0)
+_BETWEEN: Final = "\x1f"
+"""Stands in no field's name."""
 DELETED: Final = "deleted_at"
 """The field that a deletion sets; its policy decides deletions against updates."""
 
@@ -33,7 +35,7 @@ class EditRefused(ValueError):
 @dataclass(frozen=True, slots=True)
 class Server:
     """What the server has. `base`: the fields as the client knew them, None when nobody knows any more.
-    `touched`: fields that were written after the base, and when; elements of sets as `field/element`.
+    `touched`: fields that were written after the base, and when; elements of sets under `element_key`.
     `written`: when the row was last."""
 
     fields: Fields
@@ -83,6 +85,15 @@ class Merge:
         return any(decision.winner is None for decision in self.decisions)
 
 
+def element_key(name: str, element: str) -> str:
+    """What an element of a set is stamped under."""
+    return f"{name}{_BETWEEN}{element}"
+
+
+def is_element(key: str) -> bool:
+    return _BETWEEN in key
+
+
 class Policies:
     """Which policy a field has: its own, or its entity's for all others (`*`)."""
 
@@ -102,6 +113,8 @@ def merge(server: Server, edit: Edit, stamp: Stamp, policies: Policies) -> Merge
         if not merged.restore:
             return merged
     for name, operation in edit.items():
+        if name == NESTED:
+            raise EditRefused(f"{NESTED} are edited key by key, as {NESTED}.<key>")
         _merge_field(_Field(name, policies.of(name), operation, server, stamp), merged)
     return merged
 
@@ -110,7 +123,7 @@ def merge_deletion(server: Server, stamp: Stamp, policies: Policies) -> Merge:
     """Merges a deletion: what somebody changed since may speak against it."""
     if server.deleted:
         return Merge()
-    changed = sorted(name for name in server.touched if "/" not in name)
+    changed = sorted(name for name in server.touched if not is_element(name))
     if server.base is not None and not changed:
         return Merge(delete=True)
     policy = policies.of(DELETED)
@@ -193,7 +206,7 @@ def _merge_members(it: _Field, members: Members, merged: Merge) -> None:
     result, overruled = set(ours), False
     for element in sorted(members.add | members.remove):
         wanted = element in members.add
-        key = f"{it.name}/{element}"
+        key = element_key(it.name, element)
         written = it.server.touched.get(key)
         if written is None and it.changed and (element in ours) != (element in base):
             written = it.server.stamp_of(it.name)

@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any, cast
 
 from worker.gateway.changes import PendingChange
-from worker.sync.edit import Row, fields_of, parse_edit
+from worker.sync.edit import Row, applied, fields_of, parse_edit
 from worker.sync.merge import (
     EditRefused,
     Merge,
     Policies,
     Policy,
     Server,
+    is_element,
     merge,
     merge_deletion,
 )
@@ -37,7 +38,7 @@ def write_of(change: PendingChange, policies: Policies, now: datetime) -> Write:
         if change.operation == "insert":
             if change.row is not None:
                 return _refusal(change, "sync.entity_exists", "There is a row of this id already.")
-            fields = {name: told.get("set") for name, told in change.edit.items()}
+            fields = {name: applied(operation, None) for name, operation in edit.items()}
             return _write(change, Merge(patch=fields), action="insert")
         if change.row is None:
             if change.operation == "delete":
@@ -65,7 +66,7 @@ def server_of(change: PendingChange, row: Row) -> Server:
         touched[name] = stamped[1] if stamped and stamped[0] >= version else Stamp(millis)
     base_version = change.base_version or 0
     for name, (version, stamp) in told.items():
-        if "/" in name and (change.base is None or version > base_version):
+        if is_element(name) and (change.base is None or version > base_version):
             touched[name] = stamp
     written = datetime.fromisoformat(row["updated_at"])
     return Server(
