@@ -407,6 +407,20 @@ begin
   limit least(greatest(coalesce(p_limit, 100), 1), 1000);
 end $$;
 
+CREATE FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  perform 1 from public.sync_changes c
+  where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = private.hold_sync_attempt(p_attempt_id)
+    and c.principal_id = auth.uid() and c.status = 'pending'
+    and c.entity = p_write ->> 'entity' and c.entity_id = (p_write ->> 'entity_id')::uuid
+  for update;
+  return found;
+end $$;
+
 CREATE FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2534,7 +2548,7 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
     AS $_$
-  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and (
+  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and private.is_plain(p_edit) and (
     select count(*) <= 200 and coalesce(bool_and(
       e.key ~ '^[a-z][a-z_]{0,62}(\.[^[:cntrl:]]{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
         when e.value ? 'set' then e.value - 'set' = '{}'
@@ -2556,6 +2570,14 @@ CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     AS $_$
   select case when jsonb_typeof(p_value) = 'number' and p_value #>> '{}' ~ '^[0-9]{1,7}$'
     then p_value::integer between 1 and 1000000 else false end
+$_$;
+
+CREATE FUNCTION private.is_plain(p_value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select not jsonb_path_exists(p_value, '$.**{40}')
+    and not exists (select from jsonb_path_query(p_value, '$.** ? (@.type() == "number")') n where length(n::text) > 40)
 $_$;
 
 CREATE FUNCTION private.is_public_address(p_address inet) RETURNS boolean
@@ -3731,7 +3753,7 @@ CREATE FUNCTION private.product_failures(p_product public.products, p_severities
     || private.rule_failures(p_product, p_severities)
 $$;
 
-CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
+CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb, OUT own jsonb) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -3741,7 +3763,8 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
     select to_jsonb(p) as state, p.version from public.products p where p.tenant_id = p_tenant_id and p.id = p_product_id
   ), states as (
     select h.version, h.state, h.replaced_at, h.command_id from public.product_versions h, now n
-    where h.product_id = p_product_id and h.version >= p_base and h.version < n.version
+    -- further back is not worth reading
+    where h.product_id = p_product_id and h.version >= p_base and h.version < n.version and n.version - p_base <= 500
   ), steps as (
     select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
@@ -3751,16 +3774,19 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
+  ), judged as (
+    select f.*, exists (
+      select from public.sync_changes c
+      where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
+        and c.principal_id = p_principal_id and c.client = p_client
+    ) as own
+    from fields f
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
-      where not exists (
-        select from public.sync_changes c
-        where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
-          and c.principal_id = p_principal_id and c.client = p_client
-      ))
+    (select coalesce(jsonb_agg(jsonb_build_array(j.field, j.version, j.millis)) filter (where not j.own), '[]') from judged j),
+    (select coalesce(jsonb_agg(j.field) filter (where j.own), '[]') from judged j)
   from (select 1) one left join now n on true
 $$;
 
@@ -3944,6 +3970,13 @@ begin
     perform private.fail('PT409', 'sync.change_id_reused', format('The id %s was used for another change.', v_other),
       'Give every change an id of its own; nothing of this call was kept.');
   end if;
+  -- also for what was pushed before: its job may have ended badly
+  if exists (
+    select from jsonb_array_elements(p_changes) as c (change)
+    join public.sync_changes s on s.id = (c.change ->> 'id')::uuid where s.status = 'pending'
+  ) then
+    perform private.queue_sync_work(p_tenant_id);
+  end if;
   return (
     select jsonb_agg(jsonb_build_object('id', s.id, 'status', s.status) order by c.n)
     from jsonb_array_elements(p_changes) with ordinality as c (change, n)
@@ -3996,12 +4029,19 @@ begin
   return v_queued;
 end $$;
 
-CREATE FUNCTION private.queue_sync_work() RETURNS trigger
+CREATE FUNCTION private.queue_sync_work(p_tenant_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select worker.enqueue_job('sync.work', '{}', p_tenant_id, 'sync.work ' || p_tenant_id, 'sync.work ' || p_tenant_id)
+$$;
+
+CREATE FUNCTION private.queue_work_of_new_changes() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 begin
-  perform worker.enqueue_job('sync.work', '{}', t.tenant_id, 'sync.work ' || t.tenant_id, 'sync.work ' || t.tenant_id)
+  perform private.queue_sync_work(t.tenant_id)
   from (select distinct n.tenant_id from new_rows n order by n.tenant_id) t;
   return null;
 end $$;
@@ -5220,7 +5260,10 @@ begin
   where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = v_tenant_id and c.principal_id = auth.uid()
     and c.status = 'pending'
   returning * into v_change;
-  if not found or p_status = 'rejected' then
+  if not found then
+    perform private.fail('PT409', 'sync.change_settled', 'The change was settled before.');
+  end if;
+  if p_status = 'rejected' then
     return;
   end if;
   insert into public.sync_conflicts (tenant_id, change_id, principal_id, entity, entity_id, field, policy, base, ours, theirs,
@@ -5560,13 +5603,17 @@ begin
     limit 100;
 end $$;
 
-CREATE FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) RETURNS record
+CREATE FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb, OUT own jsonb) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET "TimeZone" TO 'UTC'
     AS $$
-  select n.state, case when n.version = p_base then n.state end, '[]'::jsonb
+  select n.state, case when n.version - p_base = (
+      select count(distinct c.version) from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id and c.entity_id = p_level_id
+        and c.version > p_base and c.version <= n.version
+    ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
   left join (
     select to_jsonb(s) as state, s.version from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = p_level_id
@@ -6275,7 +6322,9 @@ declare
 begin
   for v_write in select w from jsonb_array_elements(p_writes) w loop
     v_outcome := 'written';
-    if v_write -> 'error' <> 'null' then
+    if not private.begin_change(p_attempt_id, v_write) then
+      v_outcome := 'gone';
+    elsif v_write -> 'error' <> 'null' then
       v_outcome := 'rejected';
       perform private.settle_change(p_attempt_id, v_write, null, 'rejected', v_write -> 'error');
     else
@@ -7090,7 +7139,8 @@ begin
       perform private.ring('jobs');
       return jsonb_build_object('job_id', v_id, 'created', true);
     end if;
-    select j.id into v_id from queue.jobs j where j.unique_key = p_unique_key and j.state = 'waiting';
+    -- It is not to be claimed before we have committed: whoever claimed it now would not see what it stands for.
+    select j.id into v_id from queue.jobs j where j.unique_key = p_unique_key and j.state = 'waiting' for key share;
     if found then
       return jsonb_build_object('job_id', v_id, 'created', false);
     end if;
@@ -7480,48 +7530,47 @@ CREATE FUNCTION worker.queue_health(p_mark xid8 DEFAULT '0'::xid8) RETURNS jsonb
   )
 $$;
 
-CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid DEFAULT NULL::uuid, p_limit integer DEFAULT 200) RETURNS jsonb
+CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint DEFAULT 0, p_limit integer DEFAULT 200) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     SET "TimeZone" TO 'UTC'
     AS $$
-  with recursive entity as (
-    -- a step to the next entity, not past all that waits for this one
-    (select c.entity_id, 1 as n from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.status = 'pending' and (p_after is null or c.entity_id > p_after)
-      order by c.entity_id limit 1)
-    union all
-    select (select c.entity_id from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.status = 'pending' and c.entity_id > e.entity_id
-      order by c.entity_id limit 1), e.n + 1
-    from entity e where e.entity_id is not null and e.n < p_limit
+  with page as (
+    select c.* from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.status = 'pending' and c.seq > p_after
+    order by c.seq limit p_limit
   ), first as (
-    select c.* from entity e
+    select p.* from page p
+    where not exists (
+      select from public.sync_changes o
+      where o.entity_id = p.entity_id and o.tenant_id = p_tenant_id and o.status = 'pending' and o.seq < p.seq
+    )
+  ), told as (
+    select f.*, s."row", s.base, s.touched, s.own,
+      not private.is_plain(coalesce(s."row", '{}')) or not private.is_plain(coalesce(s.base, '{}')) as unfit
+    from first f
     cross join lateral (
-      select f.* from public.sync_changes f
-      where f.tenant_id = p_tenant_id and f.status = 'pending' and f.entity_id = e.entity_id
-      order by f.seq limit 1
-    ) c
+      select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+      where f.entity = 'product'
+      union all
+      select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+      where f.entity = 'stock_level'
+    ) s
   )
   select jsonb_build_object(
     'changes', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'id', f.id, 'principal_id', f.principal_id, 'entity', f.entity, 'entity_id', f.entity_id, 'operation', f.operation,
-        'base_version', f.base_version, 'edit', f.edit, 'stamp', f.stamp, 'pushed_at', f.pushed_at, 'row', s."row",
-        'base', s.base, 'touched', s.touched, 'stamps', (
-          select coalesce(jsonb_agg(jsonb_build_array(t.field, t.version, t.stamp)), '[]')
-          from private.sync_stamps t where t.entity_id = f.entity_id
+        'id', t.id, 'principal_id', t.principal_id, 'entity', t.entity, 'entity_id', t.entity_id, 'operation', t.operation,
+        'base_version', t.base_version, 'edit', t.edit, 'stamp', t.stamp, 'pushed_at', t.pushed_at,
+        'row', case when not t.unfit then t."row" end, 'base', case when not t.unfit then t.base end,
+        'touched', t.touched, 'own', t.own, 'unfit', t.unfit, 'stamps', (
+          select coalesce(jsonb_agg(jsonb_build_array(s.field, s.version, s.stamp)), '[]')
+          from private.sync_stamps s where s.entity_id = t.entity_id and t.edit ? split_part(s.field, chr(31), 1)
         )
-      ) order by f.entity_id), '[]')
-      from first f
-      cross join lateral (
-        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
-        where f.entity = 'product'
-        union all
-        select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'stock_level'
-      ) s
+      ) order by t.seq), '[]')
+      from told t
     ),
     'policies', (
       select jsonb_object_agg(d.entity, d.policies) from (
@@ -7532,7 +7581,9 @@ CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid DEFAULT NULL:
         from private.sync_defaults d group by d.entity
       ) d
     ),
-    'now', private.now()
+    'now', private.now(),
+    'after', (select max(p.seq) from page p),
+    'more', (select count(*) >= p_limit from page p)
   )
 $$;
 
@@ -9096,7 +9147,9 @@ CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at)
 
 CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, client, seq);
 
-CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, entity_id, seq) WHERE (status = 'pending'::text);
+CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, seq) WHERE (status = 'pending'::text);
+
+CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_id, seq) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
 
@@ -9268,7 +9321,7 @@ CREATE TRIGGER note_warnings_of_insert AFTER INSERT ON public.products REFERENCI
 
 CREATE TRIGGER note_warnings_of_update AFTER UPDATE ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
 
-CREATE TRIGGER queue_sync_work AFTER INSERT ON public.sync_changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.queue_sync_work();
+CREATE TRIGGER queue_work_of_new_changes AFTER INSERT ON public.sync_changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.queue_work_of_new_changes();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
@@ -9789,6 +9842,9 @@ REVOKE ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_li
 GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
@@ -10096,6 +10152,10 @@ GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_plain(p_value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_plain(p_value jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.is_plain(p_value jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.is_public_address(p_address inet) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
@@ -10237,7 +10297,7 @@ REVOKE ALL ON FUNCTION private.price_order_lines(p_tenant_id uuid, p_lines jsonb
 
 REVOKE ALL ON FUNCTION private.product_failures(p_product public.products, p_severities text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb, OUT own jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
 
@@ -10257,7 +10317,9 @@ REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.queue_sync_work() FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.queue_sync_work(p_tenant_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.queue_work_of_new_changes() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 
@@ -10420,7 +10482,7 @@ REVOKE ALL ON FUNCTION private.stock_differences(p_tenant_id uuid, p_level_ids u
 
 REVOKE ALL ON FUNCTION private.stock_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_base bigint, p_principal_id uuid, p_client text, OUT "row" jsonb, OUT base jsonb, OUT touched jsonb, OUT own jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
@@ -10749,8 +10811,8 @@ GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_ro
 REVOKE ALL ON FUNCTION worker.queue_health(p_mark xid8) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.queue_health(p_mark xid8) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after uuid, p_limit integer) TO service_role;
+REVOKE ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_lanes(p_token bigint, p_after bigint, p_limit integer, p_lane_ids bigint[], p_busy_ids bigint[], p_through bigint, p_parked_lane_ids bigint[], p_behind_lane_ids bigint[]) TO service_role;

@@ -57,7 +57,8 @@ begin
       perform private.ring('jobs');
       return jsonb_build_object('job_id', v_id, 'created', true);
     end if;
-    select j.id into v_id from queue.jobs j where j.unique_key = p_unique_key and j.state = 'waiting';
+    -- It is not to be claimed before we have committed: whoever claimed it now would not see what it stands for.
+    select j.id into v_id from queue.jobs j where j.unique_key = p_unique_key and j.state = 'waiting' for key share;
     if found then
       return jsonb_build_object('job_id', v_id, 'created', false);
     end if;

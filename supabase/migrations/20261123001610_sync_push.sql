@@ -20,11 +20,21 @@ from (values
 ) as p (permission, roles)
 cross join lateral unnest(p.roles) as r (role);
 
+-- Whether workers can read it: no deeper than they go, no number longer than they count.
+create function private.is_plain(p_value jsonb) returns boolean
+language sql immutable set search_path = ''
+as $$
+  select not jsonb_path_exists(p_value, '$.**{40}')
+    and not exists (select from jsonb_path_query(p_value, '$.** ? (@.type() == "number")') n where length(n::text) > 40)
+$$;
+revoke all on function private.is_plain(jsonb) from public, anon, authenticated, service_role;
+grant execute on function private.is_plain(jsonb) to authenticated, service_role;
+
 -- Whether p_edit is an edit: {field: {"set": any} | {"delta": whole number} | {"add": [text], "remove": [text]}}.
 create function private.is_edit(p_edit jsonb) returns boolean
 language sql immutable set search_path = ''
 as $$
-  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and (
+  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and private.is_plain(p_edit) and (
     select count(*) <= 200 and coalesce(bool_and(
       e.key ~ '^[a-z][a-z_]{0,62}(\.[^[:cntrl:]]{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
         when e.value ? 'set' then e.value - 'set' = '{}'
@@ -81,7 +91,8 @@ comment on table public.sync_changes is 'Changes that clients pushed, and what b
 comment on column public.sync_changes.base_version is 'The version of the row that the edit was made to; null: not known any more';
 comment on column public.sync_changes.stamp is 'When the client made it: milliseconds, number, client; a hybrid logical clock';
 comment on column public.sync_changes.version is 'The version of the row once it was written';
-create index sync_changes_pending on public.sync_changes (tenant_id, entity_id, seq) where status = 'pending';
+create index sync_changes_pending on public.sync_changes (tenant_id, seq) where status = 'pending';
+create index sync_changes_pending_of on public.sync_changes (entity_id, seq) where status = 'pending';
 create index sync_changes_of_client on public.sync_changes (tenant_id, client, seq);
 create index sync_changes_by_age on public.sync_changes (settled_at) where settled_at is not null and status <> 'conflict';
 alter table public.sync_changes set (fillfactor = 80);
@@ -106,19 +117,26 @@ grant select on public.sync_changes to authenticated, service_role;
 grant insert (id, tenant_id, client, entity, entity_id, operation, base_version, edit, stamp) on public.sync_changes
   to authenticated;
 
--- AFTER statement trigger: a job for each tenant that has something new. One that waits stands for what comes meanwhile.
-create function private.queue_sync_work() returns trigger
+-- A job for a tenant that has something new. One that waits stands for what comes meanwhile.
+create function private.queue_sync_work(p_tenant_id uuid) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  select worker.enqueue_job('sync.work', '{}', p_tenant_id, 'sync.work ' || p_tenant_id, 'sync.work ' || p_tenant_id)
+$$;
+revoke all on function private.queue_sync_work(uuid) from public, anon, authenticated, service_role;
+
+create function private.queue_work_of_new_changes() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform worker.enqueue_job('sync.work', '{}', t.tenant_id, 'sync.work ' || t.tenant_id, 'sync.work ' || t.tenant_id)
+  perform private.queue_sync_work(t.tenant_id)
   from (select distinct n.tenant_id from new_rows n order by n.tenant_id) t;
   return null;
 end $$;
-revoke all on function private.queue_sync_work() from public, anon, authenticated, service_role;
-create trigger queue_sync_work after insert on public.sync_changes
+revoke all on function private.queue_work_of_new_changes() from public, anon, authenticated, service_role;
+create trigger queue_work_of_new_changes after insert on public.sync_changes
   referencing new table as new_rows
-  for each statement execute function private.queue_sync_work();
+  for each statement execute function private.queue_work_of_new_changes();
 
 create table public.sync_conflicts (
   id uuid primary key default gen_random_uuid(),
@@ -284,6 +302,13 @@ begin
   if v_other is not null then
     perform private.fail('PT409', 'sync.change_id_reused', format('The id %s was used for another change.', v_other),
       'Give every change an id of its own; nothing of this call was kept.');
+  end if;
+  -- also for what was pushed before: its job may have ended badly
+  if exists (
+    select from jsonb_array_elements(p_changes) as c (change)
+    join public.sync_changes s on s.id = (c.change ->> 'id')::uuid where s.status = 'pending'
+  ) then
+    perform private.queue_sync_work(p_tenant_id);
   end if;
   return (
     select jsonb_agg(jsonb_build_object('id', s.id, 'status', s.status) order by c.n)

@@ -40,11 +40,11 @@ $$;
 revoke all on function private.changed_fields(jsonb, jsonb) from public, anon, authenticated, service_role;
 
 -- Of a product: the row, the row at version p_base (null when that is not known), and which fields were last written after it
--- by others than a client itself, at which version and when, [[field, version, milliseconds]]: a client that edits twice while
--- it is offline knows what it did first. Nulls when there is no such product of the tenant.
+-- by others than a client itself, at which version and when, [[field, version, milliseconds]]; `own`: which by itself, for a
+-- client that edits twice while it is offline knows what it did first. Nulls when there is no such product of the tenant.
 create function private.product_since(
   p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text,
-  out "row" jsonb, out base jsonb, out touched jsonb
+  out "row" jsonb, out base jsonb, out touched jsonb, out own jsonb
 )
 language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
@@ -52,7 +52,8 @@ as $$
     select to_jsonb(p) as state, p.version from public.products p where p.tenant_id = p_tenant_id and p.id = p_product_id
   ), states as (
     select h.version, h.state, h.replaced_at, h.command_id from public.product_versions h, now n
-    where h.product_id = p_product_id and h.version >= p_base and h.version < n.version
+    -- further back is not worth reading
+    where h.product_id = p_product_id and h.version >= p_base and h.version < n.version and n.version - p_base <= 500
   ), steps as (
     select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
@@ -62,75 +63,83 @@ as $$
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
+  ), judged as (
+    select f.*, exists (
+      select from public.sync_changes c
+      where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
+        and c.principal_id = p_principal_id and c.client = p_client
+    ) as own
+    from fields f
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
-      where not exists (
-        select from public.sync_changes c
-        where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
-          and c.principal_id = p_principal_id and c.client = p_client
-      ))
+    (select coalesce(jsonb_agg(jsonb_build_array(j.field, j.version, j.millis)) filter (where not j.own), '[]') from judged j),
+    (select coalesce(jsonb_agg(j.field) filter (where j.own), '[]') from judged j)
   from (select 1) one left join now n on true
 $$;
 revoke all on function private.product_since(uuid, uuid, bigint, uuid, text) from public, anon, authenticated, service_role;
 
--- Of a stock level, whose history is its ledger alone: a base is known only while nothing has changed.
+-- Of a stock level, whose history is its ledger alone: a base is known only while nobody but the client itself has changed it.
 create function private.stock_level_since(
-  p_tenant_id uuid, p_level_id uuid, p_base bigint, out "row" jsonb, out base jsonb, out touched jsonb
+  p_tenant_id uuid, p_level_id uuid, p_base bigint, p_principal_id uuid, p_client text,
+  out "row" jsonb, out base jsonb, out touched jsonb, out own jsonb
 )
 language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
-  select n.state, case when n.version = p_base then n.state end, '[]'::jsonb
+  select n.state, case when n.version - p_base = (
+      select count(distinct c.version) from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id and c.entity_id = p_level_id
+        and c.version > p_base and c.version <= n.version
+    ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
   left join (
     select to_jsonb(s) as state, s.version from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = p_level_id
   ) n on true
 $$;
-revoke all on function private.stock_level_since(uuid, uuid, bigint) from public, anon, authenticated, service_role;
+revoke all on function private.stock_level_since(uuid, uuid, bigint, uuid, text) from public, anon, authenticated, service_role;
 
--- The oldest pending change of each of up to p_limit entities above p_after, with what a merge takes. {"changes": [{"id",
--- "principal_id", "entity", "entity_id", "operation", "base_version", "edit", "stamp", "pushed_at", "row", "base", "touched",
--- "stamps"}], "policies": {entity: {field: policy}}, "now"}
-create function worker.read_changes(p_tenant_id uuid, p_after uuid default null, p_limit integer default 200) returns jsonb
+-- What can be worked off now, in the order of pushing: of up to p_limit pending changes after p_after those that are the oldest
+-- of their entity, with what a merge takes. {"changes": [{"id", "principal_id", "entity", "entity_id", "operation",
+-- "base_version", "edit", "stamp", "pushed_at", "row", "base", "touched", "own", "stamps", "unfit"}], "policies": {entity: {field:
+-- policy}}, "now", "after", "more"}; unfit: its row or its base holds what workers cannot read, and they are left out.
+create function worker.read_changes(p_tenant_id uuid, p_after bigint default 0, p_limit integer default 200) returns jsonb
 language sql stable security definer set search_path = '' set enable_seqscan = off set jit = off set timezone = 'UTC'
 as $$
-  with recursive entity as (
-    -- a step to the next entity, not past all that waits for this one
-    (select c.entity_id, 1 as n from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.status = 'pending' and (p_after is null or c.entity_id > p_after)
-      order by c.entity_id limit 1)
-    union all
-    select (select c.entity_id from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.status = 'pending' and c.entity_id > e.entity_id
-      order by c.entity_id limit 1), e.n + 1
-    from entity e where e.entity_id is not null and e.n < p_limit
+  with page as (
+    select c.* from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.status = 'pending' and c.seq > p_after
+    order by c.seq limit p_limit
   ), first as (
-    select c.* from entity e
+    select p.* from page p
+    where not exists (
+      select from public.sync_changes o
+      where o.entity_id = p.entity_id and o.tenant_id = p_tenant_id and o.status = 'pending' and o.seq < p.seq
+    )
+  ), told as (
+    select f.*, s."row", s.base, s.touched, s.own,
+      not private.is_plain(coalesce(s."row", '{}')) or not private.is_plain(coalesce(s.base, '{}')) as unfit
+    from first f
     cross join lateral (
-      select f.* from public.sync_changes f
-      where f.tenant_id = p_tenant_id and f.status = 'pending' and f.entity_id = e.entity_id
-      order by f.seq limit 1
-    ) c
+      select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+      where f.entity = 'product'
+      union all
+      select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
+      where f.entity = 'stock_level'
+    ) s
   )
   select jsonb_build_object(
     'changes', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'id', f.id, 'principal_id', f.principal_id, 'entity', f.entity, 'entity_id', f.entity_id, 'operation', f.operation,
-        'base_version', f.base_version, 'edit', f.edit, 'stamp', f.stamp, 'pushed_at', f.pushed_at, 'row', s."row",
-        'base', s.base, 'touched', s.touched, 'stamps', (
-          select coalesce(jsonb_agg(jsonb_build_array(t.field, t.version, t.stamp)), '[]')
-          from private.sync_stamps t where t.entity_id = f.entity_id
+        'id', t.id, 'principal_id', t.principal_id, 'entity', t.entity, 'entity_id', t.entity_id, 'operation', t.operation,
+        'base_version', t.base_version, 'edit', t.edit, 'stamp', t.stamp, 'pushed_at', t.pushed_at,
+        'row', case when not t.unfit then t."row" end, 'base', case when not t.unfit then t.base end,
+        'touched', t.touched, 'own', t.own, 'unfit', t.unfit, 'stamps', (
+          select coalesce(jsonb_agg(jsonb_build_array(s.field, s.version, s.stamp)), '[]')
+          from private.sync_stamps s where s.entity_id = t.entity_id and t.edit ? split_part(s.field, chr(31), 1)
         )
-      ) order by f.entity_id), '[]')
-      from first f
-      cross join lateral (
-        select * from private.product_since(p_tenant_id, f.entity_id, f.base_version, f.principal_id, f.client)
-        where f.entity = 'product'
-        union all
-        select * from private.stock_level_since(p_tenant_id, f.entity_id, f.base_version) where f.entity = 'stock_level'
-      ) s
+      ) order by t.seq), '[]')
+      from told t
     ),
     'policies', (
       select jsonb_object_agg(d.entity, d.policies) from (
@@ -141,11 +150,13 @@ as $$
         from private.sync_defaults d group by d.entity
       ) d
     ),
-    'now', private.now()
+    'now', private.now(),
+    'after', (select max(p.seq) from page p),
+    'more', (select count(*) >= p_limit from page p)
   )
 $$;
-revoke all on function worker.read_changes(uuid, uuid, integer) from public, anon, authenticated, service_role;
-grant execute on function worker.read_changes(uuid, uuid, integer) to service_role;
+revoke all on function worker.read_changes(uuid, bigint, integer) from public, anon, authenticated, service_role;
+grant execute on function worker.read_changes(uuid, bigint, integer) to service_role;
 
 -- Holds the attempt of a job that works off changes for this transaction; answers its tenant. Whoever lost the lease, or is
 -- no worker, is refused.
@@ -166,7 +177,22 @@ end $$;
 revoke all on function private.hold_sync_attempt(uuid) from public, anon, authenticated, service_role;
 grant execute on function private.hold_sync_attempt(uuid) to authenticated;
 
--- Says what became of a change, with the decisions that were made and when its fields were written.
+-- Whether a change is there to be written: pending, and the caller's. It is locked then.
+create function private.begin_change(p_attempt_id uuid, p_write jsonb) returns boolean
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+begin
+  perform 1 from public.sync_changes c
+  where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = private.hold_sync_attempt(p_attempt_id)
+    and c.principal_id = auth.uid() and c.status = 'pending'
+    and c.entity = p_write ->> 'entity' and c.entity_id = (p_write ->> 'entity_id')::uuid
+  for update;
+  return found;
+end $$;
+revoke all on function private.begin_change(uuid, jsonb) from public, anon, authenticated, service_role;
+grant execute on function private.begin_change(uuid, jsonb) to authenticated;
+
+-- Says what became of a change that was begun, with the decisions that were made and when its fields were written.
 create function private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) returns void
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -179,7 +205,10 @@ begin
   where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = v_tenant_id and c.principal_id = auth.uid()
     and c.status = 'pending'
   returning * into v_change;
-  if not found or p_status = 'rejected' then
+  if not found then
+    perform private.fail('PT409', 'sync.change_settled', 'The change was settled before.');
+  end if;
+  if p_status = 'rejected' then
     return;
   end if;
   insert into public.sync_conflicts (tenant_id, change_id, principal_id, entity, entity_id, field, policy, base, ours, theirs,
@@ -336,8 +365,8 @@ revoke all on function private.apply_change(uuid, jsonb) from public, anon, auth
 grant execute on function private.apply_change(uuid, jsonb) to authenticated;
 
 -- For the worker, which calls it as the principal that pushed: writes merged changes under an attempt of its job, each for
--- itself, and says what became of them. [{"change_id", "outcome": "written" | "rejected" | "stale"}]; stale: to be read and
--- merged again.
+-- itself, and says what became of them. [{"change_id", "outcome": "written" | "rejected" | "stale" | "gone"}]; stale: to be read
+-- and merged again; gone: it was settled before.
 create function public.apply_changes(p_attempt_id uuid, p_writes jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -353,7 +382,9 @@ declare
 begin
   for v_write in select w from jsonb_array_elements(p_writes) w loop
     v_outcome := 'written';
-    if v_write -> 'error' <> 'null' then
+    if not private.begin_change(p_attempt_id, v_write) then
+      v_outcome := 'gone';
+    elsif v_write -> 'error' <> 'null' then
       v_outcome := 'rejected';
       perform private.settle_change(p_attempt_id, v_write, null, 'rejected', v_write -> 'error');
     else

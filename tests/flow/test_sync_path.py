@@ -104,6 +104,34 @@ async def test_many_changes_of_many_products_are_each_written_once(
     assert all((row["version"], row["attributes"]) == (4, {"f0": 0, "f1": 1, "f2": 2}) for row in found)
 
 
+async def test_what_needs_what_was_pushed_before_finds_it(scene: Scene, worker: WorkerProcess) -> None:
+    """A variant comes after its parent, and a name is free once it was given up."""
+    shop = await scene.shop(products=1, endpoints=0)
+    [product] = shop.products
+    pairs = [(uuid.uuid4(), uuid.uuid4()) for _ in range(10)]
+    made = [
+        change(
+            which,
+            {"sku": {"set": f"N-{which}"}, "name": {"set": "New"}, **more},
+            operation="insert",
+            base_version=None,
+        )
+        for parent, variant in pairs
+        for which, more in ((parent, {}), (variant, {"parent_id": {"set": str(parent)}}))
+    ]
+    freed = change(product, {"sku": {"set": "OLD"}})
+    [row] = await rows(shop.rest, "products", id=f"eq.{product}")
+    taken = change(
+        uuid.uuid4(),
+        {"sku": {"set": row["sku"]}, "name": {"set": "x"}},
+        operation="insert",
+        base_version=None,
+    )
+    edited = change(pairs[0][0], {"name": {"set": "Newer"}, "price": {"set": 3}})
+    await push(shop, *made, freed, taken, edited)
+    assert set(await settled(shop, *made, freed, taken, edited)) == {"applied"}
+
+
 async def test_no_digit_of_a_price_is_lost(scene: Scene, worker: WorkerProcess) -> None:
     shop = await scene.shop(products=1, endpoints=0)
     [product] = shop.products

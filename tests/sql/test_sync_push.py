@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.databases import Connection, acting_as
-from tests.sql.ask import column, rows, value
+from tests.sql.ask import column, open_transaction, rows, rpc, value
 from tests.sql.company import Company, add_member, add_product, found_company
 from tests.sql.syncing import attempt, change, pending, push
 
@@ -63,6 +64,8 @@ async def test_an_id_is_one_change_s_for_ever(db: Connection, company: Company, 
         ({"edit": {"on_hand": {"delta": "1"}}}, "edit must be"),
         ({"edit": {"tags": {"add": "x"}}}, "edit must be"),
         ({"edit": {"tags": {"add": [1]}}}, "edit must be"),
+        ({"edit": {"attributes.x": {"set": 10**50}}}, "edit must be"),
+        ({"edit": {"attributes.x": {"set": json.loads("[" * 100 + "]" * 100)}}}, "edit must be"),
         ({"edit": {"Name; --": {"set": 1}}}, "edit must be"),
         ({"edit": {f"f{'x' * n}": {"set": 1} for n in range(201)}}, "edit must be"),
         ({"operation": "insert"}, "what is new has no base_version"),
@@ -142,3 +145,27 @@ async def test_a_push_needs_somebody_whose_permissions_decide(db: Connection, co
         await push(db, company, it, who=viewer)
     with pytest.raises(psycopg.Error, match=r"tenant\.not_found"):
         await push(db, company, it, who=(await found_company(db, "other")).owner)
+
+
+async def test_what_is_pushed_while_the_job_is_claimed_is_worked_off_too(
+    db: Connection, other: Connection, company: Company
+) -> None:
+    """A job that waits stands for it, so nobody may claim that before the push is committed."""
+    product = await add_product(db, company)
+    await push(db, company, change(product, {"name": {"set": "Boot"}}))
+    claim: dict[str, Any] = {"p_worker": "w", "p_kinds": ["sync.work"], "p_limit": 1}
+    async with open_transaction(other):
+        late = change(product, {"name": {"set": "Bag"}})
+        insert = "select private.push_changes(%s, 'phone', %s)"
+        claims = json.dumps({"role": "authenticated", "sub": str(company.owner)})
+        await other.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+        await other.execute(insert, (company.tenant_id, json.dumps([late])))
+        assert (await rpc(db, "claim_jobs", **claim))["jobs"] == []
+        await other.commit()
+    [job] = (await rpc(db, "claim_jobs", **claim))["jobs"]
+    await rpc(db, "settle_jobs", p_results=[{"attempt_id": job["attempt_id"], "outcome": "done"}])
+    assert len(await rows(db, "select from public.sync_changes where status = 'pending'")) == 2
+    await push(db, company, late, client="phone")
+    assert await rows(db, "select from queue.jobs where kind = 'sync.work'"), (
+        "a push again wakes the worker again"
+    )

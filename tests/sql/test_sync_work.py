@@ -64,7 +64,7 @@ async def test_what_a_client_wrote_itself_was_not_written_by_others(db: Connecti
     held = await attempt(db)
     assert await apply(db, held, write(first), who=company.owner) == ["written"]
     [it] = await pending(db, company)
-    assert (it["id"], it["base"]["price"], it["row"]["price"], it["touched"]) == (second["id"], 0, 12, [])
+    assert (it["id"], it["row"]["price"], it["touched"], it["own"]) == (second["id"], 12, [], ["price"])
     assert await apply(db, held, write(second, version=2), who=company.owner) == ["written"]
     [it] = await pending(db, company)
     assert (it["id"], [name for name, _, _ in it["touched"]]) == (elsewhere["id"], ["price"])
@@ -95,15 +95,16 @@ async def test_what_is_not_the_tenant_s_is_not_there(db: Connection, company: Co
     assert await pending(db, other) == []
 
 
-async def test_pages_walk_entities_and_a_tenant_s_policies_are_laid_over_the_defaults(
+async def test_pages_go_in_the_order_of_pushing_and_a_tenant_s_policies_are_laid_over_the_defaults(
     db: Connection, company: Company
 ) -> None:
-    products = sorted(await add_products(db, company, 5))
-    await push(db, company, *[change(p, {"name": {"set": str(n)}}) for p in products for n in range(3)])
-    first = await pending(db, company, p_limit=3)
-    rest = await pending(db, company, p_after=first[-1]["entity_id"], p_limit=3)
-    assert [it["entity_id"] for it in first + rest] == [str(p) for p in products]
-    assert {it["edit"]["name"]["set"] for it in first + rest} == {"0"}
+    products = await add_products(db, company, 5)
+    pushed = [change(p, {"name": {"set": str(n)}}) for n in range(2) for p in products]
+    await push(db, company, *pushed)
+    first = await rpc(db, "read_changes", p_tenant_id=company.tenant_id, p_limit=3)
+    rest = await rpc(db, "read_changes", p_tenant_id=company.tenant_id, p_after=first["after"], p_limit=100)
+    assert (first["more"], rest["more"]) == (True, False)
+    assert [it["id"] for it in first["changes"] + rest["changes"]] == [it["id"] for it in pushed[:5]]
     async with acting_as(db, company.owner):
         await db.execute(POLICY, (company.tenant_id, "product", "name", "manual"))
     told = (await rpc(db, "read_changes", p_tenant_id=company.tenant_id))["policies"]
@@ -189,16 +190,17 @@ async def test_a_lost_attempt_writes_nothing(db: Connection, company: Company) -
     assert await value(db, "select name from public.products") == "Shirt"
     again = await attempt(db)
     assert await apply(db, again, write(it), who=company.owner) == ["written"]
-    assert await apply(db, again, write(it, version=2, fields={"name": "Bag"}), who=company.owner) == [
-        "written"
-    ]
+    twice = write(it, version=2, fields={"name": "Bag"})
+    assert await apply(db, again, twice, who=company.owner) == ["gone"]
+    assert await value(db, "select name from public.products") == "Boot"
 
 
 async def test_nobody_settles_what_somebody_else_pushed(db: Connection, company: Company) -> None:
     manager = await add_member(db, company, "manager")
     it = change(await add_product(db, company), {"name": {"set": "Boot"}})
     await push(db, company, it, who=company.owner)
-    await apply(db, await attempt(db), write(it, action="none"), who=manager)
+    assert await apply(db, await attempt(db), write(it), who=manager) == ["gone"]
+    assert await value(db, "select name from public.products") == "Shirt"
     assert await settled(db, it) == ("pending", None, None)
 
 
@@ -289,6 +291,7 @@ async def test_decisions_and_stamps_are_kept_with_what_was_written(db: Connectio
     ]
     await push(db, company, change(product, {"name": {"set": "x"}}))
     [next_one] = await pending(db, company)
+    assert next_one["own"] == ["name"]
     assert next_one["stamps"] == [["name", 2, it["stamp"]]]
 
 
@@ -334,3 +337,46 @@ async def test_what_was_settled_long_ago_is_forgotten_but_for_what_waits(
     assert await value(db, "select count(*) from private.sync_stamps") == 0
     with pytest.raises(psycopg.Error, match=r"retention\.too_short"):
         await rpc(db, "forget_changes", p_keep_days=0)
+
+
+async def test_what_a_client_did_to_a_level_itself_leaves_its_base_known(
+    db: Connection, company: Company
+) -> None:
+    product, location = await add_product(db, company), await add_location(db, company)
+    await receive(db, company, [stock_line(product, location, 5)])
+    [(level, version)] = await rows(db, "select id, version from public.stock_levels")
+    sell, limit = (
+        change(level, edit, entity="stock_level", base_version=version)
+        for edit in ({"on_hand": {"delta": -2}}, {"safety": {"set": 1}})
+    )
+    await push(db, company, sell, limit)
+    await push(db, company, {**limit, "id": str(uuid.uuid4())}, client="phone")
+    assert await apply(db, await attempt(db), write(sell), who=company.owner) == ["written"]
+    [it] = await pending(db, company)
+    assert (it["id"], it["base"]["safety"]) == (limit["id"], 0)
+    await db.execute(
+        "update public.sync_changes set status = 'applied', settled_at = now() where id = %s", (limit["id"],)
+    )
+    [it] = await pending(db, company)
+    assert it["base"] is None, "to the phone it was somebody else"
+
+
+async def test_a_row_that_workers_cannot_read_is_left_out(db: Connection, company: Company) -> None:
+    deep, long = await add_products(db, company, 2)
+    update = "update public.products set attributes = %s where id = %s"
+    await db.execute(update, ('{"x": ' + "[" * 100 + "]" * 100 + "}", deep))
+    await db.execute(update, ('{"x": 1e400}', long))
+    await push(db, company, *[change(each, {"name": {"set": "x"}}, base_version=2) for each in (deep, long)])
+    assert [(it["unfit"], it["row"], it["base"]) for it in await pending(db, company)] == [
+        (True, None, None)
+    ] * 2
+
+
+async def test_history_is_not_walked_without_end(db: Connection, company: Company) -> None:
+    product = await add_product(db, company)
+    await db.execute(
+        "do $$ begin for n in 1..501 loop update public.products set name = n::text; end loop; end $$"
+    )
+    await push(db, company, change(product, {"name": {"set": "x"}}), change(product, {"name": {"set": "y"}}))
+    [it] = await pending(db, company)
+    assert (it["base"], it["touched"]) == (None, [])

@@ -14,16 +14,23 @@ from tests.engine.clock import ManualClock
 from tests.engine.conftest import MakeRunner, running
 from tests.engine.memory import MemoryQueue
 from worker.engine.job import AttemptId, Done, Job, JobId, NewJob, Outcome, Snooze
-from worker.errors import Busy, PayloadError, Refused, Unreachable
+from worker.errors import BadAnswer, Busy, PayloadError, Refused, Unreachable
 from worker.gateway.changes import Batch, Forgotten, PendingChange
 from worker.gateway.changes import Outcome as Applied
 from worker.sync.handlers import BATCH, ROUTINES, TURN, ForgetChanges, NotifyConflicts, WorkChanges
 
 TENANT = "00000000-0000-0000-0000-000000000001"
+ROW = {
+    "name": "Shirt",
+    "version": 1,
+    "updated_at": "2026-11-27T12:00:00+00:00",
+    "attributes": {},
+    "deleted_at": None,
+}
+DELETED = ROW | {"deleted_at": "2026-11-27T12:00:00+00:00", "version": 2}
 
 
 def change(entity: int, **more: Any) -> PendingChange:
-    row = {"name": "Shirt", "version": 1, "updated_at": "2026-11-27T12:00:00+00:00", "attributes": {}}
     return PendingChange.model_validate(
         {
             "id": str(uuid.uuid4()),
@@ -35,10 +42,12 @@ def change(entity: int, **more: Any) -> PendingChange:
             "edit": {"name": {"set": "Boot"}},
             "stamp": "1764201600123-0000-till",
             "pushed_at": datetime.now(UTC),
-            "row": row,
-            "base": row,
+            "row": ROW,
+            "base": ROW,
             "touched": [],
+            "own": [],
             "stamps": [],
+            "unfit": False,
         }
         | more
     )
@@ -46,29 +55,32 @@ def change(entity: int, **more: Any) -> PendingChange:
 
 @dataclass
 class Pushed:
-    """The database in little: the first pending change of each entity, `stale` so many times first."""
+    """The database in little: what waits, numbered in order; `stale` so many times before it is written."""
 
     clock: ManualClock
     waiting: list[PendingChange] = field(default_factory=list)
     stale: dict[str, int] = field(default_factory=dict)
     applied: list[tuple[str, list[Mapping[str, Any]]]] = field(default_factory=list)
-    reads: int = 0
+    limits: list[int] = field(default_factory=list)
     takes: timedelta = timedelta(0)
     planned: list[Exception] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     lost: bool = False
 
-    async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
+    async def read(self, tenant_id: str, *, after: int, limit: int) -> Batch:
         assert tenant_id == TENANT
         if self.planned:
             raise self.planned.pop(0)
-        self.reads += 1
-        first: dict[str, PendingChange] = {}
-        for each in sorted(self.waiting, key=lambda it: it.entity_id):
-            if after is None or each.entity_id > after:
-                first.setdefault(each.entity_id, each)
-        found = list(first.values())[:limit]
-        return Batch(changes=found, policies={"product": {"*": "last_write"}}, now=datetime.now(UTC))
+        self.limits.append(limit)
+        page = [(seq, it) for seq, it in enumerate(self.waiting, 1) if seq > after][:limit]
+        entities = [it.entity_id for it in self.waiting]
+        return Batch(
+            changes=[it for _, it in page if self.waiting.index(it) == entities.index(it.entity_id)],
+            policies={"product": {"*": "last_write"}},
+            now=datetime.now(UTC),
+            after=page[-1][0] if page else None,
+            more=len(page) == limit,
+        )
 
     async def apply(
         self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
@@ -103,9 +115,11 @@ async def test_each_entity_s_changes_are_written_one_after_the_other(clock: Manu
 
 
 async def test_everybody_writes_as_themselves(clock: ManualClock) -> None:
-    pushed = Pushed(clock, [change(n, principal_id=who) for n, who in enumerate(["anna", "ben", "anna"])])
+    """In the order of pushing: what one makes another may need."""
+    people = ["anna", "anna", "ben", "anna"]
+    pushed = Pushed(clock, [change(n, principal_id=who) for n, who in enumerate(people)])
     await work(pushed)
-    assert [(who, len(writes)) for who, writes in pushed.applied] == [("anna", 2), ("ben", 1)]
+    assert [(who, len(writes)) for who, writes in pushed.applied] == [("anna", 2), ("ben", 1), ("anna", 1)]
 
 
 async def test_what_was_changed_meanwhile_is_read_and_merged_again(clock: ManualClock) -> None:
@@ -114,11 +128,12 @@ async def test_what_was_changed_meanwhile_is_read_and_merged_again(clock: Manual
     assert [len(writes) for _, writes in pushed.applied] == [2, 1, 1, 1]
 
 
-async def test_a_full_round_goes_on_behind_what_it_has_read(clock: ManualClock) -> None:
-    """Else one row that is always stale would hold up all that sort behind it."""
-    pushed = Pushed(clock, [change(n) for n in range(BATCH + 5)], stale={"000000000000": 1})
+async def test_a_page_that_is_too_much_is_read_in_smaller_ones(clock: ManualClock) -> None:
+    pushed = Pushed(clock, [change(n) for n in range(3)], planned=[Busy("time-out"), BadAnswer("too large")])
     assert await work(pushed) == Done()
-    assert [len(writes) for _, writes in pushed.applied] == [BATCH, 5, 1]
+    assert pushed.limits == [BATCH // 4] * 2
+    with pytest.raises(Busy):
+        await work(Pushed(clock, [change(1)], planned=[Busy("time-out")] * 20))
 
 
 async def test_after_its_turn_other_tenants_get_theirs(clock: ManualClock) -> None:
@@ -136,11 +151,22 @@ async def test_what_cannot_be_merged_is_refused_with_its_reason(clock: ManualClo
         change(2, row=None, base=None),
         change(3, operation="insert", base_version=None),
         change(4, edit={"name": {"frob": 1}}),
+        change(5, unfit=True, row=None, base=None),
+        change(6, stamp="no stamp"),
+        change(7, row=DELETED, touched=[("deleted_at", 2, 1)], edit={"name": {"delta": 1}}),
     ]
     pushed = Pushed(clock, bad)
     assert await work(pushed) == Done()
     codes = [each["error"]["code"] for _, writes in pushed.applied for each in writes]
-    assert codes == ["sync.edit_refused", "product.not_found", "sync.entity_exists", "sync.edit_invalid"]
+    assert codes == [
+        "sync.edit_refused",
+        "product.not_found",
+        "sync.entity_exists",
+        "sync.edit_invalid",
+        "sync.row_unfit",
+        "sync.edit_invalid",
+        "sync.edit_refused",
+    ]
 
 
 async def test_a_new_row_has_what_its_edit_makes_of_nothing(clock: ManualClock) -> None:

@@ -115,6 +115,36 @@ def test_a_counter_is_never_set_and_nothing_else_is_moved() -> None:
         one("name", Delta(1), LATER, server())
 
 
+def test_what_changes_nothing_at_its_base_is_no_edit() -> None:
+    for edit in ({"name": Put("Shirt")}, {"tags": Members(frozenset({"new"}), frozenset({"x"}))}):
+        merged = merge(server(name="Boot", tags=[]), edit, LATER, EACH)
+        assert (merged.patch, merged.stamps, merged.decisions) == ({}, {}, [])
+
+
+def test_true_is_not_one() -> None:
+    it = Server({"flag": True}, {"flag": True}, {})
+    assert one("flag", Put(1), LATER, it).patch == {"flag": 1}
+    assert one("price", Put(10.0), LATER, server()).patch == {}
+
+
+def test_a_list_that_is_no_set_of_texts_is_a_plain_value() -> None:
+    assert one("tags", Put([1, 2]), LATER, server()).patch == {"tags": [1, 2]}
+    with pytest.raises(EditRefused, match="no list of texts"):
+        one("tags", Members(frozenset({"x"}), frozenset()), LATER, Server({"tags": [1]}, {"tags": [1]}, {}))
+
+
+def test_a_set_without_a_base_loses_what_is_not_in_it() -> None:
+    merged = one("tags", Put(["x"]), LATER, Server(BASE, None, {}))
+    assert merged.patch == {"tags": ["x"]}
+    assert merged.decisions
+
+
+def test_a_stamp_that_is_nobody_s_is_not_kept() -> None:
+    """It could not be read back; when an unstamped write was is known from the row."""
+    it = Server(BASE | {"name": "Boot"}, BASE, {"name": Stamp(5000)})
+    assert one("name", Put("Boot"), EARLY, it).stamps == {}
+
+
 def test_attributes_are_edited_key_by_key() -> None:
     """As a whole they would overrule what others did to other keys."""
     with pytest.raises(EditRefused, match="key by key"):
@@ -132,10 +162,12 @@ def test_a_set_that_is_set_means_what_it_adds_and_removes() -> None:
 
 
 def test_an_element_that_one_adds_and_another_removes_goes_by_the_later_stamp() -> None:
-    removed = server({element_key("tags", "new"): LATE}, tags=[])
-    add = Members(frozenset({"new"}), frozenset())
-    assert one("tags", add, EARLY, removed).patch == {}
-    assert one("tags", add, LATER, removed).patch == {"tags": ["new"]}
+    """Others added it and took it out again since the base."""
+    removed = server({element_key("tags", "sale"): LATE, "tags": LATE})
+    add = Members(frozenset({"sale"}), frozenset())
+    lost = one("tags", add, EARLY, removed)
+    assert (lost.patch, [each.winner for each in lost.decisions]) == ({}, ["ours"])
+    assert one("tags", add, LATER, removed).patch == {"tags": ["new", "sale"]}
 
 
 def test_without_a_base_every_field_that_differs_is_decided() -> None:
@@ -218,11 +250,11 @@ class Register:
 
 
 OPERATIONS = {
-    "name": st.integers(1, 5).map(Put),
+    "name": st.integers(0, 5).map(Put),
     "stock": st.integers(-3, 3).map(Delta),
-    # with respect to what everybody knew: a and b are in, c and d are not
-    "tags": st.tuples(st.sets(st.sampled_from("cd")), st.sets(st.sampled_from("ab"))).map(
-        lambda sets: Members(frozenset(sets[0]), frozenset(sets[1]))
+    # everybody knew a and b: some of these change nothing, and are no edits
+    "tags": st.tuples(st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcd"))).map(
+        lambda sets: Members(frozenset(sets[0] - sets[1]), frozenset(sets[1] - sets[0]))
     ),
 }
 EDITS = st.fixed_dictionaries({}, optional=OPERATIONS)

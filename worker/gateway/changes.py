@@ -17,12 +17,13 @@ from worker.gateway.answers import parse
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.principals import PrincipalTokens
 
-Outcome = Literal["written", "rejected", "stale"]
+Outcome = Literal["written", "rejected", "stale", "gone"]
 
 
 class PendingChange(BaseModel):
     """A change, with its row as it is (`row`), as its author knew it (`base`, None: not known any more) and
-    which fields were written in between: by version and milliseconds, or with the stamps of other clients."""
+    which fields others wrote in between, by version and milliseconds; `own`: which its own client did.
+    `stamps`: when clients say that they wrote fields. `unfit`: the row holds what cannot be read."""
 
     id: str
     principal_id: str
@@ -36,15 +37,20 @@ class PendingChange(BaseModel):
     row: dict[str, Any] | None
     base: dict[str, Any] | None
     touched: list[tuple[str, int, int]]
+    own: list[str]
     stamps: list[tuple[str, int, str]]
+    unfit: bool
 
 
 class Batch(BaseModel):
-    """At most one change for each entity. `policies`: by entity, then by field. `now`: the database's."""
+    """At most one change for each entity, in the order of pushing. `policies`: by entity, then by field.
+    `now`: the database's. `more`: others are pending beyond the position `after`."""
 
     changes: list[PendingChange]
     policies: dict[str, dict[str, str]]
     now: AwareDatetime
+    after: int | None
+    more: bool
 
 
 class _Applied(BaseModel):
@@ -64,12 +70,12 @@ class RpcChanges:
     def __init__(self, rpc: SupabaseRpc, tokens: PrincipalTokens) -> None:
         self._rpc, self._tokens = rpc, tokens
 
-    async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch:
-        """The oldest pending change of each of up to `limit` entities whose ids are above `after`."""
+    async def read(self, tenant_id: str, *, after: int, limit: int) -> Batch:
+        """Of up to `limit` pending changes beyond `after` those that are the oldest of their entity."""
         answer = await self._rpc.answer("read_changes", p_tenant_id=tenant_id, p_after=after, p_limit=limit)
         try:
             return parse(Batch, _EXACT.decode(answer))
-        except DecodeError as error:
+        except (DecodeError, RecursionError, ValueError) as error:
             raise BadAnswer(f"read_changes answered what cannot be read: {error}") from None
 
     async def apply(

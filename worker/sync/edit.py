@@ -119,6 +119,22 @@ def applied(operation: Operation, value: Any) -> Any:
             assert_never(operation)
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are one: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def is_set(value: Any) -> bool:
+    """Whether a field's value is one, or nothing yet."""
+    return value is None or (isinstance(value, list) and all(isinstance(each, str) for each in value))
+
+
 def elements(value: Any) -> frozenset[str]:
     """The texts of a list; nothing else has elements."""
     return (

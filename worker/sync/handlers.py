@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from worker.engine.clock import Clock
 from worker.engine.job import AttemptId, Done, Job, NewJob, Outcome, Snooze
 from worker.engine.upkeep import Routine
-from worker.errors import Busy, PayloadError, Refused
+from worker.errors import BadAnswer, Busy, PayloadError, Refused
 from worker.gateway.changes import Batch, Forgotten
 from worker.gateway.changes import Outcome as Applied
 from worker.log import get_logger
@@ -33,7 +33,7 @@ BATCH: Final = 200
 class Changes(Protocol):
     """The slice's outside door. Raises `GatewayError`."""
 
-    async def read(self, tenant_id: str, *, after: str | None, limit: int) -> Batch: ...
+    async def read(self, tenant_id: str, *, after: int, limit: int) -> Batch: ...
     async def apply(
         self, principal_id: str, attempt_id: AttemptId, writes: Sequence[Mapping[str, Any]]
     ) -> Mapping[str, Applied]: ...
@@ -79,31 +79,38 @@ class WorkChanges:
 
     async def _rounds(self, job: Job[Any], tenant_id: str) -> Outcome:
         ends = self.clock.monotonic() + TURN.total_seconds()
-        after: str | None = None
+        after, limit = 0, BATCH
         moved = False
         while self.clock.monotonic() < ends:
-            batch = await self.changes.read(tenant_id, after=after, limit=BATCH)
-            if not batch.changes and after is None:
+            try:
+                batch = await self.changes.read(tenant_id, after=after, limit=limit)
+            except (Busy, BadAnswer):
+                if limit == 1:
+                    raise
+                limit //= 2  # too much at once
+                continue
+            if not batch.changes and not batch.more and after == 0:
                 return Done()
             moved = await self._work(job, batch) or moved
-            if len(batch.changes) == BATCH:
-                after = batch.changes[-1].entity_id
+            if batch.more and batch.after is not None:
+                after = batch.after
                 continue
             if not moved:
                 return Snooze(BUSY_PAUSE, "what is left meets locks or time limits")
             # the next round takes what waited behind these, and what was changed while it was merged
-            after, moved = None, False
+            after, moved = 0, False
         return Snooze(AT_ONCE, "more changes are pending")
 
     async def _work(self, job: Job[Any], batch: Batch) -> bool:
         """Whether any of it could be tried."""
         policies = {entity: policies_of(told) for entity, told in batch.policies.items()}
-        ordered = sorted(batch.changes, key=lambda change: change.principal_id)
         counted = Counter[str]()
-        for principal_id, some in groupby(ordered, key=lambda change: change.principal_id):
+        # in the order of pushing, for one may need what another made
+        for principal_id, some in groupby(batch.changes, key=lambda change: change.principal_id):
             writes = [write_of(each, policies[each.entity], batch.now) for each in some]
             counted.update(await self._apply(principal_id, job.attempt_id, writes))
-        get_logger("worker.sync").info(WORKED, **counted)
+        if counted:
+            get_logger("worker.sync").info(WORKED, **counted)
         return counted.total() > counted[BUSY]
 
     async def _apply(self, principal_id: str, attempt_id: AttemptId, writes: list[Write]) -> list[str]:

@@ -14,7 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never
 
-from worker.sync.edit import NESTED, Delta, Edit, Fields, Members, Operation, Put, applied, elements
+from worker.sync.edit import (
+    NESTED,
+    Delta,
+    Edit,
+    Fields,
+    Members,
+    Operation,
+    Put,
+    applied,
+    elements,
+    is_set,
+    same,
+)
 from worker.sync.stamp import Stamp
 
 Policy = Literal["last_write", "counter", "set", "server_wins", "client_wins", "manual"]
@@ -106,6 +118,8 @@ class Policies:
 
 def merge(server: Server, edit: Edit, stamp: Stamp, policies: Policies) -> Merge:
     """Merges an update. Raises `EditRefused` for an edit that is no way to change its field."""
+    for name, operation in edit.items():
+        _check(name, operation, policies.of(name))
     merged = Merge()
     if server.deleted:
         merged.decisions.append(_deleted_meanwhile(server, edit, stamp, policies))
@@ -113,10 +127,17 @@ def merge(server: Server, edit: Edit, stamp: Stamp, policies: Policies) -> Merge
         if not merged.restore:
             return merged
     for name, operation in edit.items():
-        if name == NESTED:
-            raise EditRefused(f"{NESTED} are edited key by key, as {NESTED}.<key>")
         _merge_field(_Field(name, policies.of(name), operation, server, stamp), merged)
     return merged
+
+
+def _check(name: str, operation: Operation, policy: Policy) -> None:
+    if name == NESTED:
+        raise EditRefused(f"{NESTED} are edited key by key, as {NESTED}.<key>")
+    if policy == "counter" and not isinstance(operation, Delta):
+        raise EditRefused(f"{name} is a counter: it is moved by a delta, never set")
+    if policy != "counter" and isinstance(operation, Delta):
+        raise EditRefused(f"{name} is no counter: a delta does not say what it is to be")
 
 
 def merge_deletion(server: Server, stamp: Stamp, policies: Policies) -> Merge:
@@ -158,9 +179,14 @@ class _Field:
         return self.server.changed(self.name)
 
     @property
+    def known(self) -> Any:
+        """The value that the edit's author knew; ours, if nobody knows which that was."""
+        return self.ours if self.server.base is None else self.base
+
+    @property
     def theirs(self) -> Any:
-        """What the edit makes of the value that its author knew; of ours, if nobody knows which that was."""
-        return applied(self.operation, self.ours if self.server.base is None else self.base)
+        """What the edit makes of the value that its author knew."""
+        return applied(self.operation, self.known)
 
     def decided(self, winner: Winner | None) -> Decision:
         theirs = {"delta": self.operation.by} if isinstance(self.operation, Delta) else self.theirs
@@ -168,28 +194,31 @@ class _Field:
 
 
 def _merge_field(it: _Field, merged: Merge) -> None:
-    match it.policy, it.operation:
-        case "counter", Delta(by):
+    known = is_set(it.ours) and is_set(it.base)
+    match it.operation:
+        case Delta(by):
             merged.deltas[it.name] = by
             if it.changed:
                 merged.decisions.append(it.decided("both"))
-        case "counter", _:
-            raise EditRefused(f"{it.name} is a counter: it is moved by a delta, never set")
-        case "set", Members():
-            _merge_members(it, it.operation, merged)
-        case "set", Put(value) if isinstance(value, list):
-            before, after = elements(it.base), elements(value)
+        case Members() as members if not known:
+            raise EditRefused(f"{it.name} is no list of texts: nothing can be added or removed")
+        case Members() as members if it.policy == "set":
+            _merge_members(it, members, merged)
+        case Put(list() as value) if it.policy == "set" and known and is_set(value):
+            before, after = elements(it.known), elements(value)
             _merge_members(it, Members(after - before, before - after), merged)
-        case _, Delta():
-            raise EditRefused(f"{it.name} is no counter: a delta does not say what it is to be")
         case _:
             _merge_value(it, merged)
 
 
 def _merge_value(it: _Field, merged: Merge) -> None:
-    if it.theirs == it.ours:
+    if it.server.base is not None and same(it.theirs, it.base):
+        return  # it changed nothing then, and is no reason to change anything now
+    if same(it.theirs, it.ours):
         # nobody is overruled; if both did the same, the later of the two is when
-        merged.stamps[it.name] = max(it.stamp, it.server.stamp_of(it.name))
+        latest = max(it.stamp, it.server.stamp_of(it.name))
+        if latest.client:  # else it is known from the row
+            merged.stamps[it.name] = latest
         return
     winner: Winner | None = "theirs"
     if it.changed:
@@ -202,9 +231,9 @@ def _merge_value(it: _Field, merged: Merge) -> None:
 
 def _merge_members(it: _Field, members: Members, merged: Merge) -> None:
     """Each element is a field of its own, in the set or not, of which the last write counts."""
-    ours, base = elements(it.ours), elements(it.base)
+    ours, base = elements(it.ours), elements(it.known)
     result, overruled = set(ours), False
-    for element in sorted(members.add | members.remove):
+    for element in sorted((members.add - base) | (members.remove & base)):
         wanted = element in members.add
         key = element_key(it.name, element)
         written = it.server.touched.get(key)
