@@ -3834,6 +3834,26 @@ exception when others then
   return false;
 end $$;
 
+CREATE FUNCTION private.publish_tables(VARIADIC p_tables text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+declare
+  v_table text;
+begin
+  if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
+    create publication supabase_realtime;
+  end if;
+  foreach v_table in array p_tables loop
+    if not exists (
+      select from pg_catalog.pg_publication_tables
+      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = v_table
+    ) then
+      execute format('alter publication supabase_realtime add table public.%I', v_table);
+    end if;
+  end loop;
+end $$;
+
 CREATE FUNCTION private.publishing_failures(p_product public.products, p_was text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -3929,6 +3949,7 @@ CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes 
 declare
   v_principal constant uuid := auth.uid();
   v_fault record;
+  v_new boolean;
   v_other text;
 begin
   perform private.require(p_tenant_id, 'sync.push');
@@ -3957,6 +3978,7 @@ begin
   from jsonb_array_elements(p_changes) with ordinality as c (change, n)
   order by c.n
   on conflict (id) do nothing;
+  v_new := found;
 
   select c.change ->> 'id' into v_other
   from jsonb_array_elements(p_changes) as c (change)
@@ -3970,8 +3992,8 @@ begin
     perform private.fail('PT409', 'sync.change_id_reused', format('The id %s was used for another change.', v_other),
       'Give every change an id of its own; nothing of this call was kept.');
   end if;
-  -- also for what was pushed before: its job may have ended badly
-  if exists (
+  -- The trigger has queued a job for what is new. For what was pushed before it may have ended badly.
+  if not v_new and exists (
     select from jsonb_array_elements(p_changes) as c (change)
     join public.sync_changes s on s.id = (c.change ->> 'id')::uuid where s.status = 'pending'
   ) then
@@ -10302,6 +10324,8 @@ REVOKE ALL ON FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid
 REVOKE ALL ON FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.publish_due_product(p_product_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.publish_tables(VARIADIC p_tables text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_was text) FROM PUBLIC;
 

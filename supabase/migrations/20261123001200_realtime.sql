@@ -13,14 +13,17 @@ create policy "members hear their tenant's bell" on realtime.messages
     )
   );
 
-do $$
+-- Publishes changes of tables of public through Realtime. Those that are published already stay so.
+create function private.publish_tables(variadic p_tables text[]) returns void
+language plpgsql set search_path = ''
+as $$
 declare
   v_table text;
 begin
   if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
     create publication supabase_realtime;
   end if;
-  foreach v_table in array '{products,product_images,stock_levels,orders,webhook_endpoints,notifications}'::text[] loop
+  foreach v_table in array p_tables loop
     if not exists (
       select from pg_catalog.pg_publication_tables
       where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = v_table
@@ -29,3 +32,6 @@ begin
     end if;
   end loop;
 end $$;
+revoke all on function private.publish_tables(text[]) from public, anon, authenticated, service_role;
+
+select private.publish_tables('products', 'product_images', 'stock_levels', 'orders', 'webhook_endpoints', 'notifications');

@@ -262,6 +262,7 @@ as $$
 declare
   v_principal constant uuid := auth.uid();
   v_fault record;
+  v_new boolean;
   v_other text;
 begin
   perform private.require(p_tenant_id, 'sync.push');
@@ -290,6 +291,7 @@ begin
   from jsonb_array_elements(p_changes) with ordinality as c (change, n)
   order by c.n
   on conflict (id) do nothing;
+  v_new := found;
 
   select c.change ->> 'id' into v_other
   from jsonb_array_elements(p_changes) as c (change)
@@ -303,8 +305,8 @@ begin
     perform private.fail('PT409', 'sync.change_id_reused', format('The id %s was used for another change.', v_other),
       'Give every change an id of its own; nothing of this call was kept.');
   end if;
-  -- also for what was pushed before: its job may have ended badly
-  if exists (
+  -- The trigger has queued a job for what is new. For what was pushed before it may have ended badly.
+  if not v_new and exists (
     select from jsonb_array_elements(p_changes) as c (change)
     join public.sync_changes s on s.id = (c.change ->> 'id')::uuid where s.status = 'pending'
   ) then

@@ -103,16 +103,4 @@ end $$;
 revoke all on function worker.notify_open_conflicts(integer) from public, anon, authenticated, service_role;
 grant execute on function worker.notify_open_conflicts(integer) to service_role;
 
-do $$
-declare
-  v_table text;
-begin
-  foreach v_table in array '{sync_changes,sync_conflicts}'::text[] loop
-    if not exists (
-      select from pg_catalog.pg_publication_tables
-      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = v_table
-    ) then
-      execute format('alter publication supabase_realtime add table public.%I', v_table);
-    end if;
-  end loop;
-end $$;
+select private.publish_tables('sync_changes', 'sync_conflicts');

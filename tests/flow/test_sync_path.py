@@ -12,21 +12,7 @@ from tests.eventually import eventually
 from tests.flow.scene import Scene
 from tests.flow.shop import Shop
 from tests.flow.worker_process import WorkerProcess
-
-STAMP = "1764201600123-0000-till"
-
-
-def change(product: uuid.UUID, edit: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {
-        "id": str(uuid.uuid4()),
-        "entity": "product",
-        "entity_id": str(product),
-        "operation": "update",
-        "base_version": 1,
-        "edit": edit,
-        "stamp": STAMP,
-        **more,
-    }
+from tests.sql.syncing import change
 
 
 async def push(shop: Shop, *changes: dict[str, Any], client: str = "till") -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import DecodeError, Raw, json
-from pydantic import AwareDatetime, BaseModel, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, RootModel
 
 from worker.engine.job import AttemptId
 from worker.engine.ports import Rpc
@@ -58,7 +58,10 @@ class _Applied(BaseModel):
     outcome: Outcome
 
 
-_APPLIED = TypeAdapter(list[_Applied])
+class _AllApplied(RootModel[list[_Applied]]):
+    pass
+
+
 # a price has more digits than a float
 _EXACT = json.Decoder(float_hook=Decimal)
 _EXACTLY = json.Encoder(decimal_format="number")
@@ -85,10 +88,7 @@ class RpcChanges:
         token = self._tokens.token(principal_id)
         exact = Raw(_EXACTLY.encode(writes))
         answer = await self._rpc.call_as(token, "apply_changes", p_attempt_id=attempt_id, p_writes=exact)
-        try:
-            return {each.change_id: each.outcome for each in _APPLIED.validate_python(answer)}
-        except ValidationError as error:
-            raise BadAnswer(f"apply_changes answered in another shape: {error.errors()[0]['msg']}") from None
+        return {each.change_id: each.outcome for each in parse(_AllApplied, answer).root}
 
 
 class _Told(BaseModel):

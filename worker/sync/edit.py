@@ -70,40 +70,10 @@ def _texts(name: str, value: Any) -> frozenset[str]:
     return frozenset(value)
 
 
-def edit_json(edit: Edit) -> dict[str, Any]:
-    """The inverse of `parse_edit`."""
-    return {name: _told(operation) for name, operation in edit.items()}
-
-
-def _told(operation: Operation) -> dict[str, Any]:
-    match operation:
-        case Put(value):
-            return {"set": value}
-        case Delta(by):
-            return {"delta": by}
-        case Members(add, remove):
-            return {word: sorted(some) for word, some in (("add", add), ("remove", remove)) if some} or {
-                "add": []
-            }
-        case _:
-            assert_never(operation)
-
-
 def fields_of(row: Row) -> dict[str, Any]:
     """A row field by field."""
     fields = {name: value for name, value in row.items() if name != NESTED}
     return fields | {_PREFIX + key: value for key, value in (row.get(NESTED) or {}).items()}
-
-
-def row_of(fields: Fields) -> dict[str, Any]:
-    """The inverse of `fields_of`; attributes that are null are left out."""
-    row = {name: value for name, value in fields.items() if not name.startswith(_PREFIX)}
-    nested = {
-        name.removeprefix(_PREFIX): value
-        for name, value in fields.items()
-        if name.startswith(_PREFIX) and value is not None
-    }
-    return row | {NESTED: nested}
 
 
 def applied(operation: Operation, value: Any) -> Any:

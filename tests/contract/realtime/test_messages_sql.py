@@ -76,8 +76,8 @@ async def test_partitions_reach_from_yesterday_to_three_days_ahead(
     for day in (days[0], days[-1]):
         async with database.transaction(force_rollback=True):
             insert = "insert into realtime.messages (topic, extension, inserted_at)"
-            where = f"{insert} values ('d', 'x', '{day} 12:00') returning tableoid::regclass::text"
-            assert await value(database, where) == f"realtime.messages_{day:%Y_%m_%d}"
+            statement = f"{insert} values ('d', 'x', '{day} 12:00') returning tableoid::regclass::text"
+            assert await value(database, statement) == f"realtime.messages_{day:%Y_%m_%d}"
 
 
 async def test_partitions_give_nothing_to_the_roles_of_the_api(database: Database) -> None:
