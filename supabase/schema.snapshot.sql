@@ -3774,19 +3774,19 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
-  ), judged as (
-    select f.*, exists (
-      select from public.sync_changes c
-      where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
-        and c.principal_id = p_principal_id and c.client = p_client
-    ) as own
-    from fields f
+  ), own as (
+    select c.id, c.seq, c.edit from public.sync_changes c
+    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
+      and c.principal_id = p_principal_id and c.client = p_client
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(j.field, j.version, j.millis)) filter (where not j.own), '[]') from judged j),
-    (select coalesce(jsonb_agg(j.field) filter (where j.own), '[]') from judged j)
+    (
+      select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
+      where not exists (select from own o where o.id::text = f.command_id)
+    ),
+    (select coalesce(jsonb_agg(o.edit order by o.seq), '[]') from own o)
   from (select 1) one left join now n on true
 $$;
 
@@ -4730,7 +4730,8 @@ begin
   if p_news is null and not exists (select from private.tenant_log t where t.unrung_since is not null) then
     return 0;
   end if;
-  select least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)) into v_tokens
+  -- a clock that was set back takes no tokens away
+  select least(b.per_second, b.tokens + b.per_second * greatest(extract(epoch from v_now - b.refilled_at), 0)) into v_tokens
   from private.ring_budget b;
   v_chosen := array(
     select c.tenant_id
@@ -5633,8 +5634,8 @@ CREATE FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_b
     AS $$
   select n.state, case when n.version - p_base = (
       select count(distinct c.version) from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id and c.entity_id = p_level_id
-        and c.version > p_base and c.version <= n.version
+      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version
+        and c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id
     ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
   left join (
@@ -9172,6 +9173,8 @@ CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_i
 CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, seq) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_id, seq) WHERE (status = 'pending'::text);
+
+CREATE INDEX sync_changes_written ON public.sync_changes USING btree (entity_id, version) WHERE (version IS NOT NULL);
 
 CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
 

@@ -35,7 +35,7 @@ from worker.gateway.mark import DeliveryMark
 from worker.gateway.outbox import RpcOutbox
 from worker.gateway.principals import PrincipalTokens
 from worker.gateway.publishing import RpcDuePublishing
-from worker.gateway.realtime import TOPIC, Opener, RealtimeSupervisor
+from worker.gateway.realtime import STATES, TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
 from worker.gateway.vitals import RpcVitals
 from worker.gateway.webhooks import RpcWebhookJobs
@@ -111,7 +111,12 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         for runner in runners:
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
-        realtime = RealtimeSupervisor(open_channel=_opener(settings), bell=bell, clock=clock, metrics=metrics)
+        realtime = RealtimeSupervisor(
+            open_channel=_opener(settings),
+            hear=bell.heard,
+            clock=clock,
+            on_state=partial(metrics.realtime, states=STATES),
+        )
         vitals = Vitals(RpcVitals(rpc, mark), clock=clock, condition=_part("vitals", clock))
         metrics.registry.register(VitalGauges(vitals))
         state = _State([upstream, dispatching, keeping_up, *working, *webhooks.conditions], realtime, vitals)

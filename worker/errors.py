@@ -8,7 +8,7 @@
     │   ├── Busy                  this call met a lock, a time limit or a rate limit (transient)
     │   ├── Refused               the database says no: PT4xx, a constraint       (permanent)
     │   ├── KeyRefused            401 or 403: not the service key of this project (until fixed)
-    │   ├── TokenRefused          401 or 403: not with what PMS_JWT_KEY signed    (until fixed)
+    │   ├── TokenRefused          401 or 403: not as whom the token names         (until fixed)
     │   ├── SchemaMissing         the RPC is not there: migrations, exposed schema (until fixed)
     │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
     ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
@@ -103,17 +103,11 @@ class KeyRefused(GatewayError):
 
 
 class TokenRefused(GatewayError):
-    """A token that the worker signed to act for somebody is not accepted."""
+    """A token to act for somebody is not accepted."""
 
     @classmethod
-    def instead_of(cls, error: KeyRefused) -> TokenRefused:
-        return cls(
-            error.message,
-            code=error.code,
-            status=error.status,
-            detail=error.detail,
-            hint="check that PMS_JWT_KEY is a signing key of this project, or its legacy JWT secret",
-        )
+    def instead_of(cls, error: KeyRefused, *, hint: str) -> TokenRefused:
+        return cls(error.message, code=error.code, status=error.status, detail=error.detail, hint=hint)
 
 
 class SchemaMissing(GatewayError):

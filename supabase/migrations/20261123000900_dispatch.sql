@@ -28,7 +28,8 @@ begin
   if p_news is null and not exists (select from private.tenant_log t where t.unrung_since is not null) then
     return 0;
   end if;
-  select least(b.per_second, b.tokens + b.per_second * extract(epoch from v_now - b.refilled_at)) into v_tokens
+  -- a clock that was set back takes no tokens away
+  select least(b.per_second, b.tokens + b.per_second * greatest(extract(epoch from v_now - b.refilled_at), 0)) into v_tokens
   from private.ring_budget b;
   v_chosen := array(
     select c.tenant_id

@@ -40,8 +40,8 @@ $$;
 revoke all on function private.changed_fields(jsonb, jsonb) from public, anon, authenticated, service_role;
 
 -- Of a product: the row, the row at version p_base (null when that is not known), and which fields were last written after it
--- by others than a client itself, at which version and when, [[field, version, milliseconds]]; `own`: which by itself, for a
--- client that edits twice while it is offline knows what it did first. Nulls when there is no such product of the tenant.
+-- by others than a client itself, at which version and when, [[field, version, milliseconds]]; `own`: the client's own edits
+-- since, for one that edits twice while it is offline knows what it did first. Nulls when there is no such product of the tenant.
 create function private.product_since(
   p_tenant_id uuid, p_product_id uuid, p_base bigint, p_principal_id uuid, p_client text,
   out "row" jsonb, out base jsonb, out touched jsonb, out own jsonb
@@ -63,19 +63,19 @@ as $$
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
     order by f.field, s.version desc
-  ), judged as (
-    select f.*, exists (
-      select from public.sync_changes c
-      where c.id = case when pg_input_is_valid(f.command_id, 'uuid') then f.command_id::uuid end
-        and c.principal_id = p_principal_id and c.client = p_client
-    ) as own
-    from fields f
+  ), own as (
+    select c.id, c.seq, c.edit from public.sync_changes c
+    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
+      and c.principal_id = p_principal_id and c.client = p_client
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
-    (select coalesce(jsonb_agg(jsonb_build_array(j.field, j.version, j.millis)) filter (where not j.own), '[]') from judged j),
-    (select coalesce(jsonb_agg(j.field) filter (where j.own), '[]') from judged j)
+    (
+      select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
+      where not exists (select from own o where o.id::text = f.command_id)
+    ),
+    (select coalesce(jsonb_agg(o.edit order by o.seq), '[]') from own o)
   from (select 1) one left join now n on true
 $$;
 revoke all on function private.product_since(uuid, uuid, bigint, uuid, text) from public, anon, authenticated, service_role;
@@ -89,8 +89,8 @@ language sql stable set search_path = '' set enable_seqscan = off set timezone =
 as $$
   select n.state, case when n.version - p_base = (
       select count(distinct c.version) from public.sync_changes c
-      where c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id and c.entity_id = p_level_id
-        and c.version > p_base and c.version <= n.version
+      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version
+        and c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id
     ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
   left join (

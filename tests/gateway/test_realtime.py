@@ -17,7 +17,6 @@ from tests.eventually import eventually
 from tests.gateway.double import Manner, RealtimeDouble
 from tests.stack.platform import Platform
 from worker.engine.clock import SystemClock
-from worker.engine.metrics import Metrics
 from worker.engine.wake import LANES, Bell
 from worker.gateway.channel import Channel
 from worker.gateway.realtime import TOPIC, RealtimeRules, RealtimeSupervisor
@@ -46,9 +45,8 @@ async def supervised(
         bell.attach(hear)
     supervisor = RealtimeSupervisor(
         open_channel=partial(Channel.open, url, key, TOPIC),
-        bell=bell,
+        hear=bell.heard,
         clock=SystemClock(),
-        metrics=Metrics(),
         rules=rules,
     )
     task = asyncio.create_task(supervisor.run())
@@ -173,7 +171,7 @@ async def test_it_is_not_live_before_changes_flow_but_hears_rings_already(double
 
 async def test_switched_off_it_says_so_and_stays_quiet() -> None:
     supervisor = RealtimeSupervisor(
-        open_channel=None, bell=Bell(), clock=SystemClock(), metrics=Metrics(), rules=IMPATIENT
+        open_channel=None, hear=Bell().heard, clock=SystemClock(), rules=IMPATIENT
     )
     task = asyncio.create_task(supervisor.run())
     await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from tests.sql.ask import column, rpc, value
 from tests.sql.bell import forget_rings, hang_bell, rings
 from tests.sql.clock import move_clock, stop_clock
 from tests.sql.company import Company, add_endpoint, add_product, add_products, found_company, rename
+from tests.sql.dispatching import drain
 
 
 @pytest.fixture
@@ -164,3 +165,21 @@ async def test_a_client_may_not_ring(heard: Connection, company: Company) -> Non
 
 async def _topics_rung(db: Connection) -> list[str]:
     return await column(db, "select topic from realtime.messages where topic like 'tenant:%%' order by topic")
+
+
+async def test_a_clock_that_is_set_back_stops_neither_bell_nor_dispatch(
+    db: Connection, company: Company
+) -> None:
+    """As after a failover, or by a hand: for an hour less than no time seems to have passed."""
+    await stop_clock(db)
+    await add_product(db, company)
+    await drain(db)
+    await move_clock(db, -dt.timedelta(hours=1))
+    await add_product(db, company, "LATER")
+    await drain(db)
+    assert await value(db, "select count(*) from private.outbox") == 0
+    assert await value(db, "select tokens >= 0 from private.ring_budget")
+    await move_clock(db, dt.timedelta(seconds=1))
+    await add_product(db, company, "LAST")
+    await drain(db)
+    assert await value(db, "select count(*) from private.tenant_log where unrung_since is not null") == 0

@@ -64,7 +64,7 @@ async def test_what_a_client_wrote_itself_was_not_written_by_others(db: Connecti
     held = await attempt(db)
     assert await apply(db, held, write(first), who=company.owner) == ["written"]
     [it] = await pending(db, company)
-    assert (it["id"], it["row"]["price"], it["touched"], it["own"]) == (second["id"], 12, [], ["price"])
+    assert (it["id"], it["row"]["price"], it["touched"], it["own"]) == (second["id"], 12, [], [first["edit"]])
     assert await apply(db, held, write(second, version=2), who=company.owner) == ["written"]
     [it] = await pending(db, company)
     assert (it["id"], [name for name, _, _ in it["touched"]]) == (elsewhere["id"], ["price"])
@@ -291,7 +291,7 @@ async def test_decisions_and_stamps_are_kept_with_what_was_written(db: Connectio
     ]
     await push(db, company, change(product, {"name": {"set": "x"}}))
     [next_one] = await pending(db, company)
-    assert next_one["own"] == ["name"]
+    assert next_one["own"] == [it["edit"]]
     assert next_one["stamps"] == [["name", 2, it["stamp"]]]
 
 

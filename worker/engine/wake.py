@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from worker.engine.clock import Clock
 
@@ -38,6 +38,15 @@ class Bell:
     def ring(self, lane: str) -> None:
         for hear in self._hearers:
             hear(lane)
+
+    def heard(self, payload: Mapping[str, Any]) -> None:
+        """A ring from the database, which names a lane. Whatever else it says, there may be something new:
+        it is from a later schema, perhaps."""
+        lane = payload.get("lane")
+        if lane in LANES:
+            self.ring(str(lane))
+        else:
+            self.ring_all()
 
     def ring_all(self) -> None:
         """After a gap (a new subscription), in which any ring may have been lost."""

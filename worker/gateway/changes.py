@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, Literal
 
-from msgspec import DecodeError, Raw, json
+from msgspec import DecodeError, Raw
 from pydantic import AwareDatetime, BaseModel, RootModel
 
 from worker.engine.job import AttemptId
@@ -15,6 +14,7 @@ from worker.engine.ports import Rpc
 from worker.errors import BadAnswer
 from worker.gateway.answers import parse
 from worker.gateway.client import SupabaseRpc
+from worker.gateway.exact import decoded, encoded
 from worker.gateway.principals import PrincipalTokens
 
 Outcome = Literal["written", "rejected", "stale", "gone"]
@@ -22,7 +22,7 @@ Outcome = Literal["written", "rejected", "stale", "gone"]
 
 class PendingChange(BaseModel):
     """A change, with its row as it is (`row`), as its author knew it (`base`, None: not known any more) and
-    which fields others wrote in between, by version and milliseconds; `own`: which its own client did.
+    which fields others wrote in between, by version and milliseconds; `own`: what its own client did then.
     `stamps`: when clients say that they wrote fields. `unfit`: the row holds what cannot be read."""
 
     id: str
@@ -37,7 +37,7 @@ class PendingChange(BaseModel):
     row: dict[str, Any] | None
     base: dict[str, Any] | None
     touched: list[tuple[str, int, int]]
-    own: list[str]
+    own: list[dict[str, Any]]
     stamps: list[tuple[str, int, str]]
     unfit: bool
 
@@ -62,11 +62,6 @@ class _AllApplied(RootModel[list[_Applied]]):
     pass
 
 
-# a price has more digits than a float
-_EXACT = json.Decoder(float_hook=Decimal)
-_EXACTLY = json.Encoder(decimal_format="number")
-
-
 class RpcChanges:
     """All methods raise `GatewayError`."""
 
@@ -77,7 +72,7 @@ class RpcChanges:
         """Of up to `limit` pending changes beyond `after` those that are the oldest of their entity."""
         answer = await self._rpc.answer("read_changes", p_tenant_id=tenant_id, p_after=after, p_limit=limit)
         try:
-            return parse(Batch, _EXACT.decode(answer))
+            return parse(Batch, decoded(answer))
         except (DecodeError, RecursionError, ValueError) as error:
             raise BadAnswer(f"read_changes answered what cannot be read: {error}") from None
 
@@ -86,7 +81,7 @@ class RpcChanges:
     ) -> dict[str, Outcome]:
         """Writes as `principal_id`; what became of each, by the change's id."""
         token = self._tokens.token(principal_id)
-        exact = Raw(_EXACTLY.encode(writes))
+        exact = Raw(encoded(writes))
         answer = await self._rpc.call_as(token, "apply_changes", p_attempt_id=attempt_id, p_writes=exact)
         return {each.change_id: each.outcome for each in parse(_AllApplied, answer).root}
 

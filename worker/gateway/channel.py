@@ -41,11 +41,13 @@ Hear = Callable[[Mapping[str, Any]], None]
 class Channel:
     """A joined topic. Everything that shakes the trust in it ends in one future, `_doubt`."""
 
-    def __init__(self, url: str, key: str, topic: str, hear: Hear) -> None:
+    def __init__(self, url: str, key: str, topic: str, hear: Hear, token: str | None = None) -> None:
         self._hear = hear
         self._client = AsyncRealtimeClient(
             url, token=key, auto_reconnect=False, max_retries=1, timeout=JOIN_TIMEOUT_SECONDS
         )
+        # `key` opens the door; who comes in is another matter, for people
+        self._client.access_token = token or key
         self._channel = self._client.channel(topic, _OPTIONS)
         self._channel.on_broadcast(EVENT, self._on_ring).on_system(self._on_system)
         # the client sends heartbeats too, but nobody looks at their replies; a channel under the
@@ -57,9 +59,12 @@ class Channel:
         self._ready = asyncio.Event()
 
     @classmethod
-    async def open(cls, url: str, key: str, topic: str, hear: Hear) -> Channel:
-        """Connects and joins; raises `Doubt` when either fails. A ring calls `hear` with its payload."""
-        channel = cls(url, key, topic, hear)
+    async def open(cls, url: str, key: str, topic: str, hear: Hear, *, token: str | None = None) -> Channel:
+        """Connects and joins; raises `Doubt` when either fails. A ring calls `hear` with its payload.
+
+        `token` is a user's; without one the key itself speaks, as a service does.
+        """
+        channel = cls(url, key, topic, hear, token)
         try:
             await channel._join()
         except BaseException:

@@ -7,7 +7,7 @@ of what a delivery costs the worker; msgspec writes and reads typed records with
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -24,6 +24,9 @@ from worker.gateway.transport import MAX_ANSWER_BYTES, BoundedTransport
 T = TypeVar("T")
 
 CALL_TIMEOUT: Final = timedelta(seconds=30)
+_CHECK_SIGNING_KEY: Final = (
+    "check that PMS_JWT_KEY is a signing key of this project, or its legacy JWT secret"
+)
 
 Watch = Callable[[str, float, GatewayError | None], None]
 """Hears of every call: the function's name, the seconds it took, and the error, if there was one."""
@@ -92,24 +95,16 @@ class SupabaseRpc:
         headers: Mapping[str, str] | None = None,
     ) -> T:
         started = time.perf_counter()
+        asking = self._http.post(
+            # told the names of the parameters, PostgREST passes the body on; else it takes it apart first
+            self._url + (f"{name}?columns={','.join(params)}" if params else name),
+            content=json.encode(params),
+            headers=headers or self._headers,
+        )
         try:
-            answer = await self._http.post(
-                # told the names of the parameters, PostgREST passes the body on; else it takes it apart first
-                self._url + (f"{name}?columns={','.join(params)}" if params else name),
-                content=json.encode(params),
-                headers=headers or self._headers,
-            )
-            value = read(answer.content)
-        except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
-            failed = faults.from_transport(error)
-            self._seen(name, started, failed)
-            raise failed from error
-        except (DecodeError, RecursionError, ValueError) as error:
-            unreadable = BadAnswer(f"{name} answered what cannot be read: {type(error).__name__}")
-            self._seen(name, started, unreadable)
-            raise unreadable from error
+            value = await answered(name, asking, read)
         except KeyRefused as error:
-            refused = error if headers is None else TokenRefused.instead_of(error)
+            refused = error if headers is None else TokenRefused.instead_of(error, hint=_CHECK_SIGNING_KEY)
             self._seen(name, started, refused)
             raise refused from None
         except GatewayError as error:
@@ -121,6 +116,21 @@ class SupabaseRpc:
     def _seen(self, name: str, started: float, error: GatewayError | None) -> None:
         if self._watch is not None:
             self._watch(name, time.perf_counter() - started, error)
+
+
+async def answered(name: str, asking: Awaitable[httpx.Response], read: Callable[[bytes], T]) -> T:
+    """What `read` makes of the answer to a request that goes through `BoundedTransport`.
+
+    Raises `GatewayError`. `name` says in messages what was asked.
+    """
+    try:
+        return read((await asking).content)
+    except (httpx.HTTPError, httpx.InvalidURL, PyreqwestError, OSError) as error:
+        raise faults.from_transport(error) from error
+    except (DecodeError, RecursionError, ValueError) as error:
+        raise BadAnswer(
+            f"{name} answered what cannot be read: {type(error).__name__}: {error}"[:300]
+        ) from error
 
 
 def _decoded(content: bytes) -> Any:

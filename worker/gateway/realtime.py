@@ -14,18 +14,16 @@ Source: supabase/realtime 2.129.8 and realtime-py 2.34.1, as observed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from worker.engine.clock import Clock
 from worker.engine.condition import Condition
-from worker.engine.metrics import Metrics
 from worker.engine.retry import Backoff
-from worker.engine.wake import LANES, Bell
 from worker.errors import GatewayError
-from worker.gateway.channel import Channel, Doubt
+from worker.gateway.channel import Channel, Doubt, Hear
 from worker.log import REALTIME_LIVE, REALTIME_LOST, REALTIME_OFF, Logger, get_logger
 
 State = Literal["off", "connecting", "live"]
@@ -46,7 +44,7 @@ class RealtimeRules:
     steady_after: timedelta = timedelta(seconds=10)
 
 
-Opener = Callable[[Callable[[Mapping[str, Any]], None]], Awaitable[Channel]]
+Opener = Callable[[Hear], Awaitable[Channel]]
 
 
 class RealtimeLost(GatewayError):
@@ -56,7 +54,7 @@ class RealtimeLost(GatewayError):
 
 
 class RealtimeSupervisor:
-    """The side task that keeps the bell connected. Rings every lane whenever it has become live."""
+    """The side task that keeps a bell connected."""
 
     name = "realtime"
 
@@ -64,13 +62,14 @@ class RealtimeSupervisor:
         self,
         *,
         open_channel: Opener | None,
-        bell: Bell,
+        hear: Hear,
         clock: Clock,
-        metrics: Metrics,
+        on_state: Callable[[State], None] = lambda _: None,
         rules: RealtimeRules | None = None,
     ) -> None:
-        """`open_channel` None means that Realtime is switched off."""
-        self._open, self._bell, self._clock, self._metrics = open_channel, bell, clock, metrics
+        """`open_channel` None means that Realtime is switched off. `hear` is called with what a ring tells;
+        with nothing, where any may have been missed."""
+        self._open, self._hear, self._clock, self._on_state = open_channel, hear, clock, on_state
         self._rules = rules or RealtimeRules()
         self._condition = Condition("realtime", clock, lost=REALTIME_LOST, back=REALTIME_LIVE)
         self._backoff = Backoff(first=self._rules.first_pause, longest=self._rules.longest_pause)
@@ -78,7 +77,7 @@ class RealtimeSupervisor:
         self.state: State = "connecting" if open_channel else "off"
         self.since = clock.now()
         self.connections = 0
-        metrics.realtime(self.state, states=STATES)
+        on_state(self.state)
 
     @property
     def reason(self) -> str | None:
@@ -104,19 +103,19 @@ class RealtimeSupervisor:
         self.connections += 1
         try:
             async with asyncio.timeout(self._rules.open_within.total_seconds()):
-                channel = await open_channel(self._heard)
+                channel = await open_channel(self._hear)
         except TimeoutError:
             return Doubt("no connection and join in time")
         except Doubt as doubt:
             return doubt
         try:
             # from the join on rings come in, but what was rung before it is unknown
-            self._bell.ring_all()
+            self._hear({})
             # a server that cannot say so is believed after a while
             await channel.ready(self._rules.ready_within)
             self._become("live")
             self._condition.ok()
-            self._bell.ring_all()
+            self._hear({})
             return await channel.doubted(
                 every=self._rules.heartbeat_every, within=self._rules.heartbeat_within
             )
@@ -125,15 +124,7 @@ class RealtimeSupervisor:
         finally:
             await channel.close()
 
-    def _heard(self, payload: Mapping[str, Any]) -> None:
-        lane = payload.get("lane")
-        if lane in LANES:
-            self._bell.ring(str(lane))
-        else:
-            # from a later schema, perhaps: whatever it means, there may be something new
-            self._bell.ring_all()
-
     def _become(self, state: State) -> None:
         if state != self.state:
             self.state, self.since = state, self._clock.now()
-        self._metrics.realtime(state, states=STATES)
+        self._on_state(state)

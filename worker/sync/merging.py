@@ -83,8 +83,9 @@ def server_of(change: PendingChange, row: Row) -> Server:
             touched[name] = stamp
     base = None
     if change.base is not None:
-        # its author knows what it did before
-        base = fields_of(change.base) | {name: fields.get(name) for name in change.own}
+        base = fields_of(change.base)
+        for edit in change.own:  # its author knows what it did before
+            base |= {name: applied(operation, base.get(name)) for name, operation in parse_edit(edit).items()}
     # a level is written by every movement, which says nothing of when its limits were
     written = Stamp.at(datetime.fromisoformat(row["updated_at"])) if change.entity == "product" else NEVER
     return Server(fields=fields, base=base, touched=touched, written=written)

@@ -1,0 +1,264 @@
+"""The project as a client of one tenant sees it: its log, its tables, its queue of changes, and its bell.
+
+Everything is asked with a user's own token, so that row-level security decides. The token is asked for at
+each call, for whoever signs in also refreshes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import httpx
+import msgspec
+from msgspec import Raw, json
+
+from worker.errors import KeyRefused, TokenRefused
+from worker.gateway.channel import Channel, Hear
+from worker.gateway.client import CALL_TIMEOUT, answered
+from worker.gateway.exact import encoded
+from worker.gateway.transport import BoundedTransport
+
+T = TypeVar("T")
+Token = Callable[[], Awaitable[str]]
+"""Answers an access token that is still good for a while."""
+
+TABLES: Final[Mapping[str, str]] = {
+    "product": "products",
+    "category": "categories",
+    "location": "locations",
+    "stock_level": "stock_levels",
+}
+"""What a client can keep a copy of: the table of each entity."""
+ROWS: Final = 1000
+"""What a Supabase project answers at most, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a copy is. `text` is the server's and opaque; it stands for `seq` of the log's `epoch`."""
+
+    text: str
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return json.encode([self.text, self.epoch, self.seq]).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """From what `str` made of it."""
+        return cls(*json.decode(text, type=tuple[str, str, int]))
+
+
+class StoredRow(msgspec.Struct, frozen=True):
+    id: str
+    version: int
+    body: bytes
+    """Its JSON."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """An event of the log: what a row has become, or (`gone`) what it was before it was deleted for good.
+    `command_id` is the id of the edit that made it, if one did."""
+
+    seq: int
+    entity: str
+    entity_id: str
+    version: int
+    command_id: str | None
+    timestamp: str
+    body: bytes
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Every event from `first` through `cursor.seq` was looked at; `changes` are those that may be read.
+    `head`: the last there is."""
+
+    first: int
+    cursor: Cursor
+    head: int
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class MustSnapshot:
+    """The tables are to be read, and then the log from `cursor`; `why`, as `pull_changes` says it."""
+
+    why: str
+    cursor: Cursor
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of an edit: see `sync_changes`."""
+
+    id: str
+    status: str
+    version: int | None = None
+    error: dict[str, Any] | None = None
+
+
+class PmsRemote:
+    """The client's outside door. All methods raise `GatewayError`; closes with `async with`."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        publishable_key: str,
+        token: Token,
+        tenant_id: str,
+        client: str,
+        timeout: timedelta = CALL_TIMEOUT,
+    ) -> None:
+        """`url` is the project's; `client` names this copy: 1 to 64 letters, digits, `_`, `.` or `-`."""
+        self.client = client
+        self._url, self._key, self._token, self._tenant_id = (
+            url.rstrip("/"),
+            publishable_key,
+            token,
+            tenant_id,
+        )
+        self._http = httpx.AsyncClient(
+            transport=BoundedTransport(timeout=timeout),
+            timeout=None,  # noqa: S113 - the transport's own time-outs count, per phase and in total
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> PmsRemote:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def pull(self, cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
+        """The next page behind `cursor` (None: from the beginning). `wait`: what is committed is in it."""
+        arguments = {
+            "p_tenant_id": self._tenant_id,
+            "p_cursor": cursor,
+            "p_limit": limit,
+            "p_wait": wait,
+        }
+        return await self._ask("POST", "rpc/pull_changes", _page, content=json.encode(arguments))
+
+    async def read(self, entity: str, after: str | None) -> list[StoredRow]:
+        """Up to `ROWS` rows behind the id `after`; none when there are no more."""
+        params = {"tenant_id": f"eq.{self._tenant_id}", "order": "id", "limit": str(ROWS)}
+        if after is not None:
+            params["id"] = f"gt.{after}"
+        return await self._ask("GET", TABLES[entity], _rows, params=params)
+
+    async def push(self, changes: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        """Hands over up to 1,000 changes; what is known of each, in their order."""
+        arguments = {"p_tenant_id": self._tenant_id, "p_client": self.client, "p_changes": changes}
+        return await self._ask("POST", "rpc/push_changes", _outcomes, content=encoded(arguments))
+
+    async def outcomes(self, change_ids: Sequence[str]) -> list[Outcome]:
+        """What is known of up to 100 changes; those that the server does not know are left out."""
+        params = {"select": "id,status,version,error", "id": f"in.({','.join(change_ids)})"}
+        return await self._ask("GET", "sync_changes", _outcomes, params=params)
+
+    async def listen(self, hear: Hear) -> Channel:
+        """A connection to the tenant's bell; raises `Doubt` without one. A ring tells epoch and seq."""
+        return await Channel.open(
+            f"{self._url}/realtime/v1",
+            self._key,
+            f"tenant:{self._tenant_id}",
+            hear,
+            token=await self._token(),
+        )
+
+    async def _ask(self, method: str, path: str, read: Callable[[bytes], T], **more: Any) -> T:
+        headers = {
+            "apikey": self._key,
+            "authorization": f"Bearer {await self._token()}",
+            "content-type": "application/json",
+        }
+        url = f"{self._url}/rest/v1/{path}"
+        try:
+            return await answered(path, self._http.request(method, url, headers=headers, **more), read)
+        except KeyRefused as error:
+            hint = "sign in again, and check the publishable key"
+            raise TokenRefused.instead_of(error, hint=hint) from None
+
+
+class _Data(msgspec.Struct):
+    object: Raw
+    version: int
+    previous: Raw
+
+
+class _Event(msgspec.Struct):
+    seq: int
+    timestamp: str
+    data: _Data
+
+
+class _Change(msgspec.Struct):
+    entity: str
+    entity_id: str
+    version: int
+    command_id: str | None
+    event: _Event
+
+
+class _Answer(msgspec.Struct):
+    epoch: str
+    head: int
+    cursor: str
+    must_snapshot: str | None = None
+    first: int = msgspec.field(name="from", default=0)
+    through: int = 0
+    changes: list[_Change] = []
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class _Row(msgspec.Struct):
+    id: str
+    version: int
+
+
+_NULL: Final = b"null"
+_decoded_answer: Final = json.Decoder(_Answer).decode
+_version_of: Final = json.Decoder(_Versioned).decode
+_row: Final = json.Decoder(_Row).decode
+_raw_rows: Final = json.Decoder(list[Raw]).decode
+_outcomes: Final = partial(json.decode, type=list[Outcome])
+
+
+def _page(content: bytes) -> Page | MustSnapshot:
+    told = _decoded_answer(content)
+    if told.must_snapshot is not None:
+        return MustSnapshot(told.must_snapshot, Cursor(told.cursor, told.epoch, told.head))
+    cursor = Cursor(told.cursor, told.epoch, told.through)
+    return Page(told.first, cursor, told.head, [_change(each) for each in told.changes])
+
+
+def _change(told: _Change) -> Change:
+    data = told.event.data
+    return Change(
+        seq=told.event.seq,
+        entity=told.entity,
+        entity_id=told.entity_id,
+        version=told.version,
+        command_id=told.command_id,
+        timestamp=told.event.timestamp,
+        body=bytes(data.object),
+        # a deletion has the last state, and a version after it
+        gone=bytes(data.previous) == _NULL and _version_of(data.object).version < data.version,
+    )
+
+
+def _rows(content: bytes) -> list[StoredRow]:
+    return [StoredRow(it.id, it.version, bytes(raw)) for raw in _raw_rows(content) for it in (_row(raw),)]
