@@ -16,6 +16,7 @@ from tests.chaos.postgres_restarted import postgres_restarted
 from tests.chaos.realtime import realtime_away, realtime_off
 from tests.chaos.report import Report, show
 from tests.chaos.stock_storm import stock_storm
+from tests.chaos.sync_interleavings import sync_interleavings
 from tests.chaos.worker_killed import worker_killed
 from tests.chaos.xmin_held import xmin_held
 from tests.flow.scene import Scene, scene
@@ -32,17 +33,20 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "xmin_held": xmin_held,
     "endpoint_down": endpoint_down,
 }
+ALONE: dict[str, Callable[[], Awaitable[Report]]] = {"sync_interleavings": sync_interleavings}
+"""Cases that need no platform."""
+EVERY = {**CASES, **ALONE}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Faults, and what they cost.")
-    parser.add_argument("name", nargs="?", choices=CASES, help="one case alone; all without it")
+    parser.add_argument("name", nargs="?", choices=EVERY, help="one case alone; all without it")
     name = parser.parse_args(arguments).name
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 110)
     reports: list[Report] = []
     try:
-        for case in [name] if name else CASES:
-            console.print(f"{case}: {(CASES[case].__doc__ or '').strip()}")
+        for case in [name] if name else EVERY:
+            console.print(f"{case}: {(EVERY[case].__doc__ or '').strip()}")
             reports.append(asyncio.run(_play(case)))
             print(reports[-1].line(), flush=True)
     except (AssertionError, StackError) as error:
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _play(case: str) -> Report:
+    if case in ALONE:
+        return await ALONE[case]()
     # only a crash of Postgres needs a disk that keeps its word
     async with scene(durable=case in ("postgres_restarted", "stock_storm", "deliveries_storm")) as played:
         return await CASES[case](played)

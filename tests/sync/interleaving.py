@@ -25,7 +25,7 @@ DRIFTS: Final = (0, -3_600_000, 50_000)
 """Milliseconds by which the clients' clocks are wrong."""
 FIELDS: Final = ("name", "description", "price", "attributes.brand", "attributes.color")
 ON_HAND: Final = 1000
-STEPS: Final = 16
+STEPS: Final = 12
 _HISTORIES_OF_A_WORLD: Final = 50
 _RULES: Final = ClientRules(page=5)
 
@@ -380,7 +380,10 @@ class Judge:
 
 
 def play(world: World, chance: random.Random, steps: int) -> None:
-    """A random history, until everybody rests."""
+    """A random history of clients that know what there is, until everybody rests."""
+    world.server.dispatch()
+    for name in CLIENTS:
+        world.sync(name)
     for _ in range(steps):
         step(world, chance)
     world.rest(lambda: chance.random() < 0.5)
@@ -399,27 +402,36 @@ def _just_before_the_worker(world: World) -> tuple[int, str] | None:
 def step(world: World, chance: random.Random, *, deep: bool = True) -> None:
     name, product = chance.choice(CLIENTS), chance.randrange(len(world.products))
     dice = chance.random()
-    if world.in_hand and dice < 0.3:
+    if world.in_hand and dice < 0.15:
         world.write(*_just_before_the_worker(world) or (product, chance.choice(FIELDS)))
-    elif world.server.waiting and dice < 0.5:
+    elif world.server.waiting and dice < 0.35:
         world.work()
-    elif dice < 0.6:
-        _edit(world, chance, name, product)
     elif dice < 0.66:
+        _edit(world, chance, name, product)
+    elif dice < 0.71:
         world.write(product, chance.choice(FIELDS))
-    elif dice < 0.68:
+    elif dice < 0.73:
         world.count(product, chance.choice((-2, 4)))
-    elif dice < 0.90 and deep:
-        meanwhile = (lambda: step(world, chance, deep=False)) if chance.random() < 0.3 else None
+    elif dice < 0.93 and deep:
+        meanwhile = (lambda: _others(world, chance)) if chance.random() < 0.3 else None
         world.sync(name, cut=chance.choice((None, None, None, False, True)), meanwhile=meanwhile)
-    elif dice < 0.96:
+    elif dice < 0.95:
         world.server.dispatch(chance.randrange(1, 6))
-    elif dice < 0.99:
+    elif dice < 0.96:
         world.crash(name)
     else:
         world.server.dispatch()
         world.server.forget()
     world.tick(chance.choice((0, 1, 40, 3000)))
+
+
+def _others(world: World, chance: random.Random) -> None:
+    """What may happen while a client waits for an answer."""
+    if chance.random() < 0.5:
+        world.write(chance.randrange(len(world.products)), chance.choice(FIELDS))
+        world.server.dispatch()
+    else:
+        step(world, chance, deep=False)
 
 
 def _edit(world: World, chance: random.Random, name: str, product: int) -> None:
@@ -436,22 +448,45 @@ def _edit(world: World, chance: random.Random, name: str, product: int) -> None:
         world.create(name)
 
 
-def faults_of_histories(seeds: Sequence[int], *, steps: int = STEPS, enough: int = 3) -> list[str]:
-    """Plays a history for each seed, a world for each 50 of them; what went wrong, with its seed."""
-    found: list[str] = []
+@dataclass(slots=True)
+class Played:
+    """What came of histories. `edits` of clients; `conflicts`: fields on which somebody had to decide."""
+
+    histories: int = 0
+    edits: int = 0
+    conflicts: int = 0
+    snapshots: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def plus(self, other: Played) -> Played:
+        return Played(
+            self.histories + other.histories,
+            self.edits + other.edits,
+            self.conflicts + other.conflicts,
+            self.snapshots + other.snapshots,
+            self.faults + other.faults,
+        )
+
+
+def play_histories(seeds: Sequence[int], *, steps: int = STEPS, enough: int = 3) -> Played:
+    """Plays a history for each seed, a world for each 50 of them, until there are `enough` faults."""
+    played = Played()
     for first in range(0, len(seeds), _HISTORIES_OF_A_WORLD):
         world = World()
         try:
             for seed in seeds[first : first + _HISTORIES_OF_A_WORLD]:
-                world.stock(2)
+                world.stock(1 + seed % 2)
                 play(world, random.Random(seed), steps)
+                played.histories += 1
+                played.edits += world.made
+                played.conflicts += len(world.server.conflicts)
                 if faults := world.faults():
-                    found.append(
-                        f"history {seed}, in the world of {seeds[first]}: {'; '.join(faults)}"[:2000]
-                    )
+                    told = f"history {seed}, in the world of {seeds[first]}: {'; '.join(faults)}"
+                    played.faults.append(told[:2000])
                     break
+            played.snapshots += sum(client.snapshots for client in world.clients.values())
         finally:
             world.close()
-        if len(found) >= enough:
+        if len(played.faults) >= enough:
             break
-    return found
+    return played

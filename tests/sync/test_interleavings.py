@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from tests.chaos.sync_interleavings import sync_interleavings
 from tests.sync import interleaving
-from tests.sync.interleaving import CLIENTS, FIELDS, World, faults_of_histories
+from tests.sync.interleaving import CLIENTS, FIELDS, World, play_histories
 from tests.sync.model import Server
 from worker.gateway.pms import MustSnapshot, Outcome, Page
 from worker.sync import merge
@@ -128,7 +129,11 @@ def test_what_a_client_did_itself_is_known_to_it_whatever_others_did_then() -> N
 
 
 def test_random_histories_end_well() -> None:
-    assert faults_of_histories(range(HISTORIES)) == []
+    played = play_histories(range(HISTORIES))
+    assert played.faults == []
+    assert played.histories == HISTORIES
+    assert played.edits > 4 * HISTORIES
+    assert played.conflicts > HISTORIES / 2
 
 
 # -- the same histories show what a naive one does wrong -----------------------------------------------------
@@ -214,4 +219,10 @@ def test_naive_ones_do_not(
     naive: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naive(monkeypatch)
-    assert faults_of_histories(range(2 * HISTORIES), enough=1)
+    assert play_histories(range(2 * HISTORIES), enough=1).faults
+
+
+async def test_the_million_can_be_played_by_several_processes() -> None:
+    report = await sync_interleavings(histories=200, processes=2)
+    assert not report.all_faults, report.line()
+    assert report.facts["histories"] == 200

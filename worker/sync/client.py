@@ -82,7 +82,7 @@ class PmsClient:
         self._remote, self._store, self._clock = remote, store, clock
         self._entities, self._rules = entities, rules or ClientRules()
         self._stamps = HybridClock(name, clock.now)
-        if (last := store.fact("stamp")) is not None:
+        if (last := store.last_stamp) is not None:
             self._stamps.saw(Stamp.parse(last))
         self._one_at_a_time = asyncio.Lock()
         self._news = asyncio.Event()
@@ -327,7 +327,7 @@ class PmsClient:
             self._store.settle([each for each in told.values() if each.status != PENDING])
             # the server has forgotten them, or was set back to before it had them
             self._store.mark_unsent([each for each in waiting if each not in told])
-            if any(each.status == PENDING for each in told.values()):
+            if len(waiting) < _ASKED_AT_ONCE or any(each.status == PENDING for each in told.values()):
                 return
 
 

@@ -82,8 +82,8 @@ class SqliteStore:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")  # an edit that was taken must outlive the power
         self._db.executescript(_SCHEMA)
-        text = self.fact("cursor")
-        self._cursor = None if text is None else Cursor.parse(text)
+        found = self._one("select value from facts where name = 'cursor'")
+        self._cursor = None if found is None else Cursor.parse(found[0])
 
     def __enter__(self) -> SqliteStore:
         return self
@@ -131,7 +131,7 @@ class SqliteStore:
                     )
                 else:
                     self._take("copies", change.entity, change.entity_id, change.version, change.body)
-            self._note("cursor", str(cursor))
+            self._at(cursor)
         self._cursor = cursor
 
     def take_rows(self, entity: str, rows: Iterable[StoredRow], gone: Iterable[str] = ()) -> None:
@@ -160,27 +160,31 @@ class SqliteStore:
             self._db.execute("insert into copies select * from fresh")
             self._db.execute("delete from fresh")
             self._db.execute("update edits set seen = 1 where status <> 'pending'")
-            self._note("cursor", str(cursor))
+            self._at(cursor)
         self._cursor = cursor
 
     # -- the queue -------------------------------------------------------------------------------------------
 
     def add(self, edit: Edit) -> None:
-        with self._transaction():
-            self._db.execute(
-                "insert into edits (id, entity, entity_id, operation, base_version, edit, stamp)"
-                " values (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    edit.id,
-                    edit.entity,
-                    edit.entity_id,
-                    edit.operation,
-                    edit.base_version,
-                    encoded(edit.edit),
-                    edit.stamp,
-                ),
-            )
-            self._note("stamp", edit.stamp)
+        self._db.execute(
+            "insert into edits (id, entity, entity_id, operation, base_version, edit, stamp)"
+            " values (?, ?, ?, ?, ?, ?, ?)",
+            (
+                edit.id,
+                edit.entity,
+                edit.entity_id,
+                edit.operation,
+                edit.base_version,
+                encoded(edit.edit),
+                edit.stamp,
+            ),
+        )
+
+    @property
+    def last_stamp(self) -> str | None:
+        """Of the last edit."""
+        found = self._one("select stamp from edits order by number desc limit 1")
+        return None if found is None else str(found[0])
 
     def unsent(self, limit: int) -> list[Edit]:
         """The first, in the order in which they were made; not many of those that are large."""
@@ -238,18 +242,8 @@ class SqliteStore:
                 (_SETTLED_KEPT,),
             )
 
-    # -- facts -----------------------------------------------------------------------------------------------
-
-    def fact(self, name: str) -> str | None:
-        found = self._one("select value from facts where name = ?", name)
-        return None if found is None else str(found[0])
-
-    def note(self, name: str, value: str) -> None:
-        with self._transaction():
-            self._note(name, value)
-
-    def _note(self, name: str, value: str) -> None:
-        self._db.execute("insert or replace into facts values (?, ?)", (name, value))
+    def _at(self, cursor: Cursor) -> None:
+        self._db.execute("insert or replace into facts values ('cursor', ?)", (str(cursor),))
 
     def _take(self, table: str, entity: str, entity_id: str, version: int, body: bytes) -> None:
         self._db.execute(
