@@ -18,6 +18,7 @@ from tests.bench.latency import latency
 from tests.bench.products_page import products_page
 from tests.bench.reserve import reserve
 from tests.bench.rpc import rpc
+from tests.bench.sync import sync
 from tests.flow.scene import Scene, scene
 from tests.stack.errors import StackError
 
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "fan_out": fan_out,
     "products_page": products_page,
     "reserve": reserve,
+    "sync": sync,
 }
 
 

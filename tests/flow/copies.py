@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.people import User
 from tests.stack.addresses import Addresses
 from worker.engine.clock import SystemClock
 from worker.gateway.exact import decoded
-from worker.gateway.pms import TABLES, PmsRemote
+from worker.gateway.pms import TABLES, Change, PmsRemote
 from worker.sync.client import ClientRules, PmsClient
 from worker.sync.store import SqliteStore
 
@@ -31,6 +31,7 @@ async def client_of(
     who: User | None = None,
     path: Path | None = None,
     rules: ClientRules | None = None,
+    changed: Callable[[Sequence[Change]], None] = lambda _: None,
     through: Callable[[PmsRemote], Any] = lambda remote: remote,
 ) -> AsyncIterator[PmsClient]:
     """A client of `shop` as `who`, its owner if nobody else is named. `through`: what it calls through."""
@@ -48,7 +49,9 @@ async def client_of(
     )
     with SqliteStore(path) as store:
         async with remote:
-            yield PmsClient(through(remote), store, name=name, clock=SystemClock(), rules=rules)
+            yield PmsClient(
+                through(remote), store, name=name, clock=SystemClock(), rules=rules, changed=changed
+            )
 
 
 def copy_of(client: PmsClient, entity: str = "product") -> Rows:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from worker.engine.clock import Clock
 from worker.engine.retry import Backoff
 from worker.errors import BadAnswer, Busy, GatewayError, Refused
 from worker.gateway.channel import Channel, Hear
-from worker.gateway.pms import TABLES, Cursor, MustSnapshot, Outcome, Page, StoredRow
+from worker.gateway.pms import TABLES, Change, Cursor, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
 from worker.sync.edit import NESTED, applied, fields_of, parse_edit
@@ -77,10 +77,12 @@ class PmsClient:
         clock: Clock,
         entities: Sequence[str] = tuple(TABLES),
         rules: ClientRules | None = None,
+        changed: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
-        """`name` is told the server with each stamp; no other copy may have it."""
+        """`name` is told the server with each stamp; no other copy may have it. `changed` hears what each
+        page brought, once it is in the copy; nothing, where all may be new."""
         self._remote, self._store, self._clock = remote, store, clock
-        self._entities, self._rules = entities, rules or ClientRules()
+        self._entities, self._rules, self._changed = entities, rules or ClientRules(), changed
         self._stamps = HybridClock(name, clock.now)
         if (last := store.last_stamp) is not None:
             self._stamps.saw(Stamp.parse(last))
@@ -125,6 +127,11 @@ class PmsClient:
         """The copy holds everything up to this number of the tenant's log."""
         cursor = self._store.cursor
         return 0 if cursor is None else cursor.seq
+
+    @property
+    def live(self) -> bool:
+        """Whether it hears the bell."""
+        return self._live
 
     @property
     def complete(self) -> bool:
@@ -289,6 +296,7 @@ class PmsClient:
         if page.cursor.seq > cursor.seq:
             changes = [each for each in page.changes if each.entity in self._entities]
             self._store.take_page(changes, page.cursor)
+            self._changed(changes)
         if page.changes:
             latest = max(each.timestamp for each in page.changes)
             self._stamps.saw(Stamp.at(datetime.fromisoformat(latest)))
@@ -319,6 +327,7 @@ class PmsClient:
                 after = rows[-1].id
         self._store.end_snapshot(begin.cursor)
         self.snapshots += 1
+        self._changed(())
 
     async def _learn(self) -> None:
         """They are worked off in the order of pushing, so the first are asked for first."""
