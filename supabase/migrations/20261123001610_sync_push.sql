@@ -73,7 +73,7 @@ create table public.sync_changes (
   entity_id uuid not null,
   operation text not null constraint sync_changes_operation_known check (operation in ('insert', 'update', 'delete')),
   base_version bigint constraint sync_changes_base_version_positive check (base_version > 0),
-  edit jsonb not null default '{}' constraint sync_changes_edit_form check (private.is_edit(edit)),
+  edit jsonb not null default '{}',
   stamp text not null constraint sync_changes_stamp_form check (stamp ~ '^[0-9]{13}-[0-9]{4}-[A-Za-z0-9_.-]{1,64}$'),
   status text not null default 'pending'
     constraint sync_changes_status_known check (status in ('pending', 'applied', 'merged', 'conflict', 'rejected')),
@@ -117,6 +117,19 @@ revoke all on public.sync_changes from anon, authenticated, service_role;
 grant select on public.sync_changes to authenticated, service_role;
 grant insert (id, tenant_id, client, entity, entity_id, operation, base_version, edit, stamp) on public.sync_changes
   to authenticated;
+
+-- Once: a constraint would look again whenever a change is settled.
+create function private.check_edit() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform private.fail('PT400', 'sync.change_invalid', format('Change %s: edit is none.', new.id),
+    'Send {field: {"set": …} | {"delta": …} | {"add": […], "remove": […]}}.');
+  return null;
+end $$;
+revoke all on function private.check_edit() from public, anon, authenticated, service_role;
+create trigger check_edit before insert on public.sync_changes
+  for each row when (not private.is_edit(new.edit)) execute function private.check_edit();
 
 -- A job for a tenant that has something new. One that waits stands for what comes meanwhile.
 create function private.queue_sync_work(p_tenant_id uuid) returns void

@@ -58,22 +58,24 @@ as $$
     select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
     from states s, now n
+  ), own as (
+    select c.id::text as id, c.seq, c.edit from public.sync_changes c
+    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
+      and c.principal_id = p_principal_id and c.client = p_client
   ), fields as (
     select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis,
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
+    -- to compare states is what takes time, and is for nothing where the client was alone
+    where exists (select from steps o where not exists (select from own where own.id = o.command_id))
     order by f.field, s.version desc
-  ), own as (
-    select c.id, c.seq, c.edit from public.sync_changes c
-    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
-      and c.principal_id = p_principal_id and c.client = p_client
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
     (
       select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
-      where not exists (select from own o where o.id::text = f.command_id)
+      where not exists (select from own o where o.id = f.command_id)
     ),
     (select coalesce(jsonb_agg(o.edit order by o.seq), '[]') from own o)
   from (select 1) one left join now n on true

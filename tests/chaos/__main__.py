@@ -16,6 +16,7 @@ from tests.chaos.postgres_restarted import postgres_restarted
 from tests.chaos.realtime import realtime_away, realtime_off
 from tests.chaos.report import Report, show
 from tests.chaos.stock_storm import stock_storm
+from tests.chaos.sync_holes import sync_holes
 from tests.chaos.sync_interleavings import sync_interleavings
 from tests.chaos.worker_killed import worker_killed
 from tests.chaos.xmin_held import xmin_held
@@ -32,6 +33,7 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "hanging_endpoints": hanging_endpoints,
     "xmin_held": xmin_held,
     "endpoint_down": endpoint_down,
+    "sync_holes": sync_holes,
 }
 ALONE: dict[str, Callable[[], Awaitable[Report]]] = {"sync_interleavings": sync_interleavings}
 """Cases that need no platform."""
