@@ -18,6 +18,7 @@ from tests.chaos.report import Report, show
 from tests.chaos.stock_storm import stock_storm
 from tests.chaos.sync_holes import sync_holes
 from tests.chaos.sync_interleavings import sync_interleavings
+from tests.chaos.sync_storm import sync_storm
 from tests.chaos.worker_killed import worker_killed
 from tests.chaos.xmin_held import xmin_held
 from tests.flow.scene import Scene, scene
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "xmin_held": xmin_held,
     "endpoint_down": endpoint_down,
     "sync_holes": sync_holes,
+    "sync_storm": sync_storm,
 }
 ALONE: dict[str, Callable[[], Awaitable[Report]]] = {"sync_interleavings": sync_interleavings}
 """Cases that need no platform."""
