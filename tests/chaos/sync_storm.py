@@ -1,4 +1,4 @@
-"""Offline clients, slow transactions, killed workers, and a Realtime that comes and goes, loses and doubles."""
+"""Offline clients, slow transactions, killed workers, and a Realtime that goes away, loses and doubles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from tests.bench.connections import Connection, direct
 from tests.chaos.frame_proxy import FrameProxy
@@ -33,6 +33,7 @@ SLOW = 4
 ON_HAND = 1_000_000
 LEASE_SECONDS = 4
 PATIENCE = 1200.0
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
 NEWER = "select id::text, version, updated_at from public.products where tenant_id = %s and updated_at > %s"
 LOGGED = """
 select e.entity_id::text, e.version from public.events e
@@ -73,7 +74,7 @@ class _Naive:
     newest: datetime | None = None
 
     async def look(self, db: Connection, shop: Shop) -> None:
-        rows = await (await db.execute(NEWER, (shop.tenant.id, self.newest or datetime.min))).fetchall()
+        rows = await (await db.execute(NEWER, (shop.tenant.id, self.newest or EVER))).fetchall()
         for key, version, at in rows:
             self.versions[key] = version
             self.newest = at if self.newest is None else max(self.newest, at)
@@ -260,13 +261,14 @@ class _Storm:
             faults.append("the observer had to begin anew")
         if not naive_lost:
             faults.append("the storm was none: the naive copy lost nothing")
+        proxy = self._proxy
         facts: dict[str, Fact] = {
             "pushed": sum(statuses.values()),
             **{f"pushed_{status}": count for status, count in sorted(statuses.items())},
             "slow_transactions": self.slow_commits,
             "kills": self.killed,
             "realtime_drops": self.dropped,
-            "frames_lost_doubled_reordered": f"{self._proxy.lost} {self._proxy.doubled} {self._proxy.reordered}",
+            "frames_lost_doubled_reordered": f"{proxy.lost} {proxy.doubled} {proxy.reordered}",
             "naive_lost_rows": naive_lost,
         }
         judgement = Judgement(len(logged), len(logged), len(logged) - len(lost), again, 0)
