@@ -3255,6 +3255,34 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_principal constant uuid := auth.uid();
+  v_now constant timestamptz := private.now();
+  v_known public.sync_clients;
+begin
+  select * into v_known from public.sync_clients c
+  where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
+  if v_known.client is null then
+    insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, behind_since, pulled_at, first_seen_at)
+    values (p_tenant_id, v_principal, p_client, p_epoch, p_seq, p_behind_since, v_now, v_now)
+    on conflict do nothing;
+  elsif (v_known.epoch, v_known.seq) <> (p_epoch, p_seq) or v_known.pulled_at <= v_now - interval '5 s' then
+    perform from public.sync_clients c
+    where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client
+    for no key update skip locked;
+    if found then
+      update public.sync_clients c
+      set epoch = p_epoch, seq = p_seq, behind_since = p_behind_since, pulled_at = v_now
+      where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
+    end if;
+  end if;
+end $$;
+
 CREATE FUNCTION private.note_troubles(p_failures jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3876,7 +3904,7 @@ CREATE FUNCTION private.publishing_failures(p_product public.products, p_was tex
   where f.broken
 $$;
 
-CREATE FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) RETURNS json
+CREATE FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) RETURNS json
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -3892,8 +3920,12 @@ declare
   v_through bigint;
   v_count bigint;
   v_changes text;
+  v_since timestamptz;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
+  if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
   if p_cursor is not null then
     v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
     if v_cursor is null then
@@ -3912,13 +3944,13 @@ begin
   v_reach := private.log_reach(p_tenant_id);
   v_why := private.why_snapshot(v_cursor[1], v_after, v_epoch, v_reach.head, v_reach.first);
   if v_why is null then
-    select count(*), max(p.seq),
+    select count(*), max(p.seq), min(p.dispatched_at),
       string_agg('{"entity":' || to_json(p.entity) || ',"entity_id":"' || p.entity_id || '","version":' || p.version
         || ',"command_id":' || coalesce(to_json(p.command_id)::text, 'null') || ',"event":' || p.body || '}', ',' order by p.seq)
         filter (where p.readable)
-    into v_count, v_through, v_changes
+    into v_count, v_through, v_since, v_changes
     from (
-      select e.seq, e.entity, e.entity_id, e.version, e.command_id, e.body,
+      select e.seq, e.dispatched_at, e.entity, e.entity_id, e.version, e.command_id, e.body,
         auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
       from public.events e
       left join (
@@ -3932,6 +3964,9 @@ begin
       raise warning 'the log of tenant % has a gap after %', p_tenant_id, v_after;
       v_why := 'gap';
     end if;
+  end if;
+  if p_client is not null and auth.uid() is not null then
+    perform private.note_client(p_tenant_id, p_client, coalesce(v_cursor[1], v_epoch), coalesce(v_after, 0), v_since);
   end if;
   if v_why is not null then
     return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
@@ -6520,10 +6555,10 @@ CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_ex
     SET search_path TO ''
     AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
 
-CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false) RETURNS json
+CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false, p_client text DEFAULT NULL::text) RETURNS json
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait) $$;
+    AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait, p_client) $$;
 
 CREATE FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
     LANGUAGE sql
@@ -7314,6 +7349,7 @@ declare
   v_before timestamptz;
   v_changes integer;
   v_stamps integer;
+  v_clients integer;
 begin
   if p_keep_days is null or p_keep_days < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
@@ -7330,7 +7366,12 @@ begin
     select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
   );
   get diagnostics v_stamps = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', v_changes >= p_limit or v_stamps >= p_limit);
+  delete from public.sync_clients c
+  where (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  );
+  get diagnostics v_clients = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
@@ -8605,6 +8646,28 @@ ALTER TABLE public.sync_changes ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE public.sync_clients (
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    client text NOT NULL,
+    epoch text NOT NULL,
+    seq bigint NOT NULL,
+    behind_since timestamp with time zone,
+    pulled_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT sync_clients_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
+    CONSTRAINT sync_clients_seq_not_negative CHECK ((seq >= 0))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.sync_clients IS 'How far the clients are that keep a copy';
+
+COMMENT ON COLUMN public.sync_clients.seq IS 'The cursor that it sent: it has everything up to here; 0: it began';
+
+COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched; null: there was none when it pulled';
+
+COMMENT ON COLUMN public.sync_clients.pulled_at IS 'When it pulled last, up to 5 s ago';
+
 CREATE TABLE public.sync_policies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -9023,6 +9086,9 @@ ALTER TABLE ONLY public.stock_movements
 
 ALTER TABLE ONLY public.sync_changes
     ADD CONSTRAINT sync_changes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sync_clients
+    ADD CONSTRAINT sync_clients_pkey PRIMARY KEY (tenant_id, principal_id, client);
 
 ALTER TABLE ONLY public.sync_conflicts
     ADD CONSTRAINT sync_conflicts_once UNIQUE (change_id, field);
@@ -9494,6 +9560,9 @@ ALTER TABLE ONLY public.stock_movements
 ALTER TABLE ONLY public.sync_changes
     ADD CONSTRAINT sync_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.sync_clients
+    ADD CONSTRAINT sync_clients_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.sync_conflicts
     ADD CONSTRAINT sync_conflicts_change_id_fkey FOREIGN KEY (change_id) REFERENCES public.sync_changes(id) ON DELETE CASCADE;
 
@@ -9713,6 +9782,8 @@ CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTR
 
 CREATE POLICY "only within one's own tenants" ON public.sync_changes AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.sync_clients AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.sync_conflicts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.sync_policies AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -9741,6 +9812,8 @@ CREATE POLICY "people see conflicts of their own changes, managers see all" ON p
 
 CREATE POLICY "people see their own changes, managers see everyone's" ON public.sync_changes FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
 
+CREATE POLICY "people see their own clients, managers see everyone's" ON public.sync_clients FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.product_versions ENABLE ROW LEVEL SECURITY;
@@ -9756,6 +9829,8 @@ ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sync_changes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sync_clients ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sync_conflicts ENABLE ROW LEVEL SECURITY;
 
@@ -10268,6 +10343,8 @@ REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_warnings() FROM PUBLIC;
@@ -10329,9 +10406,9 @@ REVOKE ALL ON FUNCTION private.publish_tables(VARIADIC p_tables text[]) FROM PUB
 
 REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_was text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
-GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
+REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO authenticated;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
@@ -10666,9 +10743,9 @@ REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uui
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
 
-REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
-GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
+REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO authenticated;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
@@ -10953,6 +11030,9 @@ GRANT INSERT(stamp) ON TABLE public.sync_changes TO authenticated;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO anon;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO authenticated;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO service_role;
+
+GRANT SELECT ON TABLE public.sync_clients TO authenticated;
+GRANT SELECT ON TABLE public.sync_clients TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO service_role;

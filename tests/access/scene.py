@@ -52,6 +52,8 @@ ROWS: dict[str, LiteralString] = {
     " (tenant_id, change_id, principal_id, entity, entity_id, field, policy)"
     " select tenant_id, id, principal_id, entity, entity_id, 'price', 'manual' from public.sync_changes"
     " where tenant_id = %(t)s",
+    "sync_clients": "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq)"
+    " values (%(t)s, gen_random_uuid(), 'till', 'abc', 1)",
     "sync_policies": "insert into public.sync_policies (tenant_id, entity, field, policy)"
     " values (%(t)s, 'product', 'name', 'manual')",
     "stock_outs": "with place as (insert into public.locations (tenant_id, code, name)"
