@@ -449,6 +449,15 @@ begin
   return v_known.result;
 end $$;
 
+CREATE FUNCTION private.bounds_of(p_ranges jsonb) RETURNS TABLE(n bigint, after uuid, first uuid, last uuid, rows jsonb)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select o.n, (o.range ->> 'after')::uuid, coalesce((o.range ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'),
+    coalesce((o.range ->> 'through')::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), o.range -> 'rows'
+  from jsonb_array_elements(p_ranges) with ordinality o (range, n)
+$$;
+
 CREATE FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -860,6 +869,44 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION private.check_ranges(p_ranges jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_fault record;
+begin
+  if jsonb_typeof(p_ranges) is distinct from 'array' or jsonb_array_length(p_ranges) not between 1 and 64 then
+    perform private.fail('PT400', 'sync.range_invalid', 'p_ranges must be an array of 1 to 64 ranges.');
+  end if;
+  select r.n, private.range_fault(r.range) as why into v_fault
+  from jsonb_array_elements(p_ranges) with ordinality r (range, n)
+  where private.range_fault(r.range) is not null
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: %s.', v_fault.n, v_fault.why));
+  end if;
+  select r.n into v_fault from (
+    select o.n, (o.range ->> 'after')::uuid as after, lag((o.range ->> 'through')::uuid) over (order by o.n) as former
+    from jsonb_array_elements(p_ranges) with ordinality o (range, n)
+  ) r
+  where r.n > 1 and (r.after >= r.former) is not true
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: it does not lie behind the one before.', v_fault.n));
+  end if;
+  if (select count(*) from jsonb_array_elements(p_ranges) r, jsonb_object_keys(r -> 'rows')) > 1000 then
+    perform private.fail('PT400', 'sync.range_invalid', 'A call may hold 1,000 ids.', 'Send leaves in parts.');
+  end if;
+  select r.n, i.key as id into v_fault
+  from jsonb_array_elements(p_ranges) with ordinality r (range, n) cross join jsonb_object_keys(r.range -> 'rows') i (key)
+  where i.key::uuid <= (r.range ->> 'after')::uuid or i.key::uuid > (r.range ->> 'through')::uuid
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: %s lies outside.', v_fault.n, v_fault.id));
+  end if;
+end $$;
+
 CREATE FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -929,6 +976,15 @@ begin
     perform private.fail('PT422', 'sync.field_unknown', format('Of a %s no client changes: %s.', p_entity, v_unknown));
   end if;
 end $$;
+
+CREATE FUNCTION private.checksum(p_sum numeric) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select lpad(to_hex((
+    mod(mod(p_sum + 9223372036854775808, 18446744073709551616) + 18446744073709551616, 18446744073709551616) - 9223372036854775808
+  )::bigint), 16, '0')
+$$;
 
 CREATE FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE
@@ -2355,6 +2411,11 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
   end
 $$;
 
+CREATE FUNCTION private.hidden_columns(p_entity text) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$ select l.hidden from private.logged_entities l where l.entity = p_entity $$;
+
 CREATE FUNCTION private.hold_sync_attempt(p_attempt_id uuid) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2844,6 +2905,35 @@ CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webh
     )
   )
 $$;
+
+CREATE FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) RETURNS TABLE(n bigint, "row" jsonb, gone uuid)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+begin
+  return query execute format($query$
+    with leaves as materialized (
+      select r.* from private.bounds_of($2) r where r.n = any ($3)
+    ), theirs as materialized (
+      select l.n, k.key::uuid as id, k.value::bigint as version from leaves l cross join jsonb_each_text(l.rows) k
+    ), ours as materialized (
+      select l.n, t.id, t.version, to_jsonb(t) - $4 as state
+      from leaves l cross join lateral (
+        select s.* from %s s
+        where s.tenant_id = $1 and s.id between l.first and l.last and s.id is distinct from l.after
+        offset 0
+      ) t
+    )
+    select coalesce(o.n, c.n), o.state, case when o.id is null then c.id end
+    from ours o full join theirs c on c.id = o.id
+    where o.version is distinct from c.version
+    order by coalesce(o.id, c.id)
+  $query$, p_table) using p_tenant_id, p_ranges, p_leaves, private.hidden_columns(p_entity);
+end $_$;
 
 CREATE FUNCTION private.leave_tenants() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4102,6 +4192,49 @@ begin
   from (select distinct n.tenant_id from new_rows n order by n.tenant_id) t;
   return null;
 end $$;
+
+CREATE FUNCTION private.range_fault(p_range jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_range) <> 'object' then 'it is no object'
+    when not pg_input_is_valid(coalesce(p_range ->> 'after', ''), 'uuid') and p_range ->> 'after' is not null
+      or not pg_input_is_valid(coalesce(p_range ->> 'through', ''), 'uuid') and p_range ->> 'through' is not null
+      then 'after and through must be UUIDs or null'
+    when (p_range ->> 'after')::uuid >= (p_range ->> 'through')::uuid then 'after must be less than through'
+    when p_range ? 'rows' and jsonb_typeof(p_range -> 'rows') <> 'object' then 'rows must be {id: version}'
+    when p_range ? 'rows' then (
+      select format('rows: %L must be a UUID with a whole number above 0', left(r.key, 80))
+      from jsonb_each(p_range -> 'rows') r
+      where not pg_input_is_valid(r.key, 'uuid') or jsonb_typeof(r.value) <> 'number' or r.value #>> '{}' !~ '^[1-9][0-9]{0,17}$'
+      limit 1
+    )
+    when coalesce(p_range ->> 'count', '') !~ '^[0-9]{1,18}$' then 'count must be a whole number'
+    when coalesce(p_range ->> 'checksum', '') !~ '^[0-9a-f]{16}$' then 'checksum must be 16 hexadecimal digits, in lower case'
+  end
+$_$;
+
+CREATE FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) RETURNS TABLE(n bigint, part bigint, through uuid, rows bigint, sum numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+begin
+  return query execute format($query$
+    select r.n, s.part, max(s.id collate "C")::uuid, count(*),
+      sum(('x' || encode(substr(sha256((s.id || ':' || s.version)::bytea), 1, 8), 'hex'))::bit(64)::bigint)
+    from private.bounds_of($2) r
+    cross join lateral (
+      select t.id::text as id, t.version, (row_number() over (order by t.id) - 1) / 64 as part
+      from %s t
+      where t.tenant_id = $1 and t.id between r.first and r.last and t.id is distinct from r.after
+    ) s
+    group by r.n, s.part
+  $query$, p_table) using p_tenant_id, p_ranges;
+end $_$;
 
 CREATE FUNCTION private.read_secret(p_id uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -6596,6 +6729,70 @@ CREATE FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_fro
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.replay_events(p_tenant_id, p_endpoint_id, p_from, p_to, p_types) $$;
+
+CREATE FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET jit TO 'off'
+    AS $_$
+declare
+  v_small constant bigint := 100;
+  v_table constant text := case p_entity when 'product' then 'public.products' when 'stock_level' then 'public.stock_levels' end;
+  v_leaves bigint[];
+  v_open bigint[];
+  v_ranges jsonb;
+  v_differ bigint[];
+  v_rows jsonb;
+  v_gone jsonb;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+  if v_table is null then
+    perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
+  end if;
+  perform private.check_ranges(p_ranges);
+
+  with asked as materialized (
+    select r.n, r.range, r.range ? 'rows' as leaf from jsonb_array_elements(p_ranges) with ordinality r (range, n)
+  ), parts as materialized (
+    select p.*, ntile(16) over (partition by p.n order by p.part) as share
+    from private.range_parts(p_tenant_id, v_table, p_ranges) p
+  ), totals as materialized (
+    select a.*, coalesce(t.rows, 0) as rows, private.checksum(coalesce(t.sum, 0)) as checksum
+    from asked a left join (select p.n, sum(p.rows) as rows, sum(p.sum) as sum from parts p group by p.n) t on t.n = a.n
+  ), judged as materialized (
+    select t.*, t.leaf and t.rows <= 2 * v_small as told,
+      not t.leaf and (t.range ->> 'count')::numeric = t.rows and t.range ->> 'checksum' = t.checksum as agrees
+    from totals t
+  ), shares as (
+    select p.n, p.share, (array_agg(p.through order by p.part desc))[1] as through, sum(p.rows) as rows, sum(p.sum) as sum,
+      p.share = max(p.share) over (partition by p.n) as last
+    from parts p join judged j on j.n = p.n and not j.told and not j.agrees and j.rows > v_small
+    group by p.n, p.share
+  ), answers as (
+    select s.n, s.share, jsonb_build_object(
+      'after', coalesce(to_jsonb(lag(s.through) over (partition by s.n order by s.share)), j.range -> 'after'),
+      'through', case when s.last then j.range -> 'through' else to_jsonb(s.through) end,
+      'count', s.rows, 'checksum', private.checksum(s.sum)) as answer
+    from shares s join judged j on j.n = s.n
+    union all
+    select j.n, 0, jsonb_build_object('after', j.range -> 'after', 'through', j.range -> 'through', 'leaf', true)
+    from judged j where not j.told and not j.agrees and j.rows <= v_small
+  )
+  select (select jsonb_agg(a.answer order by a.n, a.share) from answers a), array_agg(j.n) filter (where j.told),
+    array_agg(j.n) filter (where not j.told and not j.agrees)
+  into v_ranges, v_leaves, v_open
+  from judged j;
+
+  select array_agg(distinct d.n), jsonb_agg(d."row") filter (where d."row" is not null), jsonb_agg(d.gone) filter (where d.gone is not null)
+  into v_differ, v_rows, v_gone
+  from private.leaf_differences(p_tenant_id, p_entity, v_table, p_ranges, v_leaves) d;
+  return jsonb_build_object('same',
+    jsonb_array_length(p_ranges) - coalesce(cardinality(v_open), 0) - coalesce(cardinality(v_differ), 0),
+    'ranges', coalesce(v_ranges, '[]'), 'rows', coalesce(v_rows, '[]'), 'gone', coalesce(v_gone, '[]'));
+end $_$;
 
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
@@ -9225,6 +9422,8 @@ CREATE INDEX stock_levels_by_location ON public.stock_levels USING btree (tenant
 
 CREATE INDEX stock_levels_by_tenant ON public.stock_levels USING btree (tenant_id, product_id);
 
+CREATE UNIQUE INDEX stock_levels_within_tenant ON public.stock_levels USING btree (tenant_id, id);
+
 CREATE INDEX stock_movements_by_level ON public.stock_movements USING btree (level_id, id);
 
 CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
@@ -9944,6 +10143,10 @@ GRANT ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) TO 
 
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.bounds_of(p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
@@ -10021,6 +10224,10 @@ REVOKE ALL ON FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least 
 
 REVOKE ALL ON FUNCTION private.check_order_lines(p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.check_ranges(p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_ranges(p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.check_ranges(p_ranges jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_rule() FROM PUBLIC;
@@ -10030,6 +10237,10 @@ REVOKE ALL ON FUNCTION private.check_schema() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.checksum(p_sum numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO authenticated;
+GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO service_role;
 
 REVOKE ALL ON FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) FROM PUBLIC;
 
@@ -10226,6 +10437,10 @@ REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.hidden_columns(p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO authenticated;
+GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) TO authenticated;
 
@@ -10289,6 +10504,10 @@ GRANT SELECT(tenant_id) ON TABLE queue.lanes TO authenticated;
 GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
 
 REVOKE ALL ON FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webhook_endpoints) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO authenticated;
+GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO service_role;
 
 REVOKE ALL ON FUNCTION private.leave_tenants() FROM PUBLIC;
 
@@ -10421,6 +10640,14 @@ REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid,
 REVOKE ALL ON FUNCTION private.queue_sync_work(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_work_of_new_changes() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.range_fault(p_range jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.range_fault(p_range jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.range_fault(p_range jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 
@@ -10774,6 +11001,10 @@ GRANT ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id big
 REVOKE ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO authenticated;
 GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
