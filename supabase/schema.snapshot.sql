@@ -2523,6 +2523,19 @@ begin
     'product_id', v_product.id, 'received', v_received, 'error', null);
 end $$;
 
+CREATE FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'buckets', (
+      select jsonb_agg(jsonb_build_array(b.bound, (select count(*) from unnest(p_values) v where v <= b.bound)) order by b.bound)
+      from unnest(p_bounds) b (bound)
+    ),
+    'sum', (select coalesce(sum(v), 0) from unnest(p_values) v)
+  )
+$$;
+
 CREATE FUNCTION private.index_words() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5821,6 +5834,116 @@ begin
   return p_order;
 end $$;
 
+CREATE FUNCTION private.sync_status(p_tenant_id uuid) RETURNS TABLE(client text, principal_id uuid, entity text, last_pulled_at timestamp with time zone, last_pushed_at timestamp with time zone, lag_events bigint, lag_seconds numeric, pending bigint, oldest_pending_seconds numeric, conflicts bigint, last_error jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
+  v_all constant boolean := auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with('sync.manage'));
+  v_from constant uuid := case when v_all then '00000000-0000-0000-0000-000000000000' else auth.uid() end;
+  v_to constant uuid := case when v_all then 'ffffffff-ffff-ffff-ffff-ffffffffffff' else auth.uid() end;
+  v_epoch constant text := (select g.epoch from private.log_epoch g);
+  v_head bigint;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  v_head := (private.log_reach(p_tenant_id)).head;
+  return query
+  -- Who pushed, by the index, one step a client however many changes it has.
+  with recursive pushing (principal_id, client) as (
+    (
+      select c.principal_id, c.client from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.principal_id between v_from and v_to
+      order by c.principal_id, c.client limit 1
+    )
+    union all
+    select n.principal_id, n.client
+    from pushing p cross join lateral (
+      select c.principal_id, c.client from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.principal_id <= v_to and (c.principal_id, c.client) > (p.principal_id, p.client)
+      order by c.principal_id, c.client limit 1
+    ) n
+  ), pulling as materialized (
+    -- one of another history has nothing of this one
+    select s.principal_id, s.client, s.pulled_at, s.behind_since,
+      case when s.epoch = v_epoch and s.seq <= v_head then s.seq else 0 end as reached
+    from public.sync_clients s
+    where s.tenant_id = p_tenant_id and s.principal_id between v_from and v_to
+  ), known as materialized (
+    select p.principal_id, p.client from pushing p union select p.principal_id, p.client from pulling p
+  ), entities as materialized (
+    select e.entity from private.sync_entities e join private.logged_entities l on l.entity = e.entity
+    where auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with(l.read_permission))
+  ), recent as (
+    select e.entity, e.seq, e.dispatched_at from public.events e
+    where e.tenant_id = p_tenant_id and e.seq <= v_head
+      and e.seq > greatest(v_head - 10000, (select coalesce(min(p.reached), v_head) from pulling p))
+      and e.entity in (select n.entity from entities n)
+  ), lags as materialized (
+    -- Events and cursors in one line, from the newest on: what came before a cursor is what it lacks.
+    select x.principal_id, x.client, x.entity, count(x.dispatched_at) over later as events, min(x.dispatched_at) over later as since
+    from (
+      select r.entity, r.seq, 1 as place, r.dispatched_at, null::uuid as principal_id, null::text as client from recent r
+      union all
+      select n.entity, p.reached, 0, null, p.principal_id, p.client from pulling p cross join entities n
+    ) x
+    window later as (partition by x.entity order by x.seq desc, x.place rows unbounded preceding)
+  ), waiting as materialized (
+    select c.principal_id, c.client, c.entity, count(*) as changes, min(c.pushed_at) as since
+    from (
+      select w.* from public.sync_changes w
+      where w.tenant_id = p_tenant_id and w.status = 'pending' and w.principal_id between v_from and v_to
+      order by w.seq limit 10000
+    ) c
+    group by c.principal_id, c.client, c.entity
+  ), undecided as materialized (
+    select c.principal_id, c.client, c.entity, count(*) as conflicts
+    from (
+      select o.change_id from public.sync_conflicts o
+      where o.tenant_id = p_tenant_id and o.winner is null and o.principal_id between v_from and v_to limit 10000
+    ) o
+    join public.sync_changes c on c.id = o.change_id
+    group by c.principal_id, c.client, c.entity
+  )
+  select k.client, k.principal_id, n.entity, p.pulled_at, pushed.at, g.events,
+    case
+      when p.client is null then null
+      when g.events = 0 then 0
+      -- when the first of its own entity was dispatched would take reading on from there
+      when p.reached < v_head - 10000 then
+        greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at)))
+      else greatest(0, extract(epoch from v_now - g.since))
+    end,
+    coalesce(w.changes, 0), coalesce(extract(epoch from v_now - w.since), 0), coalesce(u.conflicts, 0), refused.error
+  from known k cross join entities n
+  left join pulling p on (p.principal_id, p.client) = (k.principal_id, k.client)
+  left join lags g on (g.principal_id, g.client, g.entity) = (k.principal_id, k.client, n.entity)
+  left join waiting w on (w.principal_id, w.client, w.entity) = (k.principal_id, k.client, n.entity)
+  left join undecided u on (u.principal_id, u.client, u.entity) = (k.principal_id, k.client, n.entity)
+  left join lateral (
+    select e.dispatched_at as at from public.events e
+    where e.tenant_id = p_tenant_id and e.seq = p.reached + 1
+      and e.dispatched_on between (p.pulled_at at time zone 'UTC')::date and v_today
+    limit 1
+  ) missed on p.behind_since is null and p.reached < v_head - 10000
+  left join lateral (
+    select c.pushed_at as at from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.principal_id = k.principal_id and c.client = k.client and c.entity = n.entity
+    order by c.seq desc limit 1
+  ) pushed on true
+  left join lateral (
+    select jsonb_build_object('code', c.error -> 'code', 'detail', c.error -> 'detail', 'change_id', c.id, 'at', c.settled_at) as error
+    from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.principal_id = k.principal_id and c.client = k.client and c.entity = n.entity
+      and c.status = 'rejected'
+    order by c.seq desc limit 1
+  ) refused on true
+  order by k.client, k.principal_id, n.entity;
+end $$;
+
 CREATE FUNCTION private.tag_offence(p_tag text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -7022,6 +7145,11 @@ begin
   order by 8 desc nulls last, 2;
 end $$;
 
+CREATE FUNCTION public.sync_status(p_tenant_id uuid) RETURNS TABLE(client text, principal_id uuid, entity text, last_pulled_at timestamp with time zone, last_pushed_at timestamp with time zone, lag_events bigint, lag_seconds numeric, pending bigint, oldest_pending_seconds numeric, conflicts bigint, last_error jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select * from private.sync_status(p_tenant_id) $$;
+
 CREATE FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -8190,6 +8318,51 @@ begin
     where r.id = any (v_due) and r.level_id = any (v_levels) and r.status = 'held' and r.expires_at <= v_now
   ));
   return jsonb_build_object('expired', v_expired, 'more', v_expired > 0 and cardinality(v_due) >= p_limit);
+end $$;
+
+CREATE FUNCTION worker.sync_health() RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
+  v_epoch constant text := (select g.epoch from private.log_epoch g);
+begin
+  return (
+    with seen as materialized (
+      select c.tenant_id, c.epoch, c.seq, c.behind_since, c.pulled_at from public.sync_clients c
+      where c.pulled_at > v_now - interval '1 day' limit 10000
+    ), placed as materialized (
+      select s.*, coalesce(l.seq, 0) as head,
+        case when s.epoch = v_epoch and s.seq <= coalesce(l.seq, 0) then s.seq else 0 end as reached
+      from seen s left join private.tenant_log l on l.tenant_id = s.tenant_id
+    ), lags as materialized (
+      select p.head - p.reached as events, case when p.head = p.reached then 0
+        else greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at))) end as seconds
+      from placed p
+      left join lateral (
+        -- It had everything when it pulled, so what it lacks came later: few partitions.
+        select e.dispatched_at as at from public.events e
+        where e.tenant_id = p.tenant_id and e.seq = p.reached + 1
+          and e.dispatched_on between (p.pulled_at at time zone 'UTC')::date and v_today
+        limit 1
+      ) missed on p.behind_since is null and p.head > p.reached
+    )
+    select jsonb_build_object(
+      'pending', (select count(*) from (select from public.sync_changes c where c.status = 'pending' limit 10000) c),
+      'pending_oldest_seconds', (
+        select extract(epoch from v_now - c.pushed_at) from public.sync_changes c
+        where c.status = 'pending' order by c.pushed_at limit 1
+      ),
+      'conflicts_open', (select count(*) from (select from public.sync_conflicts c where c.winner is null limit 10000) c),
+      'clients', (select count(*) from lags),
+      'lag_seconds', private.in_buckets((select array_agg(l.seconds) from lags l), '{0,1,5,15,60,300,900,3600,14400,86400}'),
+      'lag_events', private.in_buckets((select array_agg(l.events) from lags l), '{0,1,10,100,1000,10000,100000}')
+    )
+  );
 end $$;
 
 CREATE FUNCTION worker.worker_status() RETURNS jsonb
@@ -9432,11 +9605,15 @@ CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING 
 
 CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at) WHERE ((settled_at IS NOT NULL) AND (status <> 'conflict'::text));
 
-CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, client, seq);
+CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq);
+
+CREATE INDEX sync_changes_oldest_pending ON public.sync_changes USING btree (pushed_at) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, seq) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_id, seq) WHERE (status = 'pending'::text);
+
+CREATE INDEX sync_changes_rejected ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq) WHERE (status = 'rejected'::text);
 
 CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
 
@@ -10450,6 +10627,8 @@ REVOKE ALL ON FUNCTION private.html_offences(p_html text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_currency text, p_lines jsonb, p_customer jsonb) FROM PUBLIC;
@@ -10814,6 +10993,10 @@ REVOKE ALL ON FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uu
 
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.sync_status(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.tag_offence(p_tag text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) FROM PUBLIC;
@@ -11066,6 +11249,10 @@ REVOKE ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to
 GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
 GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.sync_status(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sync_status(p_tenant_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.sync_status(p_tenant_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
@@ -11172,6 +11359,9 @@ GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.sweep_reservations(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.sweep_reservations(p_limit integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.sync_health() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.sync_health() TO service_role;
 
 REVOKE ALL ON FUNCTION worker.worker_status() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
