@@ -250,6 +250,20 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
   from jsonb_each(case jsonb_typeof(p_headers) when 'object' then p_headers else '{}' end) e
 $_$;
 
+CREATE FUNCTION private.as_in_rows(p_body jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  select p_body || coalesce((
+    select jsonb_object_agg(b.key, case
+      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+      else to_jsonb(b.value) end)
+    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+  ), '{}')
+$$;
+
 CREATE FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) RETURNS numeric
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -723,6 +737,103 @@ CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
       then 'a deletion has no edit, and everything else has one'
   end
 $_$;
+
+CREATE TABLE private.inbox_states (
+    tenant_id uuid NOT NULL,
+    source text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    state jsonb,
+    settled jsonb,
+    millis bigint NOT NULL
+);
+
+COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
+
+COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last; null: it deleted it';
+
+COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
+
+COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
+
+CREATE TABLE public.inbox_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    source text NOT NULL,
+    message_id text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    body jsonb,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    change_id uuid,
+    error jsonb,
+    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
+    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
+    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
+    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
+    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
+
+COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
+
+COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
+
+COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
+
+CREATE FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+  v_body constant jsonb := private.as_in_rows(p_message.body);
+  v_row constant jsonb := case p_message.entity
+    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
+    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
+  v_waits constant boolean := p_waits or exists (
+    select from public.sync_changes c
+    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
+      and c.client = 'inbox.' || p_message.source
+  );
+  -- nor is a word known of a row that is not there: its change was refused
+  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
+  v_edit jsonb := '{}';
+  v_fields text[];
+  v_base bigint;
+begin
+  settled := case when v_waits then p_known.settled else p_known.state end;
+  if v_body is null then
+    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      change := jsonb_build_object('operation', 'delete');
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
+    end if;
+  else
+    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
+      else '{}' end, v_body, v_first);
+    if v_edit <> '{}' then
+      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
+      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
+    end if;
+  end if;
+  if change ->> 'operation' = 'insert' then
+    settled := v_body;
+  elsif not v_first then
+    -- a row that is still to be made begins with 1
+    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
+  end if;
+  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
+end $$;
 
 CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2536,6 +2647,27 @@ CREATE FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) RETUR
   )
 $$;
 
+CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
+  from (
+    select n.key as field, case n.key
+      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+      else jsonb_build_object('set', n.value) end as operation
+    from jsonb_each(p_new) n
+    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+    union all
+    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+    from (
+      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+    ) k
+    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+  ) e
+$$;
+
 CREATE FUNCTION private.index_words() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2919,6 +3051,30 @@ CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webh
   )
 $$;
 
+CREATE FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  select v.version
+  from (
+    select (p_row ->> 'version')::bigint as version, p_row as state
+    union all
+    select h.version, h.state from public.product_versions h
+    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+      -- further back is not worth reading, nor merged from
+      and h.version >= (p_row ->> 'version')::bigint - 500
+  ) v
+  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+    select from unnest(p_fields) f (field)
+    where case when f.field like 'attributes.%'
+        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+  )
+  order by v.version desc limit 1
+$$;
+
 CREATE FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) RETURNS TABLE(n bigint, "row" jsonb, gone uuid)
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -3146,6 +3302,33 @@ CREATE FUNCTION private.matches_format(p_text text, p_format text) RETURNS boole
     when 'email' then length(p_text) <= 254
       and p_text ~* '^[a-z0-9.!#$%&''*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$'
     when 'uri' then p_text ~* '^[a-z][a-z0-9+.-]*:[a-z0-9._~:/?#\[\]@!$&''()*+,;=%-]+$' and p_text !~* '%(?![0-9a-f]{2})'
+  end
+$_$;
+
+CREATE FUNCTION private.message_fault(p_message jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_message) <> 'object' then 'it is no object'
+    when jsonb_typeof(p_message -> 'message_id') is distinct from 'string' or length(p_message ->> 'message_id') not between 1 and 200
+      then 'message_id must be a text of 1 to 200 characters'
+    when coalesce(p_message ->> 'entity', '') not in ('product', 'stock_level') then 'entity must be product or stock_level'
+    when not pg_input_is_valid(coalesce(p_message ->> 'entity_id', ''), 'uuid') then 'entity_id must be a UUID'
+    when jsonb_typeof(p_message -> 'sender_version') is distinct from 'number' or p_message ->> 'sender_version' !~ '^[0-9]{1,18}$'
+      then 'sender_version must be a whole number, 0 or above'
+    when p_message ->> 'occurred_at' is not null
+      and (p_message ->> 'occurred_at' !~ '^[0-9]{4}-' or not pg_input_is_valid(p_message ->> 'occurred_at', 'timestamptz'))
+      then 'occurred_at must be a time, as 2026-11-23T07:19:23Z'
+    when coalesce(jsonb_typeof(p_message -> 'body'), 'none') not in ('object', 'null')
+      then 'body must be an object, or null for a deletion'
+    when p_message ->> 'entity' = 'stock_level' and p_message ->> 'body' is null then 'a stock level cannot be deleted'
+    when octet_length(p_message ->> 'body') > 131072 or not private.is_plain(coalesce(p_message -> 'body', 'null'))
+      then 'body is too large, too deep, or has numbers of more than 40 digits'
+    when jsonb_typeof(p_message -> 'body' -> 'attributes') <> 'object' then 'body: attributes must be an object'
+    when p_message -> 'body' ? 'on_hand'
+      and (jsonb_typeof(p_message #> '{body,on_hand}') <> 'number' or p_message #>> '{body,on_hand}' !~ '^-?[0-9]{1,11}$')
+      then 'body: on_hand must be a whole number'
   end
 $_$;
 
@@ -4263,6 +4446,92 @@ begin
   return v_value;
 end $_$;
 
+CREATE FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+  v_principal constant uuid := auth.uid();
+  v_fault record;
+  v_new uuid[];
+  v_message record;
+  v_change jsonb;
+  v_changes jsonb[] := '{}';
+  v_waiting uuid[] := '{}';
+begin
+  perform private.require(p_tenant_id, 'sync.push');
+  if v_principal is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to hand messages in: your permissions decide what becomes of them.');
+  end if;
+  if coalesce(p_source, '') !~ '^[A-Za-z0-9_.-]{1,58}$' then
+    perform private.fail('PT400', 'sync.source_invalid', 'p_source must be 1 to 58 letters, digits, "_", "." or "-".');
+  end if;
+  if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
+    perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
+  end if;
+  select m.n, m.why into v_fault
+  from (
+    select o.n, coalesce(private.message_fault(o.message), (
+      select format('body: of a %s no sender changes %L', e.entity, left(k.key, 80))
+      from private.sync_entities e, jsonb_object_keys(case jsonb_typeof(o.message -> 'body') when 'object' then o.message -> 'body' end) k (key)
+      where e.entity = o.message ->> 'entity' and k.key <> all (e.fields) limit 1
+    )) as why
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+  ) m
+  where m.why is not null order by m.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
+  end if;
+
+  -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
+  perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
+  with taken as (
+    insert into public.inbox_messages (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, body, occurred_at)
+    select p_tenant_id, v_principal, p_source, o.message ->> 'message_id', o.message ->> 'entity', (o.message ->> 'entity_id')::uuid,
+      (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'),
+      coalesce((o.message ->> 'occurred_at')::timestamptz, private.now())
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+    order by o.n
+    on conflict (tenant_id, source, message_id) do nothing
+    returning id
+  )
+  select array_agg(t.id) into v_new from taken t;
+
+  -- Each object's messages by the sender's number, in the places that they have among the others.
+  for v_message in
+    select b.id, b.entity_id
+    from (
+      select i.id, row_number() over (partition by i.entity, i.entity_id order by i.sender_version, n.place) as rank, i.entity, i.entity_id
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) b
+    join (
+      select i.entity, i.entity_id, n.place, row_number() over (partition by i.entity, i.entity_id order by n.place) as rank
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
+    order by p.place
+  loop
+    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_change is not null then
+      v_changes := array_append(v_changes, v_change);
+      v_waiting := array_append(v_waiting, v_message.entity_id);
+    end if;
+  end loop;
+  if v_changes <> '{}' then
+    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+  end if;
+
+  return (
+    select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
+      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+    from (
+      select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
+      from jsonb_array_elements(p_messages) with ordinality e (message, n)
+    ) o
+    join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message_id
+  );
+end $_$;
+
 CREATE FUNCTION private.receive_once(p_product public.products, p_row jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -4533,6 +4802,13 @@ begin
   perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
   return null;
 end $$;
+
+CREATE FUNCTION private.refuse_message(p_id uuid, p_code text, p_detail text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.inbox_messages m set status = 'rejected', error = jsonb_build_object('code', p_code, 'detail', p_detail) where m.id = p_id
+$$;
 
 CREATE FUNCTION private.refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql
@@ -5976,6 +6252,56 @@ begin
   return null;
 end $_$;
 
+CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_message public.inbox_messages;
+  v_known private.inbox_states;
+  v_told record;
+  v_fault text;
+  v_millis bigint;
+  v_change_id constant uuid := gen_random_uuid();
+begin
+  select * into v_message from public.inbox_messages m where m.id = p_id;
+  select * into v_known from private.inbox_states s
+  where s.tenant_id = v_message.tenant_id and s.source = v_message.source and s.entity = v_message.entity
+    and s.entity_id = v_message.entity_id;
+  if v_message.sender_version <= v_known.sender_version then
+    update public.inbox_messages m set status = 'stale' where m.id = p_id;
+    return null;
+  end if;
+  if v_message.entity = 'stock_level' and not exists (
+    select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
+  ) then
+    perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
+    return null;
+  end if;
+  v_told := private.change_of_message(v_message, v_known, p_waits);
+  -- stamps of one sender grow, and none is of the future
+  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  if v_told.change is not null then
+    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
+    v_fault := private.change_fault(v_told.change);
+    if v_fault is not null then
+      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+      return null;
+    end if;
+  end if;
+  update public.inbox_messages m
+  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
+      change_id = case when v_told.change is not null then v_change_id end
+  where m.id = p_id;
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
+    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+  on conflict (tenant_id, source, entity, entity_id) do update
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
+  return v_told.change;
+end $$;
+
 CREATE FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -6820,6 +7146,11 @@ CREATE FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes j
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.push_changes(p_tenant_id, p_client, p_changes) $$;
+
+CREATE FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.receive_changes(p_tenant_id, p_source, p_messages) $$;
 
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -7675,6 +8006,7 @@ declare
   v_changes integer;
   v_stamps integer;
   v_clients integer;
+  v_messages integer;
 begin
   if p_keep_days is null or p_keep_days < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
@@ -7696,7 +8028,10 @@ begin
     select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
   );
   get diagnostics v_clients = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients) >= p_limit);
+  delete from public.inbox_messages m
+  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  get diagnostics v_messages = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
@@ -9298,6 +9633,9 @@ ALTER TABLE ONLY private.event_keys
 ALTER TABLE ONLY private.event_map
     ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
 
+ALTER TABLE ONLY private.inbox_states
+    ADD CONSTRAINT inbox_states_pkey PRIMARY KEY (tenant_id, source, entity, entity_id);
+
 ALTER TABLE ONLY private.invalid_events
     ADD CONSTRAINT invalid_events_pkey PRIMARY KEY (tenant_id, seq);
 
@@ -9375,6 +9713,12 @@ ALTER TABLE ONLY public.event_types
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_once UNIQUE (tenant_id, source, message_id);
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
@@ -9548,6 +9892,8 @@ CREATE INDEX webhook_tests_by_endpoint ON private.webhook_tests USING btree (end
 CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenant_id);
 
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
+
+CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
 
 CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
 
@@ -9852,6 +10198,9 @@ CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW 
 ALTER TABLE ONLY private.event_keys
     ADD CONSTRAINT event_keys_type_fkey FOREIGN KEY (type) REFERENCES public.event_types(type) ON DELETE CASCADE;
 
+ALTER TABLE ONLY private.inbox_states
+    ADD CONSTRAINT inbox_states_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -9875,6 +10224,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -9980,6 +10332,8 @@ ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.inbox_states ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.invalid_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.log_epoch ENABLE ROW LEVEL SECURITY;
@@ -10029,6 +10383,8 @@ CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels
 ALTER TABLE public.event_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.inbox_messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
 
@@ -10128,6 +10484,8 @@ CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authe
 
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.inbox_messages AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.invitations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -10189,6 +10547,8 @@ CREATE POLICY "people see conflicts of their own changes, managers see all" ON p
 CREATE POLICY "people see their own changes, managers see everyone's" ON public.sync_changes FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
 
 CREATE POLICY "people see their own clients, managers see everyone's" ON public.sync_clients FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
+CREATE POLICY "people see their own messages, managers see everyone's" ON public.inbox_messages FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
 
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
@@ -10303,6 +10663,8 @@ REVOKE ALL ON FUNCTION private.are_free_headers(p_headers jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION private.as_in_rows(p_body jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.asked_order_lines(p_order public.orders, p_payload jsonb, p_back boolean) FROM PUBLIC;
@@ -10353,6 +10715,11 @@ REVOKE ALL ON FUNCTION private.category_failures(p_product public.products) FROM
 REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
+GRANT SELECT ON TABLE public.inbox_messages TO service_role;
+
+REVOKE ALL ON FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
@@ -10629,6 +10996,8 @@ REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FRO
 
 REVOKE ALL ON FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.insert_order(p_id uuid, p_tenant_id uuid, p_currency text, p_lines jsonb, p_customer jsonb) FROM PUBLIC;
@@ -10684,6 +11053,8 @@ GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
 
 REVOKE ALL ON FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webhook_endpoints) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO authenticated;
 GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO service_role;
@@ -10717,6 +11088,8 @@ GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uu
 GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION private.matches_format(p_text text, p_format text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.message_fault(p_message jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.missing_order_stock(p_order public.orders) FROM PUBLIC;
 
@@ -10830,6 +11203,10 @@ GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_rang
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.record_order_event(p_order public.orders, p_event text, p_from text, p_payload jsonb) FROM PUBLIC;
@@ -10857,6 +11234,8 @@ REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.refuse_invalid_product() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_message(p_id uuid, p_code text, p_detail text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
 
@@ -10998,6 +11377,8 @@ GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION private.tag_offence(p_tag text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.take_message(p_id uuid, p_waits boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
@@ -11160,6 +11541,10 @@ GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_lim
 REVOKE ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
 GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
