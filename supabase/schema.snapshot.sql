@@ -250,6 +250,20 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
   from jsonb_each(case jsonb_typeof(p_headers) when 'object' then p_headers else '{}' end) e
 $_$;
 
+CREATE FUNCTION private.as_in_rows(p_body jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  select p_body || coalesce((
+    select jsonb_object_agg(b.key, case
+      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+      else to_jsonb(b.value) end)
+    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+  ), '{}')
+$$;
+
 CREATE FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) RETURNS numeric
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -448,6 +462,15 @@ begin
   end if;
   return v_known.result;
 end $$;
+
+CREATE FUNCTION private.bounds_of(p_ranges jsonb) RETURNS TABLE(n bigint, after uuid, first uuid, last uuid, rows jsonb)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select o.n, (o.range ->> 'after')::uuid, coalesce((o.range ->> 'after')::uuid, '00000000-0000-0000-0000-000000000000'),
+    coalesce((o.range ->> 'through')::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), o.range -> 'rows'
+  from jsonb_array_elements(p_ranges) with ordinality o (range, n)
+$$;
 
 CREATE FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
@@ -715,6 +738,103 @@ CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
   end
 $_$;
 
+CREATE TABLE private.inbox_states (
+    tenant_id uuid NOT NULL,
+    source text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    state jsonb,
+    settled jsonb,
+    millis bigint NOT NULL
+);
+
+COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
+
+COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last; null: it deleted it';
+
+COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
+
+COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
+
+CREATE TABLE public.inbox_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    source text NOT NULL,
+    message_id text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    body jsonb,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    change_id uuid,
+    error jsonb,
+    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
+    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
+    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
+    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
+    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
+
+COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
+
+COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
+
+COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
+
+CREATE FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+  v_body constant jsonb := private.as_in_rows(p_message.body);
+  v_row constant jsonb := case p_message.entity
+    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
+    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
+  v_waits constant boolean := p_waits or exists (
+    select from public.sync_changes c
+    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
+      and c.client = 'inbox.' || p_message.source
+  );
+  -- nor is a word known of a row that is not there: its change was refused
+  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
+  v_edit jsonb := '{}';
+  v_fields text[];
+  v_base bigint;
+begin
+  settled := case when v_waits then p_known.settled else p_known.state end;
+  if v_body is null then
+    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      change := jsonb_build_object('operation', 'delete');
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
+    end if;
+  else
+    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
+      else '{}' end, v_body, v_first);
+    if v_edit <> '{}' then
+      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
+      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
+    end if;
+  end if;
+  if change ->> 'operation' = 'insert' then
+    settled := v_body;
+  elsif not v_first then
+    -- a row that is still to be made begins with 1
+    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
+  end if;
+  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
+end $$;
+
 CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -750,6 +870,16 @@ CREATE FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) RETURNS text[]
     where p_old -> 'attributes' -> a.key is distinct from p_new -> 'attributes' -> a.key
   ) d
 $$;
+
+CREATE FUNCTION private.check_edit() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.fail('PT400', 'sync.change_invalid', format('Change %s: edit is none.', new.id),
+    'Send {field: {"set": …} | {"delta": …} | {"add": […], "remove": […]}}.');
+  return null;
+end $$;
 
 CREATE FUNCTION private.check_event_filter() RETURNS trigger
     LANGUAGE plpgsql
@@ -860,6 +990,44 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION private.check_ranges(p_ranges jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_fault record;
+begin
+  if jsonb_typeof(p_ranges) is distinct from 'array' or jsonb_array_length(p_ranges) not between 1 and 64 then
+    perform private.fail('PT400', 'sync.range_invalid', 'p_ranges must be an array of 1 to 64 ranges.');
+  end if;
+  select r.n, private.range_fault(r.range) as why into v_fault
+  from jsonb_array_elements(p_ranges) with ordinality r (range, n)
+  where private.range_fault(r.range) is not null
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: %s.', v_fault.n, v_fault.why));
+  end if;
+  select r.n into v_fault from (
+    select o.n, (o.range ->> 'after')::uuid as after, lag((o.range ->> 'through')::uuid) over (order by o.n) as former
+    from jsonb_array_elements(p_ranges) with ordinality o (range, n)
+  ) r
+  where r.n > 1 and (r.after >= r.former) is not true
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: it does not lie behind the one before.', v_fault.n));
+  end if;
+  if (select count(*) from jsonb_array_elements(p_ranges) r, jsonb_object_keys(r -> 'rows')) > 1000 then
+    perform private.fail('PT400', 'sync.range_invalid', 'A call may hold 1,000 ids.', 'Send leaves in parts.');
+  end if;
+  select r.n, i.key as id into v_fault
+  from jsonb_array_elements(p_ranges) with ordinality r (range, n) cross join jsonb_object_keys(r.range -> 'rows') i (key)
+  where i.key::uuid <= (r.range ->> 'after')::uuid or i.key::uuid > (r.range ->> 'through')::uuid
+  order by r.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.range_invalid', format('Range %s: %s lies outside.', v_fault.n, v_fault.id));
+  end if;
+end $$;
+
 CREATE FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -929,6 +1097,15 @@ begin
     perform private.fail('PT422', 'sync.field_unknown', format('Of a %s no client changes: %s.', p_entity, v_unknown));
   end if;
 end $$;
+
+CREATE FUNCTION private.checksum(p_sum numeric) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select lpad(to_hex((
+    mod(mod(p_sum + 9223372036854775808, 18446744073709551616) + 18446744073709551616, 18446744073709551616) - 9223372036854775808
+  )::bigint), 16, '0')
+$$;
 
 CREATE FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE
@@ -2355,6 +2532,11 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
   end
 $$;
 
+CREATE FUNCTION private.hidden_columns(p_entity text) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$ select l.hidden from private.logged_entities l where l.entity = p_entity $$;
+
 CREATE FUNCTION private.hold_sync_attempt(p_attempt_id uuid) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2461,6 +2643,40 @@ begin
   return jsonb_build_object('line', p_row -> 'line', 'sku', p_row -> 'sku', 'result', v_result,
     'product_id', v_product.id, 'received', v_received, 'error', null);
 end $$;
+
+CREATE FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object(
+    'buckets', (
+      select jsonb_agg(jsonb_build_array(b.bound, (select count(*) from unnest(p_values) v where v <= b.bound)) order by b.bound)
+      from unnest(p_bounds) b (bound)
+    ),
+    'sum', (select coalesce(sum(v), 0) from unnest(p_values) v)
+  )
+$$;
+
+CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
+  from (
+    select n.key as field, case n.key
+      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+      else jsonb_build_object('set', n.value) end as operation
+    from jsonb_each(p_new) n
+    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+    union all
+    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+    from (
+      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+    ) k
+    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+  ) e
+$$;
 
 CREATE FUNCTION private.index_words() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2845,6 +3061,59 @@ CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webh
   )
 $$;
 
+CREATE FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  select v.version
+  from (
+    select (p_row ->> 'version')::bigint as version, p_row as state
+    union all
+    select h.version, h.state from public.product_versions h
+    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+      -- further back is not worth reading, nor merged from
+      and h.version >= (p_row ->> 'version')::bigint - 500
+  ) v
+  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+    select from unnest(p_fields) f (field)
+    where case when f.field like 'attributes.%'
+        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+  )
+  order by v.version desc limit 1
+$$;
+
+CREATE FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) RETURNS TABLE(n bigint, "row" jsonb, gone uuid)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+begin
+  return query execute format($query$
+    with leaves as materialized (
+      select r.* from private.bounds_of($2) r where r.n = any ($3)
+    ), theirs as materialized (
+      select l.n, k.key::uuid as id, k.value::bigint as version from leaves l cross join jsonb_each_text(l.rows) k
+    ), ours as materialized (
+      select l.n, t.id, t.version, to_jsonb(t) - $4 as state
+      from leaves l cross join lateral (
+        select s.* from %s s
+        where s.tenant_id = $1 and s.id between l.first and l.last and s.id is distinct from l.after
+        offset 0
+      ) t
+    )
+    select coalesce(o.n, c.n), o.state, case when o.id is null then c.id end
+    from ours o full join theirs c on c.id = o.id
+    where o.version is distinct from c.version
+    order by coalesce(o.id, c.id)
+  $query$, p_table) using p_tenant_id, p_ranges, p_leaves, private.hidden_columns(p_entity);
+end $_$;
+
 CREATE FUNCTION private.leave_tenants() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -3043,6 +3312,33 @@ CREATE FUNCTION private.matches_format(p_text text, p_format text) RETURNS boole
     when 'email' then length(p_text) <= 254
       and p_text ~* '^[a-z0-9.!#$%&''*+/=?^_`{|}~-]{1,64}@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$'
     when 'uri' then p_text ~* '^[a-z][a-z0-9+.-]*:[a-z0-9._~:/?#\[\]@!$&''()*+,;=%-]+$' and p_text !~* '%(?![0-9a-f]{2})'
+  end
+$_$;
+
+CREATE FUNCTION private.message_fault(p_message jsonb) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_message) <> 'object' then 'it is no object'
+    when jsonb_typeof(p_message -> 'message_id') is distinct from 'string' or length(p_message ->> 'message_id') not between 1 and 200
+      then 'message_id must be a text of 1 to 200 characters'
+    when coalesce(p_message ->> 'entity', '') not in ('product', 'stock_level') then 'entity must be product or stock_level'
+    when not pg_input_is_valid(coalesce(p_message ->> 'entity_id', ''), 'uuid') then 'entity_id must be a UUID'
+    when jsonb_typeof(p_message -> 'sender_version') is distinct from 'number' or p_message ->> 'sender_version' !~ '^[0-9]{1,18}$'
+      then 'sender_version must be a whole number, 0 or above'
+    when p_message ->> 'occurred_at' is not null
+      and (p_message ->> 'occurred_at' !~ '^[0-9]{4}-' or not pg_input_is_valid(p_message ->> 'occurred_at', 'timestamptz'))
+      then 'occurred_at must be a time, as 2026-11-23T07:19:23Z'
+    when coalesce(jsonb_typeof(p_message -> 'body'), 'none') not in ('object', 'null')
+      then 'body must be an object, or null for a deletion'
+    when p_message ->> 'entity' = 'stock_level' and p_message ->> 'body' is null then 'a stock level cannot be deleted'
+    when octet_length(p_message ->> 'body') > 131072 or not private.is_plain(coalesce(p_message -> 'body', 'null'))
+      then 'body is too large, too deep, or has numbers of more than 40 digits'
+    when jsonb_typeof(p_message -> 'body' -> 'attributes') <> 'object' then 'body: attributes must be an object'
+    when p_message -> 'body' ? 'on_hand'
+      and (jsonb_typeof(p_message #> '{body,on_hand}') <> 'number' or p_message #>> '{body,on_hand}' !~ '^-?[0-9]{1,11}$')
+      then 'body: on_hand must be a whole number'
   end
 $_$;
 
@@ -3253,6 +3549,34 @@ begin
     when v_free <= new.reorder_point + greatest(1, new.reorder_point / 10) then new.low_since
   end;
   return new;
+end $$;
+
+CREATE FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_principal constant uuid := auth.uid();
+  v_now constant timestamptz := private.now();
+  v_known public.sync_clients;
+begin
+  select * into v_known from public.sync_clients c
+  where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
+  if v_known.client is null then
+    insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, behind_since, pulled_at, first_seen_at)
+    values (p_tenant_id, v_principal, p_client, p_epoch, p_seq, p_behind_since, v_now, v_now)
+    on conflict do nothing;
+  elsif (v_known.epoch, v_known.seq) <> (p_epoch, p_seq) or v_known.pulled_at <= v_now - interval '5 s' then
+    perform from public.sync_clients c
+    where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client
+    for no key update skip locked;
+    if found then
+      update public.sync_clients c
+      set epoch = p_epoch, seq = p_seq, behind_since = p_behind_since, pulled_at = v_now
+      where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
+    end if;
+  end if;
 end $$;
 
 CREATE FUNCTION private.note_troubles(p_failures jsonb) RETURNS void
@@ -3769,22 +4093,24 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
     select s.version + 1 as version, s.replaced_at, s.state, s.command_id,
       lead(s.state, 1, n.state) over (order by s.version, s.replaced_at) as next
     from states s, now n
+  ), own as (
+    select c.id::text as id, c.seq, c.edit from public.sync_changes c
+    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
+      and c.principal_id = p_principal_id and c.client = p_client
   ), fields as (
     select distinct on (f.field) f.field, s.version, floor(extract(epoch from s.replaced_at) * 1000)::bigint as millis,
       s.command_id
     from steps s cross join lateral unnest(private.changed_fields(s.state, s.next)) f (field)
+    -- to compare states is what takes time, and is for nothing where the client was alone
+    where exists (select from steps o where not exists (select from own where own.id = o.command_id))
     order by f.field, s.version desc
-  ), own as (
-    select c.id, c.seq, c.edit from public.sync_changes c
-    where c.entity_id = p_product_id and c.version > p_base and c.tenant_id = p_tenant_id
-      and c.principal_id = p_principal_id and c.client = p_client
   )
   select n.state,
     case when n.version = p_base then n.state
          else (select s.state from states s where s.version = p_base order by s.replaced_at desc limit 1) end,
     (
       select coalesce(jsonb_agg(jsonb_build_array(f.field, f.version, f.millis)), '[]') from fields f
-      where not exists (select from own o where o.id::text = f.command_id)
+      where not exists (select from own o where o.id = f.command_id)
     ),
     (select coalesce(jsonb_agg(o.edit order by o.seq), '[]') from own o)
   from (select 1) one left join now n on true
@@ -3876,7 +4202,7 @@ CREATE FUNCTION private.publishing_failures(p_product public.products, p_was tex
   where f.broken
 $$;
 
-CREATE FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) RETURNS json
+CREATE FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) RETURNS json
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -3892,8 +4218,12 @@ declare
   v_through bigint;
   v_count bigint;
   v_changes text;
+  v_since timestamptz;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
+  if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
   if p_cursor is not null then
     v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
     if v_cursor is null then
@@ -3912,13 +4242,13 @@ begin
   v_reach := private.log_reach(p_tenant_id);
   v_why := private.why_snapshot(v_cursor[1], v_after, v_epoch, v_reach.head, v_reach.first);
   if v_why is null then
-    select count(*), max(p.seq),
+    select count(*), max(p.seq), min(p.dispatched_at),
       string_agg('{"entity":' || to_json(p.entity) || ',"entity_id":"' || p.entity_id || '","version":' || p.version
         || ',"command_id":' || coalesce(to_json(p.command_id)::text, 'null') || ',"event":' || p.body || '}', ',' order by p.seq)
         filter (where p.readable)
-    into v_count, v_through, v_changes
+    into v_count, v_through, v_since, v_changes
     from (
-      select e.seq, e.entity, e.entity_id, e.version, e.command_id, e.body,
+      select e.seq, e.dispatched_at, e.entity, e.entity_id, e.version, e.command_id, e.body,
         auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
       from public.events e
       left join (
@@ -3932,6 +4262,9 @@ begin
       raise warning 'the log of tenant % has a gap after %', p_tenant_id, v_after;
       v_why := 'gap';
     end if;
+  end if;
+  if p_client is not null and auth.uid() is not null then
+    perform private.note_client(p_tenant_id, p_client, coalesce(v_cursor[1], v_epoch), coalesce(v_after, 0), v_since);
   end if;
   if v_why is not null then
     return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
@@ -4068,6 +4401,49 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.range_fault(p_range jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+  select case
+    when jsonb_typeof(p_range) <> 'object' then 'it is no object'
+    when not pg_input_is_valid(coalesce(p_range ->> 'after', ''), 'uuid') and p_range ->> 'after' is not null
+      or not pg_input_is_valid(coalesce(p_range ->> 'through', ''), 'uuid') and p_range ->> 'through' is not null
+      then 'after and through must be UUIDs or null'
+    when (p_range ->> 'after')::uuid >= (p_range ->> 'through')::uuid then 'after must be less than through'
+    when p_range ? 'rows' and jsonb_typeof(p_range -> 'rows') <> 'object' then 'rows must be {id: version}'
+    when p_range ? 'rows' then (
+      select format('rows: %L must be a UUID with a whole number above 0', left(r.key, 80))
+      from jsonb_each(p_range -> 'rows') r
+      where not pg_input_is_valid(r.key, 'uuid') or jsonb_typeof(r.value) <> 'number' or r.value #>> '{}' !~ '^[1-9][0-9]{0,17}$'
+      limit 1
+    )
+    when coalesce(p_range ->> 'count', '') !~ '^[0-9]{1,18}$' then 'count must be a whole number'
+    when coalesce(p_range ->> 'checksum', '') !~ '^[0-9a-f]{16}$' then 'checksum must be 16 hexadecimal digits, in lower case'
+  end
+$_$;
+
+CREATE FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) RETURNS TABLE(n bigint, part bigint, through uuid, rows bigint, sum numeric)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+begin
+  return query execute format($query$
+    select r.n, s.part, max(s.id collate "C")::uuid, count(*),
+      sum(('x' || encode(substr(sha256((s.id || ':' || s.version)::bytea), 1, 8), 'hex'))::bit(64)::bigint)
+    from private.bounds_of($2) r
+    cross join lateral (
+      select t.id::text as id, t.version, (row_number() over (order by t.id) - 1) / 64 as part
+      from %s t
+      where t.tenant_id = $1 and t.id between r.first and r.last and t.id is distinct from r.after
+    ) s
+    group by r.n, s.part
+  $query$, p_table) using p_tenant_id, p_ranges;
+end $_$;
+
 CREATE FUNCTION private.read_secret(p_id uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -4080,6 +4456,92 @@ begin
     execute 'select decrypted_secret from vault.decrypted_secrets where id = $1' into v_value using p_id;
   end if;
   return v_value;
+end $_$;
+
+CREATE FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+  v_principal constant uuid := auth.uid();
+  v_fault record;
+  v_new uuid[];
+  v_message record;
+  v_change jsonb;
+  v_changes jsonb[] := '{}';
+  v_waiting uuid[] := '{}';
+begin
+  perform private.require(p_tenant_id, 'sync.push');
+  if v_principal is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to hand messages in: your permissions decide what becomes of them.');
+  end if;
+  if coalesce(p_source, '') !~ '^[A-Za-z0-9_.-]{1,58}$' then
+    perform private.fail('PT400', 'sync.source_invalid', 'p_source must be 1 to 58 letters, digits, "_", "." or "-".');
+  end if;
+  if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
+    perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
+  end if;
+  select m.n, m.why into v_fault
+  from (
+    select o.n, coalesce(private.message_fault(o.message), (
+      select format('body: of a %s no sender changes %L', e.entity, left(k.key, 80))
+      from private.sync_entities e, jsonb_object_keys(case jsonb_typeof(o.message -> 'body') when 'object' then o.message -> 'body' end) k (key)
+      where e.entity = o.message ->> 'entity' and k.key <> all (e.fields) limit 1
+    )) as why
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+  ) m
+  where m.why is not null order by m.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
+  end if;
+
+  -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
+  perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
+  with taken as (
+    insert into public.inbox_messages (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, body, occurred_at)
+    select p_tenant_id, v_principal, p_source, o.message ->> 'message_id', o.message ->> 'entity', (o.message ->> 'entity_id')::uuid,
+      (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'),
+      coalesce((o.message ->> 'occurred_at')::timestamptz, private.now())
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+    order by o.n
+    on conflict (tenant_id, source, message_id) do nothing
+    returning id
+  )
+  select array_agg(t.id) into v_new from taken t;
+
+  -- Each object's messages by the sender's number, in the places that they have among the others.
+  for v_message in
+    select b.id, b.entity_id
+    from (
+      select i.id, row_number() over (partition by i.entity, i.entity_id order by i.sender_version, n.place) as rank, i.entity, i.entity_id
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) b
+    join (
+      select i.entity, i.entity_id, n.place, row_number() over (partition by i.entity, i.entity_id order by n.place) as rank
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
+    order by p.place
+  loop
+    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_change is not null then
+      v_changes := array_append(v_changes, v_change);
+      v_waiting := array_append(v_waiting, v_message.entity_id);
+    end if;
+  end loop;
+  if v_changes <> '{}' then
+    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+  end if;
+
+  return (
+    select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
+      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+    from (
+      select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
+      from jsonb_array_elements(p_messages) with ordinality e (message, n)
+    ) o
+    join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message_id
+  );
 end $_$;
 
 CREATE FUNCTION private.receive_once(p_product public.products, p_row jsonb) RETURNS bigint
@@ -4352,6 +4814,13 @@ begin
   perform private.fail('PT405', 'ledger.append_only', 'Movements are never changed or deleted; record another one.');
   return null;
 end $$;
+
+CREATE FUNCTION private.refuse_message(p_id uuid, p_code text, p_detail text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  update public.inbox_messages m set status = 'rejected', error = jsonb_build_object('code', p_code, 'detail', p_detail) where m.id = p_id
+$$;
 
 CREATE FUNCTION private.refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql
@@ -5654,6 +6123,116 @@ begin
   return p_order;
 end $$;
 
+CREATE FUNCTION private.sync_status(p_tenant_id uuid) RETURNS TABLE(client text, principal_id uuid, entity text, last_pulled_at timestamp with time zone, last_pushed_at timestamp with time zone, lag_events bigint, lag_seconds numeric, pending bigint, oldest_pending_seconds numeric, conflicts bigint, last_error jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
+  v_all constant boolean := auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with('sync.manage'));
+  v_from constant uuid := case when v_all then '00000000-0000-0000-0000-000000000000' else auth.uid() end;
+  v_to constant uuid := case when v_all then 'ffffffff-ffff-ffff-ffff-ffffffffffff' else auth.uid() end;
+  v_epoch constant text := (select g.epoch from private.log_epoch g);
+  v_head bigint;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  v_head := (private.log_reach(p_tenant_id)).head;
+  return query
+  -- Who pushed, by the index, one step a client however many changes it has.
+  with recursive pushing (principal_id, client) as (
+    (
+      select c.principal_id, c.client from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.principal_id between v_from and v_to
+      order by c.principal_id, c.client limit 1
+    )
+    union all
+    select n.principal_id, n.client
+    from pushing p cross join lateral (
+      select c.principal_id, c.client from public.sync_changes c
+      where c.tenant_id = p_tenant_id and c.principal_id <= v_to and (c.principal_id, c.client) > (p.principal_id, p.client)
+      order by c.principal_id, c.client limit 1
+    ) n
+  ), pulling as materialized (
+    -- one of another history has nothing of this one
+    select s.principal_id, s.client, s.pulled_at, s.behind_since,
+      case when s.epoch = v_epoch and s.seq <= v_head then s.seq else 0 end as reached
+    from public.sync_clients s
+    where s.tenant_id = p_tenant_id and s.principal_id between v_from and v_to
+  ), known as materialized (
+    select p.principal_id, p.client from pushing p union select p.principal_id, p.client from pulling p
+  ), entities as materialized (
+    select e.entity from private.sync_entities e join private.logged_entities l on l.entity = e.entity
+    where auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with(l.read_permission))
+  ), recent as (
+    select e.entity, e.seq, e.dispatched_at from public.events e
+    where e.tenant_id = p_tenant_id and e.seq <= v_head
+      and e.seq > greatest(v_head - 10000, (select coalesce(min(p.reached), v_head) from pulling p))
+      and e.entity in (select n.entity from entities n)
+  ), lags as materialized (
+    -- Events and cursors in one line, from the newest on: what came before a cursor is what it lacks.
+    select x.principal_id, x.client, x.entity, count(x.dispatched_at) over later as events, min(x.dispatched_at) over later as since
+    from (
+      select r.entity, r.seq, 1 as place, r.dispatched_at, null::uuid as principal_id, null::text as client from recent r
+      union all
+      select n.entity, p.reached, 0, null, p.principal_id, p.client from pulling p cross join entities n
+    ) x
+    window later as (partition by x.entity order by x.seq desc, x.place rows unbounded preceding)
+  ), waiting as materialized (
+    select c.principal_id, c.client, c.entity, count(*) as changes, min(c.pushed_at) as since
+    from (
+      select w.* from public.sync_changes w
+      where w.tenant_id = p_tenant_id and w.status = 'pending' and w.principal_id between v_from and v_to
+      order by w.seq limit 10000
+    ) c
+    group by c.principal_id, c.client, c.entity
+  ), undecided as materialized (
+    select c.principal_id, c.client, c.entity, count(*) as conflicts
+    from (
+      select o.change_id from public.sync_conflicts o
+      where o.tenant_id = p_tenant_id and o.winner is null and o.principal_id between v_from and v_to limit 10000
+    ) o
+    join public.sync_changes c on c.id = o.change_id
+    group by c.principal_id, c.client, c.entity
+  )
+  select k.client, k.principal_id, n.entity, p.pulled_at, pushed.at, g.events,
+    case
+      when p.client is null then null
+      when g.events = 0 then 0
+      -- when the first of its own entity was dispatched would take reading on from there
+      when p.reached < v_head - 10000 then
+        greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at)))
+      else greatest(0, extract(epoch from v_now - g.since))
+    end,
+    coalesce(w.changes, 0), coalesce(extract(epoch from v_now - w.since), 0), coalesce(u.conflicts, 0), refused.error
+  from known k cross join entities n
+  left join pulling p on (p.principal_id, p.client) = (k.principal_id, k.client)
+  left join lags g on (g.principal_id, g.client, g.entity) = (k.principal_id, k.client, n.entity)
+  left join waiting w on (w.principal_id, w.client, w.entity) = (k.principal_id, k.client, n.entity)
+  left join undecided u on (u.principal_id, u.client, u.entity) = (k.principal_id, k.client, n.entity)
+  left join lateral (
+    select e.dispatched_at as at from public.events e
+    where e.tenant_id = p_tenant_id and e.seq = p.reached + 1
+      and e.dispatched_on between (p.pulled_at at time zone 'UTC')::date and v_today
+    limit 1
+  ) missed on p.behind_since is null and p.reached < v_head - 10000
+  left join lateral (
+    select c.pushed_at as at from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.principal_id = k.principal_id and c.client = k.client and c.entity = n.entity
+    order by c.seq desc limit 1
+  ) pushed on true
+  left join lateral (
+    select jsonb_build_object('code', c.error -> 'code', 'detail', c.error -> 'detail', 'change_id', c.id, 'at', c.settled_at) as error
+    from public.sync_changes c
+    where c.tenant_id = p_tenant_id and c.principal_id = k.principal_id and c.client = k.client and c.entity = n.entity
+      and c.status = 'rejected'
+    order by c.seq desc limit 1
+  ) refused on true
+  order by k.client, k.principal_id, n.entity;
+end $$;
+
 CREATE FUNCTION private.tag_offence(p_tag text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -5685,6 +6264,56 @@ begin
   end loop;
   return null;
 end $_$;
+
+CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_message public.inbox_messages;
+  v_known private.inbox_states;
+  v_told record;
+  v_fault text;
+  v_millis bigint;
+  v_change_id constant uuid := gen_random_uuid();
+begin
+  select * into v_message from public.inbox_messages m where m.id = p_id;
+  select * into v_known from private.inbox_states s
+  where s.tenant_id = v_message.tenant_id and s.source = v_message.source and s.entity = v_message.entity
+    and s.entity_id = v_message.entity_id;
+  if v_message.sender_version <= v_known.sender_version then
+    update public.inbox_messages m set status = 'stale' where m.id = p_id;
+    return null;
+  end if;
+  if v_message.entity = 'stock_level' and not exists (
+    select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
+  ) then
+    perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
+    return null;
+  end if;
+  v_told := private.change_of_message(v_message, v_known, p_waits);
+  -- stamps of one sender grow, and none is of the future
+  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  if v_told.change is not null then
+    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
+    v_fault := private.change_fault(v_told.change);
+    if v_fault is not null then
+      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+      return null;
+    end if;
+  end if;
+  update public.inbox_messages m
+  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
+      change_id = case when v_told.change is not null then v_change_id end
+  where m.id = p_id;
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
+    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+  on conflict (tenant_id, source, entity, entity_id) do update
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
+  return v_told.change;
+end $$;
 
 CREATE FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) RETURNS public.orders
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6521,15 +7150,20 @@ CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_ex
     SET search_path TO ''
     AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
 
-CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false) RETURNS json
+CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false, p_client text DEFAULT NULL::text) RETURNS json
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait) $$;
+    AS $$ select private.pull_changes(p_tenant_id, p_cursor, p_limit, p_wait, p_client) $$;
 
 CREATE FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.push_changes(p_tenant_id, p_client, p_changes) $$;
+
+CREATE FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.receive_changes(p_tenant_id, p_source, p_messages) $$;
 
 CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -6562,6 +7196,70 @@ CREATE FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_fro
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.replay_events(p_tenant_id, p_endpoint_id, p_from, p_to, p_types) $$;
+
+CREATE FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET jit TO 'off'
+    AS $_$
+declare
+  v_small constant bigint := 100;
+  v_table constant text := case p_entity when 'product' then 'public.products' when 'stock_level' then 'public.stock_levels' end;
+  v_leaves bigint[];
+  v_open bigint[];
+  v_ranges jsonb;
+  v_differ bigint[];
+  v_rows jsonb;
+  v_gone jsonb;
+begin
+  perform private.require(p_tenant_id, 'tenant.read');
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+  if v_table is null then
+    perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
+  end if;
+  perform private.check_ranges(p_ranges);
+
+  with asked as materialized (
+    select r.n, r.range, r.range ? 'rows' as leaf from jsonb_array_elements(p_ranges) with ordinality r (range, n)
+  ), parts as materialized (
+    select p.*, ntile(16) over (partition by p.n order by p.part) as share
+    from private.range_parts(p_tenant_id, v_table, p_ranges) p
+  ), totals as materialized (
+    select a.*, coalesce(t.rows, 0) as rows, private.checksum(coalesce(t.sum, 0)) as checksum
+    from asked a left join (select p.n, sum(p.rows) as rows, sum(p.sum) as sum from parts p group by p.n) t on t.n = a.n
+  ), judged as materialized (
+    select t.*, t.leaf and t.rows <= 2 * v_small as told,
+      not t.leaf and (t.range ->> 'count')::numeric = t.rows and t.range ->> 'checksum' = t.checksum as agrees
+    from totals t
+  ), shares as (
+    select p.n, p.share, (array_agg(p.through order by p.part desc))[1] as through, sum(p.rows) as rows, sum(p.sum) as sum,
+      p.share = max(p.share) over (partition by p.n) as last
+    from parts p join judged j on j.n = p.n and not j.told and not j.agrees and j.rows > v_small
+    group by p.n, p.share
+  ), answers as (
+    select s.n, s.share, jsonb_build_object(
+      'after', coalesce(to_jsonb(lag(s.through) over (partition by s.n order by s.share)), j.range -> 'after'),
+      'through', case when s.last then j.range -> 'through' else to_jsonb(s.through) end,
+      'count', s.rows, 'checksum', private.checksum(s.sum)) as answer
+    from shares s join judged j on j.n = s.n
+    union all
+    select j.n, 0, jsonb_build_object('after', j.range -> 'after', 'through', j.range -> 'through', 'leaf', true)
+    from judged j where not j.told and not j.agrees and j.rows <= v_small
+  )
+  select (select jsonb_agg(a.answer order by a.n, a.share) from answers a), array_agg(j.n) filter (where j.told),
+    array_agg(j.n) filter (where not j.told and not j.agrees)
+  into v_ranges, v_leaves, v_open
+  from judged j;
+
+  select array_agg(distinct d.n), jsonb_agg(d."row") filter (where d."row" is not null), jsonb_agg(d.gone) filter (where d.gone is not null)
+  into v_differ, v_rows, v_gone
+  from private.leaf_differences(p_tenant_id, p_entity, v_table, p_ranges, v_leaves) d;
+  return jsonb_build_object('same',
+    jsonb_array_length(p_ranges) - coalesce(cardinality(v_open), 0) - coalesce(cardinality(v_differ), 0),
+    'ranges', coalesce(v_ranges, '[]'), 'rows', coalesce(v_rows, '[]'), 'gone', coalesce(v_gone, '[]'));
+end $_$;
 
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
@@ -6790,6 +7488,11 @@ begin
   join public.products p on p.tenant_id = p_tenant_id and p.id = t.product_id
   order by 8 desc nulls last, 2;
 end $$;
+
+CREATE FUNCTION public.sync_status(p_tenant_id uuid) RETURNS TABLE(client text, principal_id uuid, entity text, last_pulled_at timestamp with time zone, last_pushed_at timestamp with time zone, lag_events bigint, lag_seconds numeric, pending bigint, oldest_pending_seconds numeric, conflicts bigint, last_error jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$ select * from private.sync_status(p_tenant_id) $$;
 
 CREATE FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -7315,6 +8018,8 @@ declare
   v_before timestamptz;
   v_changes integer;
   v_stamps integer;
+  v_clients integer;
+  v_messages integer;
 begin
   if p_keep_days is null or p_keep_days < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
@@ -7331,7 +8036,15 @@ begin
     select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
   );
   get diagnostics v_stamps = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', v_changes >= p_limit or v_stamps >= p_limit);
+  delete from public.sync_clients c
+  where (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  );
+  get diagnostics v_clients = row_count;
+  delete from public.inbox_messages m
+  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  get diagnostics v_messages = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
@@ -7955,6 +8668,51 @@ begin
   return jsonb_build_object('expired', v_expired, 'more', v_expired > 0 and cardinality(v_due) >= p_limit);
 end $$;
 
+CREATE FUNCTION worker.sync_health() RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_today constant date := private.today();
+  v_epoch constant text := (select g.epoch from private.log_epoch g);
+begin
+  return (
+    with seen as materialized (
+      select c.tenant_id, c.epoch, c.seq, c.behind_since, c.pulled_at from public.sync_clients c
+      where c.pulled_at > v_now - interval '1 day' limit 10000
+    ), placed as materialized (
+      select s.*, coalesce(l.seq, 0) as head,
+        case when s.epoch = v_epoch and s.seq <= coalesce(l.seq, 0) then s.seq else 0 end as reached
+      from seen s left join private.tenant_log l on l.tenant_id = s.tenant_id
+    ), lags as materialized (
+      select p.head - p.reached as events, case when p.head = p.reached then 0
+        else greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at))) end as seconds
+      from placed p
+      left join lateral (
+        -- It had everything when it pulled, so what it lacks came later: few partitions.
+        select e.dispatched_at as at from public.events e
+        where e.tenant_id = p.tenant_id and e.seq = p.reached + 1
+          and e.dispatched_on between (p.pulled_at at time zone 'UTC')::date and v_today
+        limit 1
+      ) missed on p.behind_since is null and p.head > p.reached
+    )
+    select jsonb_build_object(
+      'pending', (select count(*) from (select from public.sync_changes c where c.status = 'pending' limit 10000) c),
+      'pending_oldest_seconds', (
+        select extract(epoch from v_now - c.pushed_at) from public.sync_changes c
+        where c.status = 'pending' order by c.pushed_at limit 1
+      ),
+      'conflicts_open', (select count(*) from (select from public.sync_conflicts c where c.winner is null limit 10000) c),
+      'clients', (select count(*) from lags),
+      'lag_seconds', private.in_buckets((select array_agg(l.seconds) from lags l), '{0,1,5,15,60,300,900,3600,14400,86400}'),
+      'lag_events', private.in_buckets((select array_agg(l.events) from lags l), '{0,1,10,100,1000,10000,100000}')
+    )
+  );
+end $$;
+
 CREATE FUNCTION worker.worker_status() RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -8576,7 +9334,6 @@ CREATE TABLE public.sync_changes (
     settled_at timestamp with time zone,
     CONSTRAINT sync_changes_base_version_positive CHECK ((base_version > 0)),
     CONSTRAINT sync_changes_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
-    CONSTRAINT sync_changes_edit_form CHECK (private.is_edit(edit)),
     CONSTRAINT sync_changes_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
     CONSTRAINT sync_changes_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
     CONSTRAINT sync_changes_new_has_no_base CHECK (((operation <> 'insert'::text) OR (base_version IS NULL))),
@@ -8605,6 +9362,28 @@ ALTER TABLE public.sync_changes ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTIT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE public.sync_clients (
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    client text NOT NULL,
+    epoch text NOT NULL,
+    seq bigint NOT NULL,
+    behind_since timestamp with time zone,
+    pulled_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT sync_clients_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
+    CONSTRAINT sync_clients_seq_not_negative CHECK ((seq >= 0))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.sync_clients IS 'How far the clients are that keep a copy';
+
+COMMENT ON COLUMN public.sync_clients.seq IS 'The cursor that it sent: it has everything up to here; 0: it began';
+
+COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched; null: there was none when it pulled';
+
+COMMENT ON COLUMN public.sync_clients.pulled_at IS 'When it pulled last, up to 5 s ago';
 
 CREATE TABLE public.sync_policies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -8866,6 +9645,9 @@ ALTER TABLE ONLY private.event_keys
 ALTER TABLE ONLY private.event_map
     ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
 
+ALTER TABLE ONLY private.inbox_states
+    ADD CONSTRAINT inbox_states_pkey PRIMARY KEY (tenant_id, source, entity, entity_id);
+
 ALTER TABLE ONLY private.invalid_events
     ADD CONSTRAINT invalid_events_pkey PRIMARY KEY (tenant_id, seq);
 
@@ -8943,6 +9725,12 @@ ALTER TABLE ONLY public.event_types
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_once UNIQUE (tenant_id, source, message_id);
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
@@ -9024,6 +9812,9 @@ ALTER TABLE ONLY public.stock_movements
 
 ALTER TABLE ONLY public.sync_changes
     ADD CONSTRAINT sync_changes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.sync_clients
+    ADD CONSTRAINT sync_clients_pkey PRIMARY KEY (tenant_id, principal_id, client);
 
 ALTER TABLE ONLY public.sync_conflicts
     ADD CONSTRAINT sync_conflicts_once UNIQUE (change_id, field);
@@ -9114,6 +9905,8 @@ CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenan
 
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
+CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
+
 CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
 
 CREATE INDEX memberships_by_principal ON public.memberships USING btree (principal_id, role, tenant_id);
@@ -9160,6 +9953,8 @@ CREATE INDEX stock_levels_by_location ON public.stock_levels USING btree (tenant
 
 CREATE INDEX stock_levels_by_tenant ON public.stock_levels USING btree (tenant_id, product_id);
 
+CREATE UNIQUE INDEX stock_levels_within_tenant ON public.stock_levels USING btree (tenant_id, id);
+
 CREATE INDEX stock_movements_by_level ON public.stock_movements USING btree (level_id, id);
 
 CREATE INDEX stock_movements_by_time ON public.stock_movements USING btree (tenant_id, created_at DESC);
@@ -9168,11 +9963,15 @@ CREATE UNIQUE INDEX stock_movements_source_once ON public.stock_movements USING 
 
 CREATE INDEX sync_changes_by_age ON public.sync_changes USING btree (settled_at) WHERE ((settled_at IS NOT NULL) AND (status <> 'conflict'::text));
 
-CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, client, seq);
+CREATE INDEX sync_changes_of_client ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq);
+
+CREATE INDEX sync_changes_oldest_pending ON public.sync_changes USING btree (pushed_at) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_changes_pending ON public.sync_changes USING btree (tenant_id, seq) WHERE (status = 'pending'::text);
 
 CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_id, seq) WHERE (status = 'pending'::text);
+
+CREATE INDEX sync_changes_rejected ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq) WHERE (status = 'rejected'::text);
 
 CREATE INDEX sync_changes_written ON public.sync_changes USING btree (entity_id, version) WHERE (version IS NOT NULL);
 
@@ -9296,6 +10095,8 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TAB
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
 
+CREATE TRIGGER check_edit BEFORE INSERT ON public.sync_changes FOR EACH ROW WHEN ((NOT private.is_edit(new.edit))) EXECUTE FUNCTION private.check_edit();
+
 CREATE TRIGGER check_events BEFORE UPDATE ON public.webhook_endpoints FOR EACH ROW WHEN ((new.events IS DISTINCT FROM old.events)) EXECUTE FUNCTION private.check_event_filter();
 
 CREATE TRIGGER check_events_of_new BEFORE INSERT ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.check_event_filter();
@@ -9413,6 +10214,9 @@ CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW 
 ALTER TABLE ONLY private.event_keys
     ADD CONSTRAINT event_keys_type_fkey FOREIGN KEY (type) REFERENCES public.event_types(type) ON DELETE CASCADE;
 
+ALTER TABLE ONLY private.inbox_states
+    ADD CONSTRAINT inbox_states_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -9436,6 +10240,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.inbox_messages
+    ADD CONSTRAINT inbox_messages_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -9497,6 +10304,9 @@ ALTER TABLE ONLY public.stock_movements
 ALTER TABLE ONLY public.sync_changes
     ADD CONSTRAINT sync_changes_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.sync_clients
+    ADD CONSTRAINT sync_clients_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.sync_conflicts
     ADD CONSTRAINT sync_conflicts_change_id_fkey FOREIGN KEY (change_id) REFERENCES public.sync_changes(id) ON DELETE CASCADE;
 
@@ -9537,6 +10347,8 @@ ALTER TABLE private.event_examples ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.inbox_states ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.invalid_events ENABLE ROW LEVEL SECURITY;
 
@@ -9587,6 +10399,8 @@ CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels
 ALTER TABLE public.event_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.inbox_messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
 
@@ -9686,6 +10500,8 @@ CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authe
 
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.inbox_messages AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.invitations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.locations AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -9716,6 +10532,8 @@ CREATE POLICY "only within one's own tenants" ON public.stock_movements AS RESTR
 
 CREATE POLICY "only within one's own tenants" ON public.sync_changes AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.sync_clients AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.sync_conflicts AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.sync_policies AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
@@ -9744,6 +10562,10 @@ CREATE POLICY "people see conflicts of their own changes, managers see all" ON p
 
 CREATE POLICY "people see their own changes, managers see everyone's" ON public.sync_changes FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
 
+CREATE POLICY "people see their own clients, managers see everyone's" ON public.sync_clients FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
+CREATE POLICY "people see their own messages, managers see everyone's" ON public.inbox_messages FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.product_versions ENABLE ROW LEVEL SECURITY;
@@ -9759,6 +10581,8 @@ ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sync_changes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.sync_clients ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.sync_conflicts ENABLE ROW LEVEL SECURITY;
 
@@ -9855,6 +10679,8 @@ REVOKE ALL ON FUNCTION private.are_free_headers(p_headers jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION private.as_in_rows(p_body jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.asked_order_lines(p_order public.orders, p_payload jsonb, p_back boolean) FROM PUBLIC;
@@ -9871,6 +10697,10 @@ REVOKE ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) FR
 GRANT ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) TO authenticated;
 
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.bounds_of(p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
 
@@ -9902,11 +10732,18 @@ REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id 
 
 REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
+GRANT SELECT ON TABLE public.inbox_messages TO service_role;
+
+REVOKE ALL ON FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_edit() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_event_filter() FROM PUBLIC;
 
@@ -9949,6 +10786,10 @@ REVOKE ALL ON FUNCTION private.check_lines(p_lines jsonb, p_field text, p_least 
 
 REVOKE ALL ON FUNCTION private.check_order_lines(p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.check_ranges(p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_ranges(p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.check_ranges(p_ranges jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.check_reservations(p_ids uuid[], p_allowed text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_rule() FROM PUBLIC;
@@ -9958,6 +10799,10 @@ REVOKE ALL ON FUNCTION private.check_schema() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.checksum(p_sum numeric) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO authenticated;
+GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO service_role;
 
 REVOKE ALL ON FUNCTION private.choice_failures(p_word text, p_rule jsonb, p_value jsonb, p_path text) FROM PUBLIC;
 
@@ -10154,6 +10999,10 @@ REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.hidden_columns(p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO authenticated;
+GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) TO authenticated;
 
@@ -10162,6 +11011,10 @@ REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.html_offences(p_html text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
 
@@ -10218,6 +11071,12 @@ GRANT SELECT(tenant_id) ON TABLE queue.lanes TO service_role;
 
 REVOKE ALL ON FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webhook_endpoints) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO authenticated;
+GRANT ALL ON FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) TO service_role;
+
 REVOKE ALL ON FUNCTION private.leave_tenants() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
@@ -10248,6 +11107,8 @@ GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uu
 
 REVOKE ALL ON FUNCTION private.matches_format(p_text text, p_format text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.message_fault(p_message jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.missing_order_stock(p_order public.orders) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.move_levels(p_kind text, p_level_ids uuid[], p_on_hand bigint[], p_reserved bigint[], p_reason text, p_order_id uuid, p_sources text[], p_may_fall_short boolean) FROM PUBLIC;
@@ -10270,6 +11131,8 @@ REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
 
@@ -10332,9 +11195,9 @@ REVOKE ALL ON FUNCTION private.publish_tables(VARIADIC p_tables text[]) FROM PUB
 
 REVOKE ALL ON FUNCTION private.publishing_failures(p_product public.products, p_was text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
-GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
+REVOKE ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO authenticated;
+GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
@@ -10348,7 +11211,19 @@ REVOKE ALL ON FUNCTION private.queue_sync_work(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_work_of_new_changes() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.range_fault(p_range jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.range_fault(p_range jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.range_fault(p_range jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
 
@@ -10377,6 +11252,8 @@ REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.refuse_invalid_product() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_ledger_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.refuse_message(p_id uuid, p_code text, p_detail text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
 
@@ -10513,7 +11390,13 @@ REVOKE ALL ON FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uu
 
 REVOKE ALL ON FUNCTION private.sum_order_lines(p_order public.orders) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.sync_status(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.sync_status(p_tenant_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.tag_offence(p_tag text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.take_message(p_id uuid, p_waits boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) FROM PUBLIC;
 
@@ -10669,13 +11552,17 @@ REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uui
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
 
-REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO authenticated;
-GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean) TO service_role;
+REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO authenticated;
+GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
 GRANT ALL ON FUNCTION public.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
@@ -10700,6 +11587,10 @@ GRANT ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id big
 REVOKE ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO authenticated;
 GRANT ALL ON FUNCTION public.replay_events(p_tenant_id uuid, p_endpoint_id uuid, p_from timestamp with time zone, p_to timestamp with time zone, p_types text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity text, p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval, p_key text, p_order_id uuid) TO authenticated;
@@ -10760,6 +11651,10 @@ GRANT ALL ON FUNCTION public.stock_out_history(p_tenant_id uuid, p_from date, p_
 REVOKE ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO authenticated;
 GRANT ALL ON FUNCTION public.stock_turnover(p_tenant_id uuid, p_from date, p_to date, p_time_zone text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.sync_status(p_tenant_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sync_status(p_tenant_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.sync_status(p_tenant_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
@@ -10868,6 +11763,9 @@ GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
 REVOKE ALL ON FUNCTION worker.sweep_reservations(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.sweep_reservations(p_limit integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.sync_health() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.sync_health() TO service_role;
+
 REVOKE ALL ON FUNCTION worker.worker_status() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
 
@@ -10956,6 +11854,9 @@ GRANT INSERT(stamp) ON TABLE public.sync_changes TO authenticated;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO anon;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO authenticated;
 GRANT ALL ON SEQUENCE public.sync_changes_seq_seq TO service_role;
+
+GRANT SELECT ON TABLE public.sync_clients TO authenticated;
+GRANT SELECT ON TABLE public.sync_clients TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sync_policies TO service_role;

@@ -44,6 +44,7 @@ from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
 from worker.sync.handlers import ROUTINES as SYNC_ROUTINES
 from worker.sync.handlers import ForgetChanges, NotifyConflicts, WorkChanges
+from worker.sync.meter import SettleMeter
 from worker.upkeep.gauges import VitalGauges
 from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
 from worker.upkeep.vitals import Vitals
@@ -68,12 +69,15 @@ class Worker:
     rpc: Rpc
 
 
-def handlers(settings: Settings, rpc: SupabaseRpc, trier: Trier, clock: Clock) -> Sequence[Handler]:
+def handlers(
+    settings: Settings, rpc: SupabaseRpc, trier: Trier, clock: Clock, settling: SettleMeter
+) -> Sequence[Handler]:
     """Every kind of job that this worker does; those that act for somebody need `PMS_JWT_KEY`."""
     housekeeping, webhooks, sync = RpcHousekeeping(rpc), RpcWebhookJobs(rpc), RpcSyncUpkeep(rpc)
     acting: list[Handler] = []
     if settings.pms_jwt_key is not None:
-        acting.append(WorkChanges(RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key)), clock))
+        changes = RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key))
+        acting.append(WorkChanges(changes, clock, settling))
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
@@ -103,9 +107,10 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     ):
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, trier, clock, metrics, mark)
+        every_handler = handlers(settings, rpc, trier, clock, SettleMeter(metrics.registry))
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner(settings, handlers(settings, rpc, trier, clock), queue, clock, metrics, working),
+            _job_runner(settings, every_handler, queue, clock, metrics, working),
             webhooks,
         ]
         for runner in runners:

@@ -94,7 +94,9 @@ comment on column public.sync_changes.version is 'The version of the row once it
 create index sync_changes_pending on public.sync_changes (tenant_id, seq) where status = 'pending';
 create index sync_changes_pending_of on public.sync_changes (entity_id, seq) where status = 'pending';
 create index sync_changes_written on public.sync_changes (entity_id, version) where version is not null;
-create index sync_changes_of_client on public.sync_changes (tenant_id, client, seq);
+create index sync_changes_oldest_pending on public.sync_changes (pushed_at) where status = 'pending';
+create index sync_changes_of_client on public.sync_changes (tenant_id, principal_id, client, entity, seq);
+create index sync_changes_rejected on public.sync_changes (tenant_id, principal_id, client, entity, seq) where status = 'rejected';
 create index sync_changes_by_age on public.sync_changes (settled_at) where settled_at is not null and status <> 'conflict';
 alter table public.sync_changes set (fillfactor = 80);
 

@@ -418,7 +418,8 @@ revoke all on function public.apply_changes(uuid, jsonb) from public, anon, auth
 grant execute on function public.apply_changes(uuid, jsonb) to authenticated;
 
 -- Forgets what was settled p_keep_days ago or earlier, up to p_limit changes and as many stamps: but for changes of which a
--- conflict is open. From then on their ids are as good as new ones. {"forgotten", "more"}
+-- conflict is open. From then on their ids are as good as new ones. And messages of
+-- the inbox, and clients that have not pulled since. {"forgotten", "more"}
 create function worker.forget_changes(p_keep_days integer default 30, p_limit integer default 10000) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
@@ -426,6 +427,8 @@ declare
   v_before timestamptz;
   v_changes integer;
   v_stamps integer;
+  v_clients integer;
+  v_messages integer;
 begin
   if p_keep_days is null or p_keep_days < 1 then
     perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
@@ -442,7 +445,15 @@ begin
     select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
   );
   get diagnostics v_stamps = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', v_changes >= p_limit or v_stamps >= p_limit);
+  delete from public.sync_clients c
+  where (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  );
+  get diagnostics v_clients = row_count;
+  delete from public.inbox_messages m
+  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  get diagnostics v_messages = row_count;
+  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
 end $$;
 revoke all on function worker.forget_changes(integer, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.forget_changes(integer, integer) to service_role;

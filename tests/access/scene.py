@@ -52,6 +52,11 @@ ROWS: dict[str, LiteralString] = {
     " (tenant_id, change_id, principal_id, entity, entity_id, field, policy)"
     " select tenant_id, id, principal_id, entity, entity_id, 'price', 'manual' from public.sync_changes"
     " where tenant_id = %(t)s",
+    "sync_clients": "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq)"
+    " values (%(t)s, gen_random_uuid(), 'till', 'abc', 1)",
+    "inbox_messages": "insert into public.inbox_messages"
+    " (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, occurred_at)"
+    " values (%(t)s, gen_random_uuid(), 'erp', '1', 'product', gen_random_uuid(), 1, now())",
     "sync_policies": "insert into public.sync_policies (tenant_id, entity, field, policy)"
     " values (%(t)s, 'product', 'name', 'manual')",
     "stock_outs": "with place as (insert into public.locations (tenant_id, code, name)"

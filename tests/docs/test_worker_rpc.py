@@ -121,6 +121,7 @@ async def test_answers_have_the_keys_that_the_page_says(db: Connection, company:
         "forget_command_results",
         "forget_webhook_secrets",
         "queue_health",
+        "sync_health",
         "worker_status",
     ],
 )

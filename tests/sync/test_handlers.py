@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.engine.clock import ManualClock
 from tests.engine.conftest import MakeRunner, running
@@ -18,6 +19,7 @@ from worker.errors import BadAnswer, Busy, PayloadError, Refused, Unreachable
 from worker.gateway.changes import Batch, Forgotten, PendingChange
 from worker.gateway.changes import Outcome as Applied
 from worker.sync.handlers import BATCH, ROUTINES, TURN, ForgetChanges, NotifyConflicts, WorkChanges
+from worker.sync.meter import SettleMeter
 
 TENANT = "00000000-0000-0000-0000-000000000001"
 ROW = {
@@ -66,6 +68,7 @@ class Pushed:
     planned: list[Exception] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
     lost: bool = False
+    now: datetime | None = None
 
     async def read(self, tenant_id: str, *, after: int, limit: int) -> Batch:
         assert tenant_id == TENANT
@@ -77,7 +80,7 @@ class Pushed:
         return Batch(
             changes=[it for _, it in page if self.waiting.index(it) == entities.index(it.entity_id)],
             policies={"product": {"*": "last_write"}},
-            now=datetime.now(UTC),
+            now=self.now or datetime.now(UTC),
             after=page[-1][0] if page else None,
             more=len(page) == limit,
         )
@@ -200,6 +203,21 @@ async def test_what_is_busy_holds_up_nothing_but_itself(clock: ManualClock) -> N
     assert {each.entity_id for each in pushed.waiting} == {"000000000003"}
     pushed.busy.clear()
     assert await work(pushed) == Done()
+
+
+async def test_what_is_written_or_refused_is_timed_from_its_push(clock: ManualClock) -> None:
+    """By the database's clock: 7 s until it is read, and 2 s for each call, also for what is stale."""
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    early = now - timedelta(seconds=7)
+    waiting = [change(1, pushed_at=early), change(2, pushed_at=early), change(3, pushed_at=early)]
+    pushed = Pushed(
+        clock, waiting, takes=timedelta(seconds=2), now=now, stale={"000000000002": 1}, busy={"000000000003"}
+    )
+    registry = CollectorRegistry()
+    job: Job[Any] = Job(JobId(1), AttemptId("a"), "sync.work", TENANT, None, 1, 10, datetime.now(UTC))
+    await WorkChanges(pushed, clock, SettleMeter(registry))(job)
+    assert registry.get_sample_value("pms_sync_settle_seconds_count") == 2
+    assert registry.get_sample_value("pms_sync_settle_seconds_sum") == (7 + 2 * 2) + (7 + 2)
 
 
 async def test_a_lost_lease_is_no_reason_to_bury_the_job(clock: ManualClock) -> None:

@@ -120,6 +120,7 @@ def test_every_rule_is_whole() -> None:
         "PmsJobsBuried",
         "PmsSettleBacklog",
         "PmsWebhooksDisabled",
+        "PmsSyncWaits",
     ],
 )
 def test_what_must_ring_has_a_rule(what: str) -> None:
@@ -129,7 +130,8 @@ def test_what_must_ring_has_a_rule(what: str) -> None:
 def test_no_alarm_listens_to_numbers_that_are_old() -> None:
     """What `queue_health` tells stays at /metrics through an outage: only fresh numbers may ring."""
     of_the_database = re.compile(
-        r"pms_(partitions|oldest_partition|outbox_oldest|fan_outs|table_dead|xmin|jobs_buried|invalid|webhook_endpoints)"
+        r"pms_(partitions|oldest_partition|outbox_oldest|fan_outs|table_dead|xmin|jobs_buried|invalid|webhook_endpoints"
+        r"|sync_(pending|conflicts|client))"
     )
     for rule in rules():
         if of_the_database.search(rule["expr"]):
@@ -178,6 +180,9 @@ def test_the_demanded_panels_are_there() -> None:
         "dead rows",
         "xmin",
         "partitions",
+        "push to settled",
+        "changes pending",
+        "lag of clients",
     ):
         assert what in titles
 

@@ -21,6 +21,14 @@ from worker.gateway.vitals import QueueHealth, RpcVitals
 from worker.upkeep.gauges import VitalGauges
 from worker.upkeep.vitals import EVERY, Vitals
 
+SYNC = {
+    "pending": 12,
+    "pending_oldest_seconds": 3.5,
+    "conflicts_open": 2,
+    "clients": 5,
+    "lag_seconds": {"buckets": [[0, 1], [60, 4]], "sum": 900.5},
+    "lag_events": {"buckets": [[0, 1], [1000, 5]], "sum": 44},
+}
 HOLDER = {"kind": "session", "name": "pid 7, postgres, etl, idle in transaction", "xids": 44, "seconds": 61}
 
 
@@ -166,6 +174,23 @@ async def test_a_table_that_was_never_vacuumed_has_no_age(
     assert set(series(metrics, "pms_table_bytes")) == {'{table="private.outbox"}', '{table="queue.jobs"}'}
 
 
+async def test_clients_that_sync_are_shown_in_buckets(
+    vitals: Vitals, door: Door, clock: ManualClock, metrics: Metrics
+) -> None:
+    await clock.advance(18)
+    assert b"pms_sync" not in metrics.render(), "nobody asked"
+    door.seen = health(sync=SYNC)
+    await clock.advance(18)
+    buckets = series(metrics, "pms_sync_client_lag_seconds_bucket")
+    assert buckets == {'{le="0.0"}': 1, '{le="60.0"}': 4, '{le="+Inf"}': 5}
+    assert series(metrics, "pms_sync_client_lag_events_gsum") == {"": 44}
+    assert series(metrics, "pms_sync_pending") == {"": 12}
+    assert series(metrics, "pms_sync_pending_oldest_seconds") == {"": 3.5}
+    door.seen = health(sync=SYNC | {"pending": 0, "pending_oldest_seconds": None})
+    await clock.advance(18)
+    assert series(metrics, "pms_sync_pending_oldest_seconds") == {"": 0}
+
+
 @pytest.mark.parametrize(
     ("ahead", "reason", "note"), [(7, 0, 0), (3, 0, 0), (2, 0, 1), (1, 0, 1), (0, 1, 0), (-1, 1, 0)]
 )
@@ -191,6 +216,21 @@ async def test_what_was_seen_long_ago_is_a_note_and_no_reason(
     await clock.advance(120)
     assert vitals.reasons == []
     assert set(vitals.notes) == {"vitals"}
+
+
+async def test_a_look_is_of_the_queues_and_of_sync() -> None:
+    answers = {"queue_health": health().model_dump(mode="json"), "sync_health": SYNC}
+
+    class Scripted:
+        async def call(self, name: str, /, **params: Any) -> Any:
+            return answers[name]
+
+    seen = (await RpcVitals(Scripted()).look()).sync
+    assert seen is not None
+    assert (seen.clients, seen.lag_seconds.buckets) == (5, [(0, 1), (60, 4)])
+    answers["sync_health"] = SYNC | {"lag_seconds": None}
+    with pytest.raises(BadAnswer):
+        await RpcVitals(Scripted()).look()
 
 
 async def test_the_look_asks_with_dispatchs_latest_mark_and_parses_strictly() -> None:

@@ -1,8 +1,10 @@
-"""`queue_health`: the state of queues, vacuum, partitions and endpoints, for /metrics, /readyz and doctor."""
+"""`queue_health` and `sync_health`: the state of queues, vacuum, partitions, endpoints and sync, for
+/metrics, /readyz and doctor.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +60,25 @@ class XminHolder(_Part):
         return f"{self.kind} {self.name}{held}, {self.xids:,} transactions"
 
 
+class Spread(_Part):
+    """How values are spread, as histograms have it: under each bound how many are not above it."""
+
+    buckets: Sequence[tuple[float, int]]
+    sum: float
+
+
+class SyncHealth(_Part):
+    """The answer of `sync_health`; counts are cut at 10,000."""
+
+    pending: int
+    pending_oldest_seconds: float | None
+    conflicts_open: int
+    clients: int
+    """Seen in the last day; `lag_seconds` and `lag_events` are theirs."""
+    lag_seconds: Spread
+    lag_events: Spread
+
+
 class QueueHealth(_Part):
     """The answer of `queue_health`; counts are cut at 10,000, active endpoints are an estimate beyond."""
 
@@ -73,6 +94,8 @@ class QueueHealth(_Part):
     partitions_ahead_days: int = Field(ge=-1)
     """-1: today's is missing."""
     oldest_partition_days: int
+    sync: SyncHealth | None = None
+    """None where nobody asked."""
 
 
 def dead_line(health: QueueHealth) -> str:
@@ -96,4 +119,6 @@ class RpcVitals:
 
     async def look(self) -> QueueHealth:
         """Raises `GatewayError`."""
-        return parse(QueueHealth, await self._rpc.call("queue_health", p_mark=self._mark.outbox))
+        health = parse(QueueHealth, await self._rpc.call("queue_health", p_mark=self._mark.outbox))
+        sync = parse(SyncHealth, await self._rpc.call("sync_health"))
+        return health.model_copy(update={"sync": sync})

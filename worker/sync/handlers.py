@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, ClassVar, Final, Protocol
@@ -19,10 +19,12 @@ from worker.gateway.changes import Batch, Forgotten
 from worker.gateway.changes import Outcome as Applied
 from worker.log import get_logger
 from worker.sync.merging import Write, policies_of, write_of
+from worker.sync.meter import SettleMeter
 
 WORKED: Final = "sync.worked"
 ATTEMPT_LOST: Final = "sync.attempt_lost"
 BUSY: Final = "busy"
+SETTLED: Final = ("written", "rejected")
 BUSY_PAUSE: Final = timedelta(seconds=5)
 AT_ONCE: Final = timedelta(0)
 TURN: Final = timedelta(seconds=10)
@@ -63,6 +65,7 @@ class WorkChanges:
 
     changes: Changes
     clock: Clock
+    meter: SettleMeter = field(default_factory=SettleMeter)
     kind: ClassVar[str] = "sync.work"
     Payload: ClassVar[type[NoPayload]] = NoPayload
 
@@ -103,26 +106,35 @@ class WorkChanges:
 
     async def _work(self, job: Job[Any], batch: Batch) -> bool:
         """Whether any of it could be tried."""
+        began = self.clock.monotonic()
         policies = {entity: policies_of(told) for entity, told in batch.policies.items()}
         counted = Counter[str]()
         # in the order of pushing, for one may need what another made
         for principal_id, some in groupby(batch.changes, key=lambda change: change.principal_id):
-            writes = [write_of(each, policies[each.entity], batch.now) for each in some]
-            counted.update(await self._apply(principal_id, job.attempt_id, writes))
+            changes = list(some)
+            writes = [write_of(each, policies[each.entity], batch.now) for each in changes]
+            outcomes = await self._apply(principal_id, job.attempt_id, writes)
+            counted.update(outcomes.values())
+            # by the database's clock, as far as this one tells what has passed since it was read
+            now = batch.now + timedelta(seconds=self.clock.monotonic() - began)
+            for each in changes:
+                if outcomes.get(each.id) in SETTLED:
+                    self.meter.settled(now - each.pushed_at)
         if counted:
             get_logger("worker.sync").info(WORKED, **counted)
         return counted.total() > counted[BUSY]
 
-    async def _apply(self, principal_id: str, attempt_id: AttemptId, writes: list[Write]) -> list[str]:
-        """What became of each. One that takes too long, or meets a lock, must not hold up the others."""
+    async def _apply(self, principal_id: str, attempt_id: AttemptId, writes: list[Write]) -> dict[str, str]:
+        """What became of each, by its change. One that takes too long, or meets a lock, must not hold up the
+        others."""
         try:
-            return list((await self.changes.apply(principal_id, attempt_id, writes)).values())
+            return dict(await self.changes.apply(principal_id, attempt_id, writes))
         except Busy:
             if len(writes) == 1:
-                return [BUSY]
+                return {writes[0]["change_id"]: BUSY}
             middle = len(writes) // 2
-            halves = (writes[:middle], writes[middle:])
-            return [each for half in halves for each in await self._apply(principal_id, attempt_id, half)]
+            first = await self._apply(principal_id, attempt_id, writes[:middle])
+            return first | await self._apply(principal_id, attempt_id, writes[middle:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from worker.gateway.vitals import QueueHealth, XminHolder
+from worker.gateway.vitals import QueueHealth, Spread, SyncHealth, XminHolder
 from worker.log import redact
 from worker.upkeep.vitals import Vitals
 
@@ -40,6 +40,8 @@ class VitalGauges(Collector):
             yield from _tables(self._vitals.last)
             yield from _xmin(self._vitals.last.xmin)
             yield from _counts(self._vitals.last)
+            if self._vitals.last.sync is not None:
+                yield from _sync(self._vitals.last.sync)
 
 
 def _tables(health: QueueHealth) -> Iterator[Metric]:
@@ -93,6 +95,29 @@ def _counts(health: QueueHealth) -> Iterator[Metric]:
         "pms_partitions_ahead_days", "Partitions ahead; -1: today's is missing", health.partitions_ahead_days
     )
     yield _gauge("pms_oldest_partition_days", "Age of the oldest day kept", health.oldest_partition_days)
+
+
+def _sync(health: SyncHealth) -> Iterator[Metric]:
+    yield _gauge("pms_sync_pending", "Pushed changes that wait for the worker", health.pending)
+    yield _gauge(
+        "pms_sync_pending_oldest_seconds", "How long the oldest waits", health.pending_oldest_seconds or 0
+    )
+    yield _gauge("pms_sync_conflicts_open", "Conflicts that wait for a person", health.conflicts_open)
+    yield _gauge("pms_sync_clients", "Clients that pulled in the last day", health.clients)
+    yield _spread(
+        "pms_sync_client_lag_seconds",
+        "Clients by how long they lack what is in the log",
+        health.lag_seconds,
+        health.clients,
+    )
+    yield _spread(
+        "pms_sync_client_lag_events", "Clients by how much they lack", health.lag_events, health.clients
+    )
+
+
+def _spread(name: str, text: str, spread: Spread, count: int) -> GaugeHistogramMetricFamily:
+    buckets = [*((str(bound), number) for bound, number in spread.buckets), ("+Inf", count)]
+    return GaugeHistogramMetricFamily(name, text, buckets=buckets, gsum_value=spread.sum)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

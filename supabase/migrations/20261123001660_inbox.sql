@@ -1,0 +1,362 @@
+-- Inbox: what other systems say.
+--
+-- A system that keeps products or stock of its own sends messages: the object as it has it, the number of that state over there,
+-- and an id of the message. A message becomes what a client would have pushed: an edit of what the sender changed since its last
+-- word on that object (private.inbox_states), to the last version of our row that was as the sender knew it. From there on it is
+-- a change of the client inbox.<source>, merged by field and policy as whoever signed the call; what the sender did not touch stays
+-- as it is here.
+--
+--   pending ──► queued      pushed as change_id: sync_changes says what becomes of it
+--           ├─► duplicate   nothing to push: the sender has said the same before, or it is its first word on an amount
+--           ├─► stale       not newer than the sender's last word on the object
+--           └─► rejected    no change that can be pushed; `error` says why
+--
+-- The first word on an object says what it is, not who changed what: all fields that it names and that differ here are pushed
+-- without a base, so each is decided by its policy. It removes no attribute. Amounts of stock are the ledger's: between two words
+-- on a level its on_hand moves by their difference, and the first is what the second is counted from.
+
+create table public.inbox_messages (
+  id uuid primary key default gen_random_uuid(),
+  tenant_id uuid not null references public.tenants (id) on delete cascade,
+  principal_id uuid not null,
+  -- 'inbox.' || source is a client's name
+  source text not null constraint inbox_messages_source_form check (source ~ '^[A-Za-z0-9_.-]{1,58}$'),
+  message_id text not null constraint inbox_messages_message_id_length check (length(message_id) between 1 and 200),
+  entity text not null constraint inbox_messages_entity_known check (entity in ('product', 'stock_level')),
+  entity_id uuid not null,
+  sender_version bigint not null constraint inbox_messages_sender_version_not_negative check (sender_version >= 0),
+  body jsonb constraint inbox_messages_body_object check (jsonb_typeof(body) = 'object'),
+  occurred_at timestamptz not null,
+  received_at timestamptz not null default private.now(),
+  status text not null default 'pending'
+    constraint inbox_messages_status_known check (status in ('pending', 'queued', 'duplicate', 'stale', 'rejected')),
+  change_id uuid,
+  error jsonb,
+  constraint inbox_messages_once unique (tenant_id, source, message_id),
+  constraint inbox_messages_change_of_queued check ((status = 'queued') = (change_id is not null)),
+  constraint inbox_messages_error_of_rejected check ((status = 'rejected') = (error is not null))
+);
+comment on table public.inbox_messages is 'What other systems said of their products and stock, and what became of it; kept 30 days';
+comment on column public.inbox_messages.principal_id is 'Who sent it here: their permissions decide';
+comment on column public.inbox_messages.sender_version is 'The number of this state over there: a later state has a larger one';
+comment on column public.inbox_messages.body is 'The object as the sender has it; null: it deleted it';
+create index inbox_messages_by_age on public.inbox_messages (received_at);
+
+alter table public.inbox_messages enable row level security;
+create policy "only within one's own tenants" on public.inbox_messages
+  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
+create policy "people see their own messages, managers see everyone's" on public.inbox_messages
+  for select to authenticated
+  using (
+    principal_id = (select auth.uid())
+    or tenant_id = any ((select private.tenants_with('sync.manage'))::uuid[])
+  );
+revoke all on public.inbox_messages from anon, authenticated, service_role;
+grant select on public.inbox_messages to authenticated, service_role;
+
+-- The last word of each sender on each object. Kept as long as the tenant: without it the next message would be a first word.
+create table private.inbox_states (
+  tenant_id uuid not null references public.tenants (id) on delete cascade,
+  source text not null,
+  entity text not null,
+  entity_id uuid not null,
+  sender_version bigint not null,
+  state jsonb,
+  settled jsonb,
+  millis bigint not null,
+  primary key (tenant_id, source, entity, entity_id)
+);
+comment on table private.inbox_states is 'The last word of each sender on each object';
+comment on column private.inbox_states.state is 'Every field that it named, as it said last; null: it deleted it';
+comment on column private.inbox_states.settled is 'What that was before the changes of it that still wait';
+comment on column private.inbox_states.millis is 'Of its last stamp: the next one is later, whatever its clock says';
+alter table private.inbox_states enable row level security;
+revoke all on private.inbox_states from public, anon, authenticated, service_role;
+
+-- Why this is no message; null when it is one.
+create function private.message_fault(p_message jsonb) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when jsonb_typeof(p_message) <> 'object' then 'it is no object'
+    when jsonb_typeof(p_message -> 'message_id') is distinct from 'string' or length(p_message ->> 'message_id') not between 1 and 200
+      then 'message_id must be a text of 1 to 200 characters'
+    when coalesce(p_message ->> 'entity', '') not in ('product', 'stock_level') then 'entity must be product or stock_level'
+    when not pg_input_is_valid(coalesce(p_message ->> 'entity_id', ''), 'uuid') then 'entity_id must be a UUID'
+    when jsonb_typeof(p_message -> 'sender_version') is distinct from 'number' or p_message ->> 'sender_version' !~ '^[0-9]{1,18}$'
+      then 'sender_version must be a whole number, 0 or above'
+    when p_message ->> 'occurred_at' is not null
+      and (p_message ->> 'occurred_at' !~ '^[0-9]{4}-' or not pg_input_is_valid(p_message ->> 'occurred_at', 'timestamptz'))
+      then 'occurred_at must be a time, as 2026-11-23T07:19:23Z'
+    when coalesce(jsonb_typeof(p_message -> 'body'), 'none') not in ('object', 'null')
+      then 'body must be an object, or null for a deletion'
+    when p_message ->> 'entity' = 'stock_level' and p_message ->> 'body' is null then 'a stock level cannot be deleted'
+    when octet_length(p_message ->> 'body') > 131072 or not private.is_plain(coalesce(p_message -> 'body', 'null'))
+      then 'body is too large, too deep, or has numbers of more than 40 digits'
+    when jsonb_typeof(p_message -> 'body' -> 'attributes') <> 'object' then 'body: attributes must be an object'
+    when p_message -> 'body' ? 'on_hand'
+      and (jsonb_typeof(p_message #> '{body,on_hand}') <> 'number' or p_message #>> '{body,on_hand}' !~ '^-?[0-9]{1,11}$')
+      then 'body: on_hand must be a whole number'
+  end
+$$;
+revoke all on function private.message_fault(jsonb) from public, anon, authenticated, service_role;
+
+-- Values as rows have them, so that they compare: times in UTC, ids in lower case.
+create function private.as_in_rows(p_body jsonb) returns jsonb
+language sql stable set search_path = '' set timezone = 'UTC'
+as $$
+  select p_body || coalesce((
+    select jsonb_object_agg(b.key, case
+      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+      else to_jsonb(b.value) end)
+    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+  ), '{}')
+$$;
+revoke all on function private.as_in_rows(jsonb) from public, anon, authenticated, service_role;
+
+-- The edit that makes p_new of p_old: fields that p_new does not name stay. A first word removes no attribute and sets no amount.
+create function private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
+  from (
+    select n.key as field, case n.key
+      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+      else jsonb_build_object('set', n.value) end as operation
+    from jsonb_each(p_new) n
+    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+    union all
+    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+    from (
+      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+    ) k
+    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+  ) e
+$$;
+revoke all on function private.inbox_edit(jsonb, jsonb, boolean) from public, anon, authenticated, service_role;
+
+-- The last version of a living row that had fields as in p_state; null when none is known. Of a level only the present one is.
+create function private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) returns bigint
+language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
+as $$
+  select v.version
+  from (
+    select (p_row ->> 'version')::bigint as version, p_row as state
+    union all
+    select h.version, h.state from public.product_versions h
+    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+      -- further back is not worth reading, nor merged from
+      and h.version >= (p_row ->> 'version')::bigint - 500
+  ) v
+  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+    select from unnest(p_fields) f (field)
+    where case when f.field like 'attributes.%'
+        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+  )
+  order by v.version desc limit 1
+$$;
+revoke all on function private.last_version_with(text, jsonb, jsonb, text[]) from public, anon, authenticated, service_role;
+
+-- What a message is as a change, without id and stamp; null: nothing to push. p_waits: a change of it waits in this call.
+-- `settled`: see private.inbox_states.
+create function private.change_of_message(
+  p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, out change jsonb, out settled jsonb
+)
+language plpgsql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
+as $$
+declare
+  v_body constant jsonb := private.as_in_rows(p_message.body);
+  v_row constant jsonb := case p_message.entity
+    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
+    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
+  v_waits constant boolean := p_waits or exists (
+    select from public.sync_changes c
+    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
+      and c.client = 'inbox.' || p_message.source
+  );
+  -- nor is a word known of a row that is not there: its change was refused
+  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
+  v_edit jsonb := '{}';
+  v_fields text[];
+  v_base bigint;
+begin
+  settled := case when v_waits then p_known.settled else p_known.state end;
+  if v_body is null then
+    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      change := jsonb_build_object('operation', 'delete');
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
+    end if;
+  else
+    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
+      else '{}' end, v_body, v_first);
+    if v_edit <> '{}' then
+      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
+      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
+    end if;
+  end if;
+  if change ->> 'operation' = 'insert' then
+    settled := v_body;
+  elsif not v_first then
+    -- a row that is still to be made begins with 1
+    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
+  end if;
+  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
+end $$;
+revoke all on function private.change_of_message(public.inbox_messages, private.inbox_states, boolean)
+  from public, anon, authenticated, service_role;
+
+-- Such a message is no word that is known: the next one says it again.
+create function private.refuse_message(p_id uuid, p_code text, p_detail text) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  update public.inbox_messages m set status = 'rejected', error = jsonb_build_object('code', p_code, 'detail', p_detail) where m.id = p_id
+$$;
+revoke all on function private.refuse_message(uuid, text, text) from public, anon, authenticated, service_role;
+
+-- The change that a message is, to be pushed; null: none, see its status. Call under the lock of its source.
+create function private.take_message(p_id uuid, p_waits boolean) returns jsonb
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_message public.inbox_messages;
+  v_known private.inbox_states;
+  v_told record;
+  v_fault text;
+  v_millis bigint;
+  v_change_id constant uuid := gen_random_uuid();
+begin
+  select * into v_message from public.inbox_messages m where m.id = p_id;
+  select * into v_known from private.inbox_states s
+  where s.tenant_id = v_message.tenant_id and s.source = v_message.source and s.entity = v_message.entity
+    and s.entity_id = v_message.entity_id;
+  if v_message.sender_version <= v_known.sender_version then
+    update public.inbox_messages m set status = 'stale' where m.id = p_id;
+    return null;
+  end if;
+  if v_message.entity = 'stock_level' and not exists (
+    select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
+  ) then
+    perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
+    return null;
+  end if;
+  v_told := private.change_of_message(v_message, v_known, p_waits);
+  -- stamps of one sender grow, and none is of the future
+  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  if v_told.change is not null then
+    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
+    v_fault := private.change_fault(v_told.change);
+    if v_fault is not null then
+      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+      return null;
+    end if;
+  end if;
+  update public.inbox_messages m
+  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
+      change_id = case when v_told.change is not null then v_change_id end
+  where m.id = p_id;
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
+    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+  on conflict (tenant_id, source, entity, entity_id) do update
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
+  return v_told.change;
+end $$;
+revoke all on function private.take_message(uuid, boolean) from public, anon, authenticated, service_role;
+
+create function private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_principal constant uuid := auth.uid();
+  v_fault record;
+  v_new uuid[];
+  v_message record;
+  v_change jsonb;
+  v_changes jsonb[] := '{}';
+  v_waiting uuid[] := '{}';
+begin
+  perform private.require(p_tenant_id, 'sync.push');
+  if v_principal is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to hand messages in: your permissions decide what becomes of them.');
+  end if;
+  if coalesce(p_source, '') !~ '^[A-Za-z0-9_.-]{1,58}$' then
+    perform private.fail('PT400', 'sync.source_invalid', 'p_source must be 1 to 58 letters, digits, "_", "." or "-".');
+  end if;
+  if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
+    perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
+  end if;
+  select m.n, m.why into v_fault
+  from (
+    select o.n, coalesce(private.message_fault(o.message), (
+      select format('body: of a %s no sender changes %L', e.entity, left(k.key, 80))
+      from private.sync_entities e, jsonb_object_keys(case jsonb_typeof(o.message -> 'body') when 'object' then o.message -> 'body' end) k (key)
+      where e.entity = o.message ->> 'entity' and k.key <> all (e.fields) limit 1
+    )) as why
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+  ) m
+  where m.why is not null order by m.n limit 1;
+  if found then
+    perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
+  end if;
+
+  -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
+  perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
+  with taken as (
+    insert into public.inbox_messages (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, body, occurred_at)
+    select p_tenant_id, v_principal, p_source, o.message ->> 'message_id', o.message ->> 'entity', (o.message ->> 'entity_id')::uuid,
+      (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'),
+      coalesce((o.message ->> 'occurred_at')::timestamptz, private.now())
+    from jsonb_array_elements(p_messages) with ordinality o (message, n)
+    order by o.n
+    on conflict (tenant_id, source, message_id) do nothing
+    returning id
+  )
+  select array_agg(t.id) into v_new from taken t;
+
+  -- Each object's messages by the sender's number, in the places that they have among the others.
+  for v_message in
+    select b.id, b.entity_id
+    from (
+      select i.id, row_number() over (partition by i.entity, i.entity_id order by i.sender_version, n.place) as rank, i.entity, i.entity_id
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) b
+    join (
+      select i.entity, i.entity_id, n.place, row_number() over (partition by i.entity, i.entity_id order by n.place) as rank
+      from unnest(v_new) with ordinality n (id, place) join public.inbox_messages i on i.id = n.id
+    ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
+    order by p.place
+  loop
+    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_change is not null then
+      v_changes := array_append(v_changes, v_change);
+      v_waiting := array_append(v_waiting, v_message.entity_id);
+    end if;
+  end loop;
+  if v_changes <> '{}' then
+    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+  end if;
+
+  return (
+    select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
+      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+    from (
+      select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
+      from jsonb_array_elements(p_messages) with ordinality e (message, n)
+    ) o
+    join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message_id
+  );
+end $$;
+revoke all on function private.receive_changes(uuid, text, jsonb) from public, anon, authenticated, service_role;
+grant execute on function private.receive_changes(uuid, text, jsonb) to authenticated, service_role;
+
+-- Takes up to 1,000 messages of one sender: [{"message_id", "entity", "entity_id", "sender_version", "occurred_at", "body"}], body
+-- being the object as the sender has it (or those of its fields that it tells), null for a deletion. Answers [{"message_id",
+-- "status", "change_id", "repeated"}] in their order; repeated: it was taken before, and its status is of then.
+create function public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
+language sql volatile set search_path = ''
+as $$ select private.receive_changes(p_tenant_id, p_source, p_messages) $$;
+revoke all on function public.receive_changes(uuid, text, jsonb) from public, anon, authenticated, service_role;
+grant execute on function public.receive_changes(uuid, text, jsonb) to authenticated, service_role;
