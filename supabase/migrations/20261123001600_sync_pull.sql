@@ -91,6 +91,15 @@ $$;
 revoke all on function private.why_snapshot(text, bigint, text, bigint, bigint)
   from public, anon, authenticated, service_role;
 
+-- The entities of whose rows the caller may read events.
+create function private.readable_entities(p_tenant_id uuid) returns text[]
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(array_agg(l.entity order by l.entity), '{}') from private.logged_entities l
+  where auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with(l.read_permission))
+$$;
+revoke all on function private.readable_entities(uuid) from public, anon, authenticated, service_role;
+
 create function private.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text)
 returns json
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
@@ -106,6 +115,7 @@ declare
   v_count bigint;
   v_changes text;
   v_since timestamptz;
+  v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
   if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
@@ -136,11 +146,8 @@ begin
     into v_count, v_through, v_since, v_changes
     from (
       select e.seq, e.dispatched_at, e.entity, e.entity_id, e.version, e.command_id, e.body,
-        auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
+        e.entity = any (v_entities) as readable
       from public.events e
-      left join (
-        select l.entity, private.tenants_with(l.read_permission) as tenants from private.logged_entities l offset 0
-      ) r on r.entity = e.entity
       where e.tenant_id = p_tenant_id and e.seq > v_after and e.seq <= v_reach.head
       order by e.seq limit v_limit
     ) p;
@@ -155,19 +162,20 @@ begin
   end if;
   if v_why is not null then
     return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
-      'cursor', v_epoch || ':' || v_reach.head)::json;
+      'cursor', v_epoch || ':' || v_reach.head, 'entities', v_entities)::json;
   end if;
   -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
   return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
-    || ',"cursor":"' || v_epoch || ':' || v_through || '","changes":[' || coalesce(v_changes, '') || ']}')::json;
+    || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
 end $$;
 revoke all on function private.pull_changes(uuid, text, integer, boolean, text) from public, anon, authenticated, service_role;
 grant execute on function private.pull_changes(uuid, text, integer, boolean, text) to authenticated, service_role;
 
--- What happened since p_cursor. {"epoch", "from", "through", "head", "cursor", "changes": [{"entity", "entity_id", "version",
--- "command_id", "event"}]}: every event from `from` through `through` was looked at, and those that you may read are in
--- `changes`, `event` being what webhooks get. You have everything when `through` is `head`. Rows are to be applied by version.
--- {"must_snapshot": why, "epoch", "head", "cursor"}: read the tables, then go on from this cursor.
+-- What happened since p_cursor. {"epoch", "from", "through", "head", "cursor", "entities", "changes": [{"entity", "entity_id",
+-- "version", "command_id", "event"}]}: every event from `from` through `through` was looked at, and those of `entities`, which
+-- you may read, are in `changes`, `event` being what webhooks get. You have everything when `through` is `head`. Rows are to be
+-- applied by version. {"must_snapshot": why, "epoch", "head", "cursor", "entities"}: read the tables, then go on from this cursor.
+-- Other entities than before: your rights have changed, so read the tables again.
 -- p_wait dispatches first what is committed, so that you read your own writes. p_client is the client's name: with it sync_clients
 -- shows how far it is.
 create function public.pull_changes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from tests.flow.copies import client_of, copy_of, server_rows
 from tests.flow.scene import Scene
 from tests.flow.shop import Shop
 from tests.flow.worker_process import WorkerProcess
-from worker.gateway.pms import MustSnapshot, Page, PmsRemote
+from worker.gateway.exact import encoded
+from worker.gateway.pms import Differences, MustSnapshot, Page, PmsRemote, StoredRow
 from worker.sync.client import ClientRules, PmsClient
 
 pytestmark = pytest.mark.filterwarnings("ignore:ConnectionClosed:DeprecationWarning")
@@ -127,6 +130,79 @@ async def test_one_edit_that_is_refused_does_not_hold_up_the_others(
         assert [error and error["code"] for error in errors] == ["sync.change_invalid", "sync.field_unknown"]
         await till.sync(wait=True)
         assert await same(till, shop)
+
+
+async def test_a_wrong_copy_is_found_by_checksums_and_mended(scene: Scene, worker: WorkerProcess) -> None:
+    """As after a disk that lied: rows that are missing, too old, or of nobody."""
+    shop = await scene.shop(products=700, endpoints=0)
+    calls: list[int] = []
+
+    def counting(remote: PmsRemote) -> PmsRemote:
+        original = remote.report
+
+        async def report(entity: str, ranges: Sequence[Mapping[str, Any]]) -> Differences:
+            calls.append(len(ranges))
+            return await original(entity, ranges)
+
+        remote.report = report  # type: ignore[method-assign]
+        return remote
+
+    async with client_of(scene.platform.addresses, shop, "till", through=counting) as till:
+        await till.sync(wait=True)
+        assert await till.reconcile("product") == 0
+        assert await till.reconcile("stock_level") == 0
+        assert calls == [1, 1], "what is right is said in one call"
+        keys = sorted(map(str, shop.products))
+        stranger = str(uuid.UUID(int=uuid.UUID(keys[300]).int + 1))
+        store = till._store
+        store.take_rows("product", [StoredRow(stranger, 1, b'{"id":"","version":1}')], keys[10:12])
+        old = dict(store.row("product", keys[400]) or {})
+        store.take_rows("product", [StoredRow(keys[400], 9, encoded({**old, "name": "?", "version": 9}))])
+        assert not await same(till, shop)
+        calls.clear()
+        assert await till.reconcile("product") == 4
+        assert await same(till, shop)
+        assert 1 < len(calls) <= 5
+        assert await till.reconcile("product") == 0
+
+
+async def test_who_gains_a_right_gets_what_was_written_before_and_who_loses_one_keeps_nothing(
+    scene: Scene, worker: WorkerProcess
+) -> None:
+    shop = await scene.shop(products=3, endpoints=0)
+    person = await scene.people.make_user()
+    rest = shop.rest
+    grant = {"tenant_id": str(shop.tenant.id), "principal_id": str(person.id), "role": "viewer"}
+
+    async def become(role: str) -> None:
+        async with await psycopg.AsyncConnection.connect(scene.platform.db_url, autocommit=True) as db:
+            await db.execute(
+                "insert into public.memberships (tenant_id, principal_id, role) values (%s, %s, %s)"
+                " on conflict (tenant_id, principal_id) do update set role = excluded.role",
+                (grant["tenant_id"], grant["principal_id"], role),
+            )
+
+    async with await psycopg.AsyncConnection.connect(scene.platform.db_url, autocommit=True) as db:
+        # a role that sees the tenant, and of its rows the stock alone
+        await db.execute(
+            "delete from private.role_permissions where role = 'viewer' and permission = 'products.read'"
+        )
+        try:
+            await become("viewer")
+            async with client_of(scene.platform.addresses, shop, "phone", who=person) as phone:
+                await phone.sync(wait=True)
+                assert copy_of(phone) == {}
+                await become("clerk")
+                await phone.sync(wait=True)
+                assert copy_of(phone) == await server_rows(rest, shop)
+                await become("viewer")
+                await phone.sync(wait=True)
+                assert copy_of(phone) == {}
+                assert phone.snapshots == 3
+        finally:
+            await db.execute(
+                "insert into private.role_permissions (role, permission) values ('viewer', 'products.read')"
+            )
 
 
 # -- holes ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from tests.sync.model import Key, Pushed, Server, Wall, changed_fields
 from worker.errors import GatewayError, Unreachable
 from worker.gateway.channel import Channel, Hear
-from worker.gateway.pms import Cursor, MustSnapshot, Outcome, Page, StoredRow
+from worker.gateway.pms import Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.sync.client import ClientRules, PmsClient
 from worker.sync.edit import applied, elements, fields_of, parse_edit
 from worker.sync.merging import Write
@@ -20,6 +20,7 @@ from worker.sync.store import SqliteStore
 
 T = TypeVar("T")
 EPOCH: Final = "e"
+ENTITIES: Final = frozenset(("product", "stock_level"))
 CLIENTS: Final = ("ann", "bob", "cyd")
 DRIFTS: Final = (0, -3_600_000, 50_000)
 """Milliseconds by which the clients' clocks are wrong."""
@@ -57,10 +58,10 @@ class ModelRemote:
         server, after = self.server, None if cursor is None else int(cursor)
         if after is None or (after < server.head and after + 1 < server.first):
             why = "start" if after is None else "retention"
-            return MustSnapshot(why, Cursor(str(server.head), EPOCH, server.head))
+            return MustSnapshot(why, Cursor(str(server.head), EPOCH, server.head), ENTITIES)
         changes = server.log[after + 1 - server.first :][:limit]
         through = after + len(changes)
-        return Page(after + 1, Cursor(str(through), EPOCH, through), server.head, changes)
+        return Page(after + 1, Cursor(str(through), EPOCH, through), server.head, ENTITIES, changes)
 
     async def read(self, entity: str, after: str | None) -> list[StoredRow]:
         self.meanwhile()
@@ -81,6 +82,9 @@ class ModelRemote:
         self.meanwhile()
         found = [(each, self.server.changes.get(each)) for each in change_ids]
         return [Outcome(each, it.status, it.version, it.error) for each, it in found if it is not None]
+
+    async def report(self, entity: str, ranges: Sequence[Mapping[str, Any]]) -> Differences:
+        raise NotImplementedError
 
     async def listen(self, hear: Hear) -> Channel:
         raise NotImplementedError

@@ -79,11 +79,12 @@ class Change(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Page:
     """Every event from `first` through `cursor.seq` was looked at; `changes` are those that may be read.
-    `head`: the last there is."""
+    `head`: the last there is. `entities`: those whose events may be read."""
 
     first: int
     cursor: Cursor
     head: int
+    entities: frozenset[str]
     changes: Sequence[Change]
 
 
@@ -93,6 +94,7 @@ class MustSnapshot:
 
     why: str
     cursor: Cursor
+    entities: frozenset[str]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -102,6 +104,26 @@ class Outcome(msgspec.Struct, frozen=True):
     status: str
     version: int | None = None
     error: dict[str, Any] | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A range of ids of which copy and server differ: after < id <= through, None: without end. What the
+    server has there; or `leaf`: few enough to be reported as ids and versions."""
+
+    after: str | None
+    through: str | None
+    count: int = 0
+    checksum: str = ""
+    leaf: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The answer of `report_state`: parts to be compared, rows as they are, ids that are not there."""
+
+    ranges: Sequence[Part]
+    rows: Sequence[StoredRow]
+    gone: Sequence[str]
 
 
 class PmsRemote:
@@ -146,6 +168,7 @@ class PmsRemote:
             "p_cursor": cursor,
             "p_limit": limit,
             "p_wait": wait,
+            "p_client": self.client,
         }
         return await self._ask("POST", "rpc/pull_changes", _page, content=json.encode(arguments))
 
@@ -165,6 +188,16 @@ class PmsRemote:
         """What is known of up to 100 changes; those that the server does not know are left out."""
         params = {"select": "id,status,version,error", "id": f"in.({','.join(change_ids)})"}
         return await self._ask("GET", "sync_changes", _outcomes, params=params)
+
+    async def report(self, entity: str, ranges: Sequence[Mapping[str, Any]]) -> Differences:
+        """What the server has otherwise in `ranges` of a copy: see `report_state`."""
+        arguments = {
+            "p_tenant_id": self._tenant_id,
+            "p_client": self.client,
+            "p_entity": entity,
+            "p_ranges": ranges,
+        }
+        return await self._ask("POST", "rpc/report_state", _differences, content=json.encode(arguments))
 
     async def listen(self, hear: Hear) -> Channel:
         """A connection to the tenant's bell; raises `Doubt` without one. A ring tells epoch and seq."""
@@ -214,6 +247,7 @@ class _Answer(msgspec.Struct):
     epoch: str
     head: int
     cursor: str
+    entities: frozenset[str]
     must_snapshot: str | None = None
     first: int = msgspec.field(name="from", default=0)
     through: int = 0
@@ -222,6 +256,12 @@ class _Answer(msgspec.Struct):
 
 class _Versioned(msgspec.Struct):
     version: int
+
+
+class _State(msgspec.Struct):
+    ranges: list[Part]
+    rows: list[Raw]
+    gone: list[str]
 
 
 class _Row(msgspec.Struct):
@@ -233,6 +273,7 @@ _NULL: Final = b"null"
 _decoded_answer: Final = json.Decoder(_Answer).decode
 _version_of: Final = json.Decoder(_Versioned).decode
 _row: Final = json.Decoder(_Row).decode
+_decoded_state: Final = json.Decoder(_State).decode
 _raw_rows: Final = json.Decoder(list[Raw]).decode
 _outcomes: Final = partial(json.decode, type=list[Outcome])
 
@@ -240,9 +281,11 @@ _outcomes: Final = partial(json.decode, type=list[Outcome])
 def _page(content: bytes) -> Page | MustSnapshot:
     told = _decoded_answer(content)
     if told.must_snapshot is not None:
-        return MustSnapshot(told.must_snapshot, Cursor(told.cursor, told.epoch, told.head))
+        cursor = Cursor(told.cursor, told.epoch, told.head)
+        return MustSnapshot(told.must_snapshot, cursor, told.entities)
     cursor = Cursor(told.cursor, told.epoch, told.through)
-    return Page(told.first, cursor, told.head, [_change(each) for each in told.changes])
+    changes = [_change(each) for each in told.changes]
+    return Page(told.first, cursor, told.head, told.entities, changes)
 
 
 def _change(told: _Change) -> Change:
@@ -261,4 +304,14 @@ def _change(told: _Change) -> Change:
 
 
 def _rows(content: bytes) -> list[StoredRow]:
-    return [StoredRow(it.id, it.version, bytes(raw)) for raw in _raw_rows(content) for it in (_row(raw),)]
+    return [_stored(raw) for raw in _raw_rows(content)]
+
+
+def _stored(raw: Raw) -> StoredRow:
+    it = _row(raw)
+    return StoredRow(it.id, it.version, bytes(raw))
+
+
+def _differences(content: bytes) -> Differences:
+    told = _decoded_state(content)
+    return Differences(told.ranges, [_stored(raw) for raw in told.rows], told.gone)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Protocol
 
@@ -24,15 +25,17 @@ from worker.engine.clock import Clock
 from worker.engine.retry import Backoff
 from worker.errors import BadAnswer, Busy, GatewayError, Refused
 from worker.gateway.channel import Channel, Hear
-from worker.gateway.pms import TABLES, Change, Cursor, MustSnapshot, Outcome, Page, StoredRow
+from worker.gateway.pms import TABLES, Change, Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
 from worker.sync.edit import NESTED, applied, fields_of, parse_edit
+from worker.sync.reconcile import difference
 from worker.sync.stamp import HybridClock, Stamp
 from worker.sync.store import PENDING, Edit, Operation, SqliteStore
 
 SNAPSHOT: Final = "sync.snapshot"
 HOLE: Final = "sync.hole"
+MENDED: Final = "sync.mended"
 FAILED: Final = "sync.failed"
 _PUSHED_AT_ONCE: Final = 1000
 _ASKED_AT_ONCE: Final = 100
@@ -48,6 +51,7 @@ class Remote(Protocol):
     async def read(self, entity: str, after: str | None) -> list[StoredRow]: ...
     async def push(self, changes: Sequence[Mapping[str, Any]]) -> list[Outcome]: ...
     async def outcomes(self, change_ids: Sequence[str]) -> list[Outcome]: ...
+    async def report(self, entity: str, ranges: Sequence[Mapping[str, Any]]) -> Differences: ...
     async def listen(self, hear: Hear) -> Channel: ...
 
 
@@ -193,6 +197,20 @@ class PmsClient:
             await self._pull(wait=wait)
             await self._learn()
 
+    async def reconcile(self, entity: str) -> int:
+        """Compares the copy with the server's rows by checksums, and mends what differs; how many rows that
+        were. For `product` and `stock_level`. Raises `GatewayError`."""
+        async with self._one_at_a_time:
+            await self._pull(wait=False)
+            found = await difference(self._store.versions(entity), partial(self._remote.report, entity))
+            self._store.take_rows(entity, found.rows, found.gone)
+        if found.rows or found.gone:
+            get_logger("worker.sync").warning(
+                MENDED, entity=entity, rows=len(found.rows), gone=len(found.gone)
+            )
+            self._changed(())
+        return len(found.rows) + len(found.gone)
+
     async def run(self) -> None:
         """Keeps up until it is cancelled: at every ring, at every edit, and unasked. An outage is no reason
         to end."""
@@ -280,6 +298,9 @@ class PmsClient:
             answer = await self._next(cursor, wait=wait)
             if isinstance(answer, MustSnapshot):
                 await self._snapshot(answer)
+            elif answer.entities != self._store.entities:
+                # who gains a right lacks what was written before, and who lost one must not keep it
+                await self._snapshot(MustSnapshot("rights", answer.cursor, answer.entities))
             elif cursor is None or not _follows(answer, cursor):
                 holes += 1
                 get_logger("worker.sync").warning(HOLE, after=self.through, came=answer.first)
@@ -325,7 +346,7 @@ class PmsClient:
             while rows := await self._remote.read(entity, after):
                 self._store.take_snapshot_rows(entity, rows)
                 after = rows[-1].id
-        self._store.end_snapshot(begin.cursor)
+        self._store.end_snapshot(begin.cursor, begin.entities)
         self.snapshots += 1
         self._changed(())
 

@@ -82,8 +82,9 @@ class SqliteStore:
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = full")  # an edit that was taken must outlive the power
         self._db.executescript(_SCHEMA)
-        found = self._one("select value from facts where name = 'cursor'")
-        self._cursor = None if found is None else Cursor.parse(found[0])
+        known = dict(self._db.execute("select name, value from facts"))
+        self._cursor = Cursor.parse(known["cursor"]) if "cursor" in known else None
+        self._entities = frozenset(known.get("entities", "").split())
 
     def __enter__(self) -> SqliteStore:
         return self
@@ -99,6 +100,11 @@ class SqliteStore:
     def cursor(self) -> Cursor | None:
         """How far the copy is."""
         return self._cursor
+
+    @property
+    def entities(self) -> frozenset[str]:
+        """What could be read when the copy was begun."""
+        return self._entities
 
     def version(self, entity: str, entity_id: str) -> int | None:
         found = self._one("select version from copies where entity = ? and id = ?", entity, entity_id)
@@ -131,7 +137,7 @@ class SqliteStore:
                     )
                 else:
                     self._take("copies", change.entity, change.entity_id, change.version, change.body)
-            self._at(cursor)
+            self._note("cursor", str(cursor))
         self._cursor = cursor
 
     def take_rows(self, entity: str, rows: Iterable[StoredRow], gone: Iterable[str] = ()) -> None:
@@ -153,15 +159,16 @@ class SqliteStore:
             for row in rows:
                 self._take("fresh", entity, row.id, row.version, row.body)
 
-    def end_snapshot(self, cursor: Cursor) -> None:
-        """What was read takes the place of the copy."""
+    def end_snapshot(self, cursor: Cursor, entities: frozenset[str]) -> None:
+        """What was read takes the place of the copy; `entities` could be read."""
         with self._transaction():
             self._db.execute("delete from copies")
             self._db.execute("insert into copies select * from fresh")
             self._db.execute("delete from fresh")
             self._db.execute("update edits set seen = 1 where status <> 'pending'")
-            self._at(cursor)
-        self._cursor = cursor
+            self._note("entities", " ".join(sorted(entities)))
+            self._note("cursor", str(cursor))
+        self._cursor, self._entities = cursor, entities
 
     # -- the queue -------------------------------------------------------------------------------------------
 
@@ -242,8 +249,8 @@ class SqliteStore:
                 (_SETTLED_KEPT,),
             )
 
-    def _at(self, cursor: Cursor) -> None:
-        self._db.execute("insert or replace into facts values ('cursor', ?)", (str(cursor),))
+    def _note(self, name: str, value: str) -> None:
+        self._db.execute("insert or replace into facts values (?, ?)", (name, value))
 
     def _take(self, table: str, entity: str, entity_id: str, version: int, body: bytes) -> None:
         self._db.execute(
