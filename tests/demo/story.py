@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from tests.demo import audit, companies, editing, importing, ordering, stock, strangers
+from tests.demo import audit, companies, editing, importing, offline, ordering, stock, strangers
 from tests.demo.board import Board, Row, Screen, percentile
 from tests.demo.daemon import WorkerDaemon
 from tests.demo.receiver import Receiver
@@ -30,6 +30,7 @@ ACTS: Final[Sequence[tuple[str, Act]]] = (
     ("Orders", ordering.sell),
     ("supabase-js", editing.use_supabase_js),
     ("Busy minute", editing.edit_by_http),
+    ("Offline", offline.edit_offline),
     ("Strangers", strangers.try_doors),
     ("Retries", audit.wait_until_settled),
     ("Audit", audit.compare),
