@@ -102,4 +102,4 @@ async def _client(stage: Stage, name: str) -> AsyncIterator[PmsClient]:
     )
     with SqliteStore(stage.scratch / f"{name}.sqlite") as store:
         async with remote:
-            yield PmsClient(remote, store, name=name, clock=SystemClock())
+            yield PmsClient(remote, store, clock=SystemClock())

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", GUIDE, re.MULTILINE |
 GRAPHQL = SECTIONS["GraphQL"]
 # What the GraphQL examples build on; none of it needs a worker.
 BEFORE_GRAPHQL = ("Connect and sign in", "Tenants", "Create and read products", "Variants and categories")
-COMMENTS = {"js": "//", "sh": "#"}
+COMMENTS = {"js": "//", "sh": "#", "py": "#"}
 # Prints like the guide writes: texts bare, all else as JSON.
 PRINTING = """
 console.log = (...all) => Deno.stdout.writeSync(new TextEncoder().encode(
@@ -112,6 +113,12 @@ def run_shell(source: str, addresses: Addresses, folder: Path) -> list[str]:
     return printed(["sh", "-eu"], addresses, folder, source.replace(". .cache/up.env", ":"))
 
 
+def run_python(source: str, addresses: Addresses, folder: Path) -> list[str]:
+    script = folder / "guide.py"
+    script.write_text(source)
+    return printed([sys.executable, str(script)], addresses, folder)
+
+
 def on_deno(script: Path, addresses: Addresses) -> list[str]:
     lock = ["--lock", str(STACK / "deno.lock"), "--frozen", "--no-config", "--cached-only"]
     rights = [f"--allow-net=127.0.0.1,{urlsplit(addresses.api_url).hostname}", "--allow-env", "--allow-read"]
@@ -122,7 +129,7 @@ def on_deno(script: Path, addresses: Addresses) -> list[str]:
 async def test_every_example_prints_what_the_guide_says(make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(with_functions=False)
     async with scenery(platform) as receiver:
-        for run, language in ((run_javascript, "js"), (run_shell, "sh")):
+        for run, language in ((run_javascript, "js"), (run_shell, "sh"), (run_python, "py")):
             source = blocks(language).replace("127.0.0.1:8787/", receiver)
             assert_kept(await asyncio.to_thread(run, source, platform.addresses, platform.run), language)
 

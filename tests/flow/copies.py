@@ -49,9 +49,7 @@ async def client_of(
     )
     with SqliteStore(path) as store:
         async with remote:
-            yield PmsClient(
-                through(remote), store, name=name, clock=SystemClock(), rules=rules, changed=changed
-            )
+            yield PmsClient(through(remote), store, clock=SystemClock(), rules=rules, changed=changed)
 
 
 def copy_of(client: PmsClient, entity: str = "product") -> Rows:

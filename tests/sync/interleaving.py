@@ -47,7 +47,7 @@ class ModelRemote:
     in `cut` fail: before they take effect, or after."""
 
     server: Server
-    name: str
+    client: str
     meanwhile: Callable[[], None] = lambda: None
     cut: list[bool] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class ModelRemote:
         fails = self.cut.pop() if self.cut else None
         if fails is False:
             raise Unreachable("on the way there")
-        known = self.server.push(self.name, map(dict, changes))
+        known = self.server.push(self.client, map(dict, changes))
         if fails:
             raise Unreachable("on the way back")
         self.meanwhile()
@@ -133,7 +133,6 @@ class World:
         return PmsClient(
             self.remotes[name],
             self.stores[name],
-            name=name,
             clock=clock,  # type: ignore[arg-type]  # nothing here waits
             entities=entities,
             rules=_RULES,

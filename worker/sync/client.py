@@ -28,7 +28,8 @@ from worker.gateway.channel import Channel, Hear
 from worker.gateway.pms import TABLES, Change, Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
-from worker.sync.edit import NESTED, applied, fields_of, parse_edit
+from worker.sync.edit import parse_edit
+from worker.sync.overlay import laid_over
 from worker.sync.reconcile import difference
 from worker.sync.stamp import HybridClock, Stamp
 from worker.sync.store import PENDING, Edit, Operation, SqliteStore
@@ -46,6 +47,10 @@ _KNOWN_TO_BE_NEW: Final = 1
 
 class Remote(Protocol):
     """The server, as one user sees it: see `worker.gateway.pms.PmsRemote`. All raise `GatewayError`."""
+
+    @property
+    def client(self) -> str:
+        """The name of the copy, which no other may have: the server is told it with each edit."""
 
     async def pull(self, cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot: ...
     async def read(self, entity: str, after: str | None) -> list[StoredRow]: ...
@@ -70,24 +75,22 @@ class ClientRules:
 
 
 class PmsClient:
-    """One copy. `start` or `sync` keep it up to date; everything that reads and edits works without both."""
+    """One copy. `run` or `sync` keep it up to date; everything that reads and edits works without both."""
 
     def __init__(
         self,
         remote: Remote,
         store: SqliteStore,
         *,
-        name: str,
         clock: Clock,
         entities: Sequence[str] = tuple(TABLES),
         rules: ClientRules | None = None,
         changed: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
-        """`name` is told the server with each stamp; no other copy may have it. `changed` hears what each
-        page brought, once it is in the copy; nothing, where all may be new."""
+        """`changed` hears what each page brought, once it is in the copy; nothing, where all may be new."""
         self._remote, self._store, self._clock = remote, store, clock
         self._entities, self._rules, self._changed = entities, rules or ClientRules(), changed
-        self._stamps = HybridClock(name, clock.now)
+        self._stamps = HybridClock(remote.client, clock.now)
         if (last := store.last_stamp) is not None:
             self._stamps.saw(Stamp.parse(last))
         self._one_at_a_time = asyncio.Lock()
@@ -105,7 +108,7 @@ class PmsClient:
 
     def row(self, entity: str, entity_id: str) -> dict[str, Any] | None:
         """A row with one's own edits on it; None when there is none, or it was deleted here."""
-        return _laid_over(self._store.row(entity, entity_id), self._store.on(entity, entity_id))
+        return laid_over(self._store.row(entity, entity_id), self._store.on(entity, entity_id))
 
     def rows(self, entity: str) -> Iterator[dict[str, Any]]:
         """Every row with one's own edits on it, those made here last."""
@@ -370,38 +373,3 @@ def _follows(page: Page, cursor: Cursor) -> bool:
         and page.head >= page.cursor.seq >= cursor.seq
         and all(one < other for one, other in pairwise(numbers))
     )
-
-
-def _laid_over(row: dict[str, Any] | None, edits: Sequence[Edit]) -> dict[str, Any] | None:
-    """A row with edits on it, but for those that it holds already and those that were refused."""
-    shown = row
-    for edit in edits:
-        if edit.status == "rejected" or _holds(row, edit):
-            continue
-        if edit.operation == "delete":
-            shown = None
-        elif edit.operation == "insert":
-            shown = _with_edit({"id": edit.entity_id, "version": 0, NESTED: {}}, edit)
-        elif shown is not None:
-            shown = _with_edit(shown, edit)
-    return None if shown is None or shown.get("deleted_at") is not None else shown
-
-
-def _holds(row: dict[str, Any] | None, edit: Edit) -> bool:
-    if edit.seen or edit.status == PENDING or edit.version is None:
-        return edit.seen or edit.status != PENDING
-    return edit.operation != "insert" if row is None else row["version"] >= edit.version
-
-
-def _with_edit(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
-    before = fields_of(row)
-    changed = {name: applied(it, before.get(name)) for name, it in parse_edit(edit.edit).items()}
-    shown = {**row, **{name: value for name, value in changed.items() if not name.startswith(_NESTED)}}
-    keys = {name.removeprefix(_NESTED): value for name, value in changed.items() if name.startswith(_NESTED)}
-    if keys:
-        attributes = (row.get(NESTED) or {}) | keys
-        shown[NESTED] = {key: value for key, value in attributes.items() if value is not None}
-    return shown
-
-
-_NESTED: Final = NESTED + "."
