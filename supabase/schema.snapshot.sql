@@ -4219,6 +4219,7 @@ declare
   v_count bigint;
   v_changes text;
   v_since timestamptz;
+  v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
   if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
@@ -4249,11 +4250,8 @@ begin
     into v_count, v_through, v_since, v_changes
     from (
       select e.seq, e.dispatched_at, e.entity, e.entity_id, e.version, e.command_id, e.body,
-        auth.role() = 'service_role' or p_tenant_id = any (r.tenants) as readable
+        e.entity = any (v_entities) as readable
       from public.events e
-      left join (
-        select l.entity, private.tenants_with(l.read_permission) as tenants from private.logged_entities l offset 0
-      ) r on r.entity = e.entity
       where e.tenant_id = p_tenant_id and e.seq > v_after and e.seq <= v_reach.head
       order by e.seq limit v_limit
     ) p;
@@ -4268,11 +4266,11 @@ begin
   end if;
   if v_why is not null then
     return jsonb_build_object('must_snapshot', v_why, 'epoch', v_epoch, 'head', v_reach.head,
-      'cursor', v_epoch || ':' || v_reach.head)::json;
+      'cursor', v_epoch || ':' || v_reach.head, 'entities', v_entities)::json;
   end if;
   -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
   return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
-    || ',"cursor":"' || v_epoch || ':' || v_through || '","changes":[' || coalesce(v_changes, '') || ']}')::json;
+    || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
 end $_$;
 
 CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
@@ -4457,6 +4455,14 @@ begin
   end if;
   return v_value;
 end $_$;
+
+CREATE FUNCTION private.readable_entities(p_tenant_id uuid) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(l.entity order by l.entity), '{}') from private.logged_entities l
+  where auth.role() = 'service_role' or p_tenant_id = any (private.tenants_with(l.read_permission))
+$$;
 
 CREATE FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -11220,6 +11226,8 @@ GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_rang
 GRANT ALL ON FUNCTION private.range_parts(p_tenant_id uuid, p_table text, p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.read_secret(p_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.readable_entities(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO authenticated;
