@@ -313,6 +313,8 @@ class PmsClient:
                 holes = 0
                 self._take(answer, cursor)
                 if answer.cursor.seq >= answer.head:
+                    if self._told is not None and self._told.epoch != answer.cursor.epoch:
+                        self._told = None  # of a log that is no more
                     return
 
     def _take(self, page: Page, cursor: Cursor) -> None:

@@ -1,0 +1,170 @@
+"""`PmsClient` in odd moments, against the model of the server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sync.interleaving import ENTITIES, ModelRemote, run
+from tests.sync.model import Server, Wall
+from worker.errors import BadAnswer, Busy, Refused
+from worker.gateway.pms import MustSnapshot, Page
+from worker.sync.client import PmsClient
+from worker.sync.store import SqliteStore
+
+LAMP = {"name": "Lamp", "description": "", "price": 0, "attributes": {}, "deleted_at": None}
+
+
+@pytest.fixture
+def server() -> Server:
+    made = Server()
+    for n in range(12):
+        made.add("product", f"p{n}", LAMP)
+    made.dispatch()
+    return made
+
+
+@pytest.fixture
+def remote(server: Server) -> ModelRemote:
+    return ModelRemote(server, "ann")
+
+
+@pytest.fixture
+def store() -> Iterator[SqliteStore]:
+    with SqliteStore() as made:
+        yield made
+
+
+def client_on(remote: ModelRemote, store: SqliteStore) -> PmsClient:
+    clock: Any = Wall(remote.server.clock)
+    return PmsClient(remote, store, clock=clock, entities=tuple(sorted(ENTITIES)))
+
+
+@pytest.fixture
+def client(remote: ModelRemote, store: SqliteStore) -> PmsClient:
+    made = client_on(remote, store)
+    run(made.sync())
+    return made
+
+
+def work(server: Server) -> None:
+    server.apply(server.merged())
+
+
+def test_a_bell_says_how_far_the_log_is(client: PmsClient, server: Server) -> None:
+    assert client.complete
+    client._heard({"epoch": "e", "seq": client.through})
+    assert client.complete, "that is known"
+    server.update(("product", "p1"), {"name": "Boot"})
+    server.dispatch()
+    client._heard({"epoch": "e", "seq": server.head})
+    assert not client.complete
+    run(client.sync())
+    assert client.complete
+    assert (client.row("product", "p1") or {})["name"] == "Boot"
+
+
+def test_a_late_bell_of_a_log_that_is_no_more_is_forgotten(client: PmsClient) -> None:
+    client._heard({"epoch": "of before the restore", "seq": 99_999})
+    assert not client.complete, "who knows"
+    run(client.sync())
+    assert client.complete
+
+
+def test_a_right_that_is_missing_leaves_edits_where_they_are(
+    client: PmsClient, remote: ModelRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edits = [client.change("product", f"p{n}", {"name": {"set": "Boot"}}) for n in range(3)]
+
+    async def refuse(_: object) -> list[Any]:
+        raise Refused("permission.denied", code="PT403")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "push", refuse)
+        with pytest.raises(Refused, match=r"permission\.denied"):
+            run(client.sync())
+        assert client.pending == 3
+    run(client.sync())
+    work(remote.server)
+    run(client.sync())
+    assert [it.status for each in edits if (it := client.edit(each)) is not None] == ["applied"] * 3
+
+
+@pytest.mark.parametrize("error", [BadAnswer("too large"), Busy("took too long")])
+def test_a_page_that_is_too_much_is_asked_for_in_parts(
+    client: PmsClient, remote: ModelRemote, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    for n in range(12):
+        remote.server.update(("product", f"p{n}"), {"name": "Boot"})
+    remote.server.dispatch()
+    original, limits = remote.pull, list[int]()
+
+    async def pull(cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
+        limits.append(limit)
+        if limit > 4:
+            raise error
+        return await original(cursor, limit=limit, wait=wait)
+
+    monkeypatch.setattr(remote, "pull", pull)
+    run(client.sync())
+    assert {row["name"] for row in client.rows("product")} == {"Boot"}
+    assert min(limits) <= 4 < max(limits)
+
+
+def test_what_the_server_forgot_is_pushed_again(client: PmsClient, server: Server) -> None:
+    """It was restored to before it had the edit."""
+    edit = client.change("product", "p1", {"name": {"set": "Boot"}})
+    run(client.sync())
+    server.changes.clear()
+    server.waiting.clear()
+    run(client.sync())
+    run(client.sync())
+    work(server)
+    server.dispatch()
+    run(client.sync())
+    told = client.edit(edit)
+    assert told is not None
+    assert told.status == "applied"
+    assert (client.row("product", "p1") or {})["name"] == "Boot"
+
+
+def test_nothing_flickers_between_the_verdict_and_the_log(client: PmsClient, server: Server) -> None:
+    """An edit that is settled is shown until the copy holds what it made, and never twice."""
+    made = client.create("product", {"name": "Hat"}, entity_id="p99")
+    client.change("product", "p1", {"attributes.tags": {"add": ["new"]}})
+    run(client.sync())
+    work(server)
+    run(client.sync())
+    assert client.pending == 0
+    for _ in range(2):
+        assert (client.row("product", made) or {})["name"] == "Hat"
+        assert (client.row("product", "p1") or {})["attributes"] == {"tags": ["new"]}
+        assert [row["id"] for row in client.rows("product")].count(made) == 1
+        server.dispatch()
+        run(client.sync())
+    server.remove(("product", made))
+    server.dispatch()
+    run(client.sync())
+    assert client.row("product", made) is None
+
+
+def test_stamps_grow_over_restarts_and_what_was_seen(
+    remote: ModelRemote, server: Server, tmp_path: Path
+) -> None:
+    server.clock.millis += 3_600_000
+    server.update(("product", "p1"), {"name": "Boot"})
+    server.dispatch()
+    stamps = []
+    for drift in (0, -7_200_000):
+        with SqliteStore(tmp_path / "copy") as store:
+            clock: Any = Wall(server.clock, drift)
+            client = PmsClient(remote, store, clock=clock, entities=tuple(sorted(ENTITIES)))
+            run(client.sync())
+            edit = client.edit(client.change("product", "p1", {"name": {"set": f"Boot {drift}"}}))
+            assert edit is not None
+            stamps.append(edit.stamp)
+    assert stamps == sorted(stamps)
+    assert stamps[0] < stamps[1]
