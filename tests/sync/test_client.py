@@ -84,9 +84,12 @@ def test_a_right_that_is_missing_leaves_edits_where_they_are(
 
     with monkeypatch.context() as patch:
         patch.setattr(remote, "push", refuse)
+        remote.server.update(("product", "p9"), {"name": "Hat"})
+        remote.server.dispatch()
         with pytest.raises(Refused, match=r"permission\.denied"):
             run(client.sync())
         assert client.pending == 3
+        assert (client.row("product", "p9") or {})["name"] == "Hat", "who may not push may still read"
     run(client.sync())
     work(remote.server)
     run(client.sync())

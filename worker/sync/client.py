@@ -37,6 +37,7 @@ from worker.sync.store import PENDING, Edit, Operation, SqliteStore
 SNAPSHOT: Final = "sync.snapshot"
 HOLE: Final = "sync.hole"
 MENDED: Final = "sync.mended"
+DIED: Final = "sync.died"
 FAILED: Final = "sync.failed"
 _PUSHED_AT_ONCE: Final = 1000
 _ASKED_AT_ONCE: Final = 100
@@ -96,7 +97,7 @@ class PmsClient:
         self._one_at_a_time = asyncio.Lock()
         self._news = asyncio.Event()
         self._told: Cursor | None = None
-        self._too_early = 0
+        self._too_early = self._waited = 0
         self._page = self._rules.page
         self._live = False
         self.snapshots = 0
@@ -187,6 +188,7 @@ class PmsClient:
             stamp=str(self._stamps.stamp()),
         )
         self._store.add(made)
+        self._waited = 0
         self._news.set()
         return made.id
 
@@ -196,9 +198,15 @@ class PmsClient:
         """Pushes, pulls, and learns what became of edits. `wait`: what was committed before is in the copy.
         Raises `GatewayError`; whatever was done until then stays done."""
         async with self._one_at_a_time:
-            await self._push()
+            failed: GatewayError | None = None
+            try:
+                await self._push()
+            except GatewayError as error:
+                failed = error  # who may not push may still read
             await self._pull(wait=wait)
             await self._learn()
+            if failed is not None:
+                raise failed
 
     async def reconcile(self, entity: str) -> int:
         """Compares the copy with the server's rows by checksums, and mends what differs; how many rows that
@@ -228,6 +236,7 @@ class PmsClient:
     async def running(self) -> AsyncIterator[None]:
         """Keeps up while the block runs. Raises what ended `run`, once the block is over."""
         task = asyncio.create_task(self.run())
+        task.add_done_callback(_say_if_it_died)
         try:
             yield
         finally:
@@ -256,9 +265,12 @@ class PmsClient:
             self._too_early += 1
             return min(rules.early_bell * (1 << min(self._too_early, 20)), rules.silence)
         self._too_early = 0
-        if self._store.pending:
-            return rules.while_pending
-        return rules.silence if self._live else rules.without_bell
+        longest = rules.silence if self._live else rules.without_bell
+        if not self._store.pending:
+            self._waited = 0
+            return longest
+        self._waited += 1
+        return min(rules.while_pending * (1 << min(self._waited - 1, 20)), longest)
 
     def _heard(self, payload: Mapping[str, Any]) -> None:
         match payload:
@@ -364,6 +376,11 @@ class PmsClient:
             self._store.mark_unsent([each for each in waiting if each not in told])
             if len(waiting) < _ASKED_AT_ONCE or any(each.status == PENDING for each in told.values()):
                 return
+
+
+def _say_if_it_died(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        get_logger("worker.sync").error(DIED, exc_info=error)
 
 
 def _follows(page: Page, cursor: Cursor) -> bool:

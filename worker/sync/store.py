@@ -74,7 +74,7 @@ class Edit:
 
 
 class SqliteStore:
-    """Of one client; not to be shared between threads. `path` None: in memory."""
+    """Of one copy of one user; not to be shared between threads or processes. `path` None: in memory."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
