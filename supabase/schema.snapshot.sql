@@ -5754,7 +5754,8 @@ declare
   v_change public.sync_changes;
 begin
   update public.sync_changes c
-  set status = p_status, version = p_version, error = p_error, settled_at = private.now()
+  set status = p_status, version = p_version, wrote = p_version is not null and p_write ->> 'action' <> 'none', error = p_error,
+      settled_at = private.now()
   where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = v_tenant_id and c.principal_id = auth.uid()
     and c.status = 'pending'
   returning * into v_change;
@@ -6109,7 +6110,7 @@ CREATE FUNCTION private.stock_level_since(p_tenant_id uuid, p_level_id uuid, p_b
     AS $$
   select n.state, case when n.version - p_base = (
       select count(distinct c.version) from public.sync_changes c
-      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version
+      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version and c.wrote
         and c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id
     ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
@@ -9335,6 +9336,7 @@ CREATE TABLE public.sync_changes (
     stamp text NOT NULL,
     status text DEFAULT 'pending'::text NOT NULL,
     version bigint,
+    wrote boolean DEFAULT false NOT NULL,
     error jsonb,
     pushed_at timestamp with time zone DEFAULT private.now() NOT NULL,
     settled_at timestamp with time zone,
@@ -9359,6 +9361,8 @@ COMMENT ON COLUMN public.sync_changes.base_version IS 'The version of the row th
 COMMENT ON COLUMN public.sync_changes.stamp IS 'When the client made it: milliseconds, number, client; a hybrid logical clock';
 
 COMMENT ON COLUMN public.sync_changes.version IS 'The version of the row once it was written';
+
+COMMENT ON COLUMN public.sync_changes.wrote IS 'Whether it made that version; false: there was nothing to write';
 
 ALTER TABLE public.sync_changes ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.sync_changes_seq_seq

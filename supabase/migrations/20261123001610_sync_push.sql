@@ -78,6 +78,7 @@ create table public.sync_changes (
   status text not null default 'pending'
     constraint sync_changes_status_known check (status in ('pending', 'applied', 'merged', 'conflict', 'rejected')),
   version bigint,
+  wrote boolean not null default false,
   error jsonb,
   pushed_at timestamptz not null default private.now(),
   settled_at timestamptz,
@@ -91,6 +92,7 @@ comment on table public.sync_changes is 'Changes that clients pushed, and what b
 comment on column public.sync_changes.base_version is 'The version of the row that the edit was made to; null: not known any more';
 comment on column public.sync_changes.stamp is 'When the client made it: milliseconds, number, client; a hybrid logical clock';
 comment on column public.sync_changes.version is 'The version of the row once it was written';
+comment on column public.sync_changes.wrote is 'Whether it made that version; false: there was nothing to write';
 create index sync_changes_pending on public.sync_changes (tenant_id, seq) where status = 'pending';
 create index sync_changes_pending_of on public.sync_changes (entity_id, seq) where status = 'pending';
 create index sync_changes_written on public.sync_changes (entity_id, version) where version is not null;

@@ -91,7 +91,7 @@ language sql stable set search_path = '' set enable_seqscan = off set timezone =
 as $$
   select n.state, case when n.version - p_base = (
       select count(distinct c.version) from public.sync_changes c
-      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version
+      where c.entity_id = p_level_id and c.version > p_base and c.version <= n.version and c.wrote
         and c.tenant_id = p_tenant_id and c.client = p_client and c.principal_id = p_principal_id
     ) then n.state end, '[]'::jsonb, '[]'::jsonb
   from (select 1) one
@@ -203,7 +203,8 @@ declare
   v_change public.sync_changes;
 begin
   update public.sync_changes c
-  set status = p_status, version = p_version, error = p_error, settled_at = private.now()
+  set status = p_status, version = p_version, wrote = p_version is not null and p_write ->> 'action' <> 'none', error = p_error,
+      settled_at = private.now()
   where c.id = (p_write ->> 'change_id')::uuid and c.tenant_id = v_tenant_id and c.principal_id = auth.uid()
     and c.status = 'pending'
   returning * into v_change;

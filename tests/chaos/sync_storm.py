@@ -119,7 +119,8 @@ class _Storm:
         self._scene, self._chance, self._longest, self._slow = scene, chance, longest, slow
         self.over = asyncio.Event()
         self.naive, self.sight = _Naive(), _Sight()
-        self.killed = self.dropped = self.slow_commits = 0
+        self.killed = self.dropped = self.slow_commits = self.edited = 0
+        self.committed: set[tuple[str, int]] = set()
         self._began = 0
 
     @asynccontextmanager
@@ -188,6 +189,7 @@ class _Storm:
     async def write(self, count: int, *, per_second: float) -> None:
         writers = Writers(self._scene.platform.db_url, self._shop.products[SLOW:])
         await writers.write(count=count, per_second=per_second)
+        self.committed = {(str(it.product), it.version) for it in writers.commits}
 
     async def write_slowly(self, number: int) -> None:
         """One product of its own, so that nobody else's write makes up for what is lost of it."""
@@ -209,6 +211,7 @@ class _Storm:
             editor = self._editors[n % EDITORS]
             product = str(self._chance.choice(self._shop.products[SLOW:]))
             kind = n % 4
+            self.edited += 1
             if kind == 0:
                 by = self._chance.choice((-3, -1, 2))
                 editor.change("stock_level", self._chance.choice(self._levels), {"on_hand": {"delta": by}})
@@ -254,7 +257,15 @@ class _Storm:
         faults += [f"level {key} has {there}, not {right}" for key, there, right in moved if there != right]
         statuses = dict(await (await db.execute(STATUSES, (tenant,))).fetchall())
         naive_lost = sum(self.naive.versions.get(key) != row["version"] for key, row in expected.items())
-        for what, found in (("effects doubled", doubled), ("edits rejected", statuses.get("rejected", 0))):
+        wrong = {
+            "events lost": len(lost),
+            "events seen twice": again,
+            "effects doubled": doubled,
+            "edits rejected": statuses.get("rejected", 0),
+            "edits lost": self.edited - sum(statuses.values()),
+            "commits without an event": len(self.committed - logged),
+        }
+        for what, found in wrong.items():
             if found:
                 faults.append(f"{found} {what}")
         if self._observer.snapshots > 1:

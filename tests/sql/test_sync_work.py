@@ -361,6 +361,26 @@ async def test_what_a_client_did_to_a_level_itself_leaves_its_base_known(
     assert it["base"] is None, "to the phone it was somebody else"
 
 
+async def test_a_change_of_a_level_that_wrote_nothing_hides_nobody_elses(
+    db: Connection, company: Company
+) -> None:
+    """Else what somebody set meanwhile would be overwritten, and nobody had decided on it."""
+    product, location = await add_product(db, company), await add_location(db, company)
+    await receive(db, company, [stock_line(product, location, 5)])
+    [(level, version)] = await rows(db, "select id, version from public.stock_levels")
+    first, second = (
+        change(level, {"safety": {"set": value}}, entity="stock_level", base_version=version)
+        for value in (2, 3)
+    )
+    await push(db, company, first, second)
+    await db.execute("update public.stock_levels set safety = 1 where id = %s", (level,))
+    undecided = write(first, version=version + 1, action="none", fields={}, status="merged")
+    assert await apply(db, await attempt(db), undecided, who=company.owner) == ["written"]
+    assert await settled(db, first) == ("merged", version + 1, None)
+    [it] = await pending(db, company)
+    assert (it["id"], it["base"]) == (second["id"], None)
+
+
 async def test_a_row_that_workers_cannot_read_is_left_out(db: Connection, company: Company) -> None:
     deep, long = await add_products(db, company, 2)
     update = "update public.products set attributes = %s where id = %s"

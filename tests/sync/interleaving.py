@@ -272,7 +272,7 @@ class World:
     def _lost(self) -> Iterator[str]:
         for pushed in self.server.changes.values():
             key = (pushed.change["entity"], pushed.change["entity_id"])
-            if key[0] == "product" and key in self.server.rows and pushed.change["operation"] == "update":
+            if key[0] == "product" and key in self.server.rows:
                 yield from Judge(self.server, pushed, key).faults()
         for level in self.levels:
             key = ("stock_level", level)
@@ -300,6 +300,39 @@ class Judge:
         self.own = [it.version for it in self.versions if it.command == self.id]
 
     def faults(self) -> Iterator[str]:
+        match self.pushed.change["operation"]:
+            case "insert":
+                yield from self._of_insert()
+            case "delete":
+                yield from self._of_deletion()
+            case _:
+                yield from self._of_update()
+
+    def _of_insert(self) -> Iterator[str]:
+        """Nobody else makes a row of this id."""
+        first = self.versions[0]
+        made = {name: first.state.get(name) for name in self.edit}
+        if first.command != self.id or made != {name: applied(it, None) for name, it in self.edit.items()}:
+            yield f"{self.id} did not make the row that it was to make, but {first.state}"
+
+    def _of_deletion(self) -> Iterator[str]:
+        """It deletes, finds the row deleted, or it is decided whether it does."""
+        until = self._until()
+        found = self.versions[until - 1].state["deleted_at"] is not None
+        deleted = any(it.command == self.id and it.state["deleted_at"] for it in self.versions)
+        decision = self.decided.get("deleted_at")
+        names = {
+            name for old, new in pairwise(self.versions) for name in changed_fields(old.state, new.state)
+        }
+        foreign = any(self._foreign(name) is not None for name in names)
+        if decision is None and not deleted and not found:
+            yield f"{self.id} deleted nothing"
+        if foreign and decision is None and not found:
+            yield f"{self.id}: nobody decided on the deletion of what others had written"
+        if not foreign and decision is not None:
+            yield f"{self.id}: the deletion was no conflict"
+
+    def _of_update(self) -> Iterator[str]:
         if "deleted_at" in self.decided or self.pushed.status == "rejected":
             yield from self._of_a_deleted_row()
             return

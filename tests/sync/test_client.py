@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from tests.sync.interleaving import ENTITIES, ModelRemote, run
 from tests.sync.model import Server, Wall
-from worker.errors import BadAnswer, Busy, Refused
-from worker.gateway.pms import MustSnapshot, Page
+from worker.errors import BadAnswer, Busy, Refused, Unreachable
+from worker.gateway.channel import Doubt
+from worker.gateway.pms import MustSnapshot, Outcome, Page, PmsRemote
 from worker.sync.client import PmsClient
 from worker.sync.store import SqliteStore
 
@@ -62,9 +64,21 @@ def test_a_bell_says_how_far_the_log_is(client: PmsClient, server: Server) -> No
     server.dispatch()
     client._heard({"epoch": "e", "seq": server.head})
     assert not client.complete
+    client._heard({"epoch": "e", "seq": server.head - 1})
+    assert not client.complete, "rings overtake each other"
     run(client.sync())
     assert client.complete
     assert (client.row("product", "p1") or {})["name"] == "Boot"
+
+
+def test_who_has_not_asked_since_it_began_does_not_know(
+    client: PmsClient, remote: ModelRemote, store: SqliteStore
+) -> None:
+    again = client_on(remote, store)
+    assert client.complete
+    assert not again.complete
+    run(again.sync())
+    assert again.complete
 
 
 def test_a_late_bell_of_a_log_that_is_no_more_is_forgotten(client: PmsClient) -> None:
@@ -117,21 +131,105 @@ def test_a_page_that_is_too_much_is_asked_for_in_parts(
     assert min(limits) <= 4 < max(limits)
 
 
-def test_what_the_server_forgot_is_pushed_again(client: PmsClient, server: Server) -> None:
-    """It was restored to before it had the edit."""
+def test_what_the_server_forgot_is_not_done_twice(client: PmsClient, server: Server) -> None:
+    """It was settled, and more than 30 days have passed."""
     edit = client.change("product", "p1", {"name": {"set": "Boot"}})
+    run(client.sync())
+    work(server)
+    server.dispatch()
+    server.changes.clear()
+    run(client.sync())
+    told = client.edit(edit)
+    assert told is not None
+    assert (told.status, client.pending, len(server.changes)) == ("forgotten", 0, 0)
+    assert (client.row("product", "p1") or {})["name"] == "Boot"
+
+
+def test_after_a_restore_edits_are_pushed_again_and_new_ones_have_no_base(
+    client: PmsClient, remote: ModelRemote, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = client.change("product", "p1", {"name": {"set": "Boot"}})
     run(client.sync())
     server.changes.clear()
     server.waiting.clear()
-    run(client.sync())
+    made = client.change("product", "p2", {"price": {"set": 7}})
+    server.update(("product", "p2"), {"price": 9})
+    original = remote.pull
+
+    async def restored(cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
+        monkeypatch.setattr(remote, "pull", original)
+        begun = await original(None, limit=limit)
+        assert isinstance(begun, MustSnapshot)
+        return replace(begun, why="epoch")
+
+    monkeypatch.setattr(remote, "pull", restored)
     run(client.sync())
     work(server)
     server.dispatch()
     run(client.sync())
-    told = client.edit(edit)
-    assert told is not None
-    assert told.status == "applied"
+    statuses = [it.status for each in (sent, made) if (it := client.edit(each)) is not None]
+    assert statuses == ["applied", "conflict"], "what the version meant is not known any more"
     assert (client.row("product", "p1") or {})["name"] == "Boot"
+
+
+def test_a_text_that_no_text_can_hold_does_not_hold_up_the_others(
+    client: PmsClient, remote: ModelRemote, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = remote.push
+
+    async def push(changes: Sequence[Mapping[str, Any]]) -> list[Outcome]:
+        if any("\0" in str(each["edit"]["name"]["set"]) for each in changes):
+            raise Refused("unsupported Unicode escape sequence", code="22P05")
+        return await original(changes)
+
+    monkeypatch.setattr(remote, "push", push)
+    bad = client.change("product", "p1", {"name": {"set": "a\0b"}})
+    fine = client.change("product", "p2", {"name": {"set": "Boot"}})
+    run(client.sync())
+    work(server)
+    run(client.sync())
+    statuses = [it.status for each in (bad, fine) if (it := client.edit(each)) is not None]
+    assert statuses == ["rejected", "applied"]
+
+
+def test_a_delta_moves_numbers_alone(client: PmsClient, server: Server) -> None:
+    with pytest.raises(ValueError, match="name is no number"):
+        client.change("product", "p1", {"name": {"delta": 1}})
+    with pytest.raises(ValueError, match="key by key"):
+        client.change("product", "p1", {"attributes": {"set": {}}})
+    client.change("product", "p1", {"attributes.n": {"delta": 1}})
+    server.update(("product", "p1"), {"attributes.n": "text"})
+    server.dispatch()
+    run(client.sync())
+    assert (client.row("product", "p1") or {})["attributes"] == {"n": "text"}
+
+
+def test_who_wants_more_begins_anew(remote: ModelRemote, store: SqliteStore) -> None:
+    remote.server.add("stock_level", "l1", {"on_hand": 1})
+    remote.server.dispatch()
+    clock: Any = Wall(remote.server.clock)
+    few = PmsClient(remote, store, clock=clock, entities=("product",))
+    run(few.sync())
+    assert few.complete
+    more = client_on(remote, store)
+    assert not more.complete
+    assert len(list(more.rows("product"))) == 12, "what is there is shown meanwhile"
+    run(more.sync())
+    assert more.complete
+    assert [row["on_hand"] for row in more.rows("stock_level")] == [1]
+
+
+async def test_a_sign_in_that_fails_is_no_reason_to_end() -> None:
+    async def token() -> str:
+        raise OSError("no network")
+
+    async with PmsRemote(
+        url="http://127.0.0.1:1", publishable_key="k", token=token, tenant_id="t", client="c"
+    ) as remote:
+        with pytest.raises(Unreachable, match="no access token: OSError"):
+            await remote.pull(None, limit=1)
+        with pytest.raises(Doubt, match="no access token"):
+            await remote.listen(lambda _: None)
 
 
 def test_nothing_flickers_between_the_verdict_and_the_log(client: PmsClient, server: Server) -> None:

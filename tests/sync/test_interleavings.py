@@ -19,7 +19,7 @@ from tests.sync import interleaving
 from tests.sync.interleaving import CLIENTS, FIELDS, World, play_histories
 from tests.sync.model import Server
 from worker.gateway.pms import MustSnapshot, Outcome, Page
-from worker.sync import merge
+from worker.sync import merge, merging
 from worker.sync.client import PmsClient
 
 HISTORIES = 300
@@ -188,6 +188,23 @@ def cursor_after_the_snapshot(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PmsClient, "_snapshot", snapshot)
 
 
+def lost_deletions(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(merging, "merge_deletion", lambda *_: merge.Merge())
+
+
+def deletions_win(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(merging, "merge_deletion", lambda server, *_: merge.Merge(delete=not server.deleted))
+
+
+def empty_inserts(patch: pytest.MonkeyPatch) -> None:
+    original = merging._write
+
+    def write(change: Any, merged: Any, *, action: str) -> Any:
+        return original(change, merge.Merge() if action == "insert" else merged, action=action)
+
+    patch.setattr(merging, "_write", write)
+
+
 def any_page_will_do(patch: pytest.MonkeyPatch) -> None:
     """A client that does not look whether a page goes on where it is; some get lost on their way."""
     original = interleaving.ModelRemote.pull
@@ -213,6 +230,9 @@ def any_page_will_do(patch: pytest.MonkeyPatch) -> None:
         sent_is_settled,
         cursor_after_the_snapshot,
         any_page_will_do,
+        lost_deletions,
+        deletions_win,
+        empty_inserts,
     ],
 )
 def test_naive_ones_do_not(

@@ -17,8 +17,8 @@ import httpx
 import msgspec
 from msgspec import Raw, json
 
-from worker.errors import KeyRefused, TokenRefused
-from worker.gateway.channel import Channel, Hear
+from worker.errors import GatewayError, KeyRefused, TokenRefused, Unreachable
+from worker.gateway.channel import Channel, Doubt, Hear
 from worker.gateway.client import CALL_TIMEOUT, answered
 from worker.gateway.exact import encoded
 from worker.gateway.transport import BoundedTransport
@@ -201,18 +201,25 @@ class PmsRemote:
 
     async def listen(self, hear: Hear) -> Channel:
         """A connection to the tenant's bell; raises `Doubt` without one. A ring tells epoch and seq."""
-        return await Channel.open(
-            f"{self._url}/realtime/v1",
-            self._key,
-            f"tenant:{self._tenant_id}",
-            hear,
-            token=await self._token(),
-        )
+        try:
+            token = await self._access_token()
+        except GatewayError as error:
+            raise Doubt(str(error)) from None
+        topic = f"tenant:{self._tenant_id}"
+        return await Channel.open(f"{self._url}/realtime/v1", self._key, topic, hear, token=token)
+
+    async def _access_token(self) -> str:
+        try:
+            return await self._token()
+        except GatewayError:
+            raise
+        except Exception as error:  # of whoever signs in: away, most likely
+            raise Unreachable(f"no access token: {type(error).__name__}: {error}"[:300]) from error
 
     async def _ask(self, method: str, path: str, read: Callable[[bytes], T], **more: Any) -> T:
         headers = {
             "apikey": self._key,
-            "authorization": f"Bearer {await self._token()}",
+            "authorization": f"Bearer {await self._access_token()}",
             "content-type": "application/json",
         }
         url = f"{self._url}/rest/v1/{path}"

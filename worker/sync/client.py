@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -28,7 +29,7 @@ from worker.gateway.channel import Channel, Hear
 from worker.gateway.pms import TABLES, Change, Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
-from worker.sync.edit import parse_edit
+from worker.sync.edit import NESTED, Delta, fields_of, parse_edit
 from worker.sync.overlay import laid_over
 from worker.sync.reconcile import difference
 from worker.sync.stamp import HybridClock, Stamp
@@ -41,6 +42,9 @@ DIED: Final = "sync.died"
 FAILED: Final = "sync.failed"
 _PUSHED_AT_ONCE: Final = 1000
 _ASKED_AT_ONCE: Final = 100
+FORGOTTEN: Final = "forgotten"
+"""The status of an edit of which the server knows nothing any more: it was settled more than 30 days ago."""
+_ANOTHER_HISTORY: Final = {"epoch", "ahead"}
 _ONE_CHANGES_FAULT: Final = {"sync.change_invalid", "sync.change_id_reused"}
 _KNOWN_TO_BE_NEW: Final = 1
 """The base of edits of a row that was made here and is not in the copy yet."""
@@ -94,6 +98,7 @@ class PmsClient:
         self._stamps = HybridClock(remote.client, clock.now)
         if (last := store.last_stamp) is not None:
             self._stamps.saw(Stamp.parse(last))
+        store.keep(entities)
         self._one_at_a_time = asyncio.Lock()
         self._news = asyncio.Event()
         self._told: Cursor | None = None
@@ -102,8 +107,8 @@ class PmsClient:
         self._live = False
         self.snapshots = 0
         """How often the copy was begun anew."""
-        self.head = 0
-        """The last number of the log that the server told of."""
+        self.head: int | None = None
+        """The last number of the log that the server told of; None: it was not asked yet."""
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -145,7 +150,7 @@ class PmsClient:
     def complete(self) -> bool:
         """Whether the copy has all that the server, and the bell, told of."""
         cursor, told = self._store.cursor, self._told
-        if cursor is None or cursor.seq < self.head:
+        if cursor is None or self.head is None or cursor.seq < self.head:
             return False
         return told is None or (told.epoch == cursor.epoch and told.seq <= cursor.seq)
 
@@ -153,7 +158,7 @@ class PmsClient:
 
     def create(self, entity: str, fields: Mapping[str, Any], *, entity_id: str | None = None) -> str:
         """Makes a row; answers its id. Fields are columns, or `attributes.<key>`."""
-        made = entity_id or str(uuid.uuid4())
+        made = (entity_id or str(uuid.uuid4())).lower()  # as the server writes it
         edit = {field: {"set": value} for field, value in fields.items()}
         self._add(entity, made, "insert", None, edit)
         return made
@@ -177,7 +182,13 @@ class PmsClient:
     def _add(
         self, entity: str, entity_id: str, operation: Operation, base: int | None, edit: dict[str, Any]
     ) -> str:
-        parse_edit(edit)
+        operations = parse_edit(edit)
+        shown = fields_of(self.row(entity, entity_id) or {NESTED: {}})
+        for name, it in operations.items():
+            if name == NESTED:
+                raise ValueError(f"{NESTED} are edited key by key, as {NESTED}.<key>")
+            if isinstance(it, Delta) and not isinstance(shown.get(name) or 0, (int, Decimal)):
+                raise ValueError(f"{name} is no number: a delta cannot move it")  # noqa: TRY004 - as parse_edit
         made = Edit(
             id=str(uuid.uuid4()),
             entity=entity,
@@ -195,18 +206,13 @@ class PmsClient:
     # -- keeping up ------------------------------------------------------------------------------------------
 
     async def sync(self, *, wait: bool = False) -> None:
-        """Pushes, pulls, and learns what became of edits. `wait`: what was committed before is in the copy.
+        """Pulls, pushes, and learns what became of edits. `wait`: what was committed before is in the copy.
         Raises `GatewayError`; whatever was done until then stays done."""
         async with self._one_at_a_time:
-            failed: GatewayError | None = None
-            try:
-                await self._push()
-            except GatewayError as error:
-                failed = error  # who may not push may still read
+            # first, for it may say that the versions which edits were made to are no more
             await self._pull(wait=wait)
+            await self._push()
             await self._learn()
-            if failed is not None:
-                raise failed
 
     async def reconcile(self, entity: str) -> int:
         """Compares the copy with the server's rows by checksums, and mends what differs; how many rows that
@@ -275,7 +281,8 @@ class PmsClient:
     def _heard(self, payload: Mapping[str, Any]) -> None:
         match payload:
             case {"epoch": str(epoch), "seq": int(seq)}:
-                self._told = Cursor("", epoch, seq)
+                known = self._told.seq if self._told is not None and self._told.epoch == epoch else 0
+                self._told = Cursor("", epoch, max(seq, known))  # rings overtake each other
                 if self.complete:
                     return
         self._news.set()
@@ -294,7 +301,7 @@ class PmsClient:
         try:
             known = await self._remote.push([each.pushed() for each in edits])
         except Refused as error:
-            if error.message not in _ONE_CHANGES_FAULT:
+            if not _is_one_changes_fault(error):
                 raise  # a right that is missing may come back
             if len(edits) == 1:
                 refusal = {"code": error.message, "detail": error.detail}
@@ -313,7 +320,7 @@ class PmsClient:
             answer = await self._next(cursor, wait=wait)
             if isinstance(answer, MustSnapshot):
                 await self._snapshot(answer)
-            elif answer.entities != self._store.entities:
+            elif self._kept(answer.entities) != self._store.entities:
                 # who gains a right lacks what was written before, and who lost one must not keep it
                 await self._snapshot(MustSnapshot("rights", answer.cursor, answer.entities))
             elif cursor is None or not _follows(answer, cursor):
@@ -328,6 +335,9 @@ class PmsClient:
                     if self._told is not None and self._told.epoch != answer.cursor.epoch:
                         self._told = None  # of a log that is no more
                     return
+
+    def _kept(self, readable: frozenset[str]) -> frozenset[str]:
+        return readable & frozenset(self._entities)
 
     def _take(self, page: Page, cursor: Cursor) -> None:
         self.head = page.head
@@ -363,7 +373,9 @@ class PmsClient:
             while rows := await self._remote.read(entity, after):
                 self._store.take_snapshot_rows(entity, rows)
                 after = rows[-1].id
-        self._store.end_snapshot(begin.cursor, begin.entities)
+        self._store.end_snapshot(begin.cursor, self._kept(begin.entities))
+        if begin.why in _ANOTHER_HISTORY:
+            self._store.forget_the_server()
         self.snapshots += 1
         self._changed(())
 
@@ -372,10 +384,15 @@ class PmsClient:
         while waiting := [each.id for each in self._store.unsettled(_ASKED_AT_ONCE)]:
             told = {each.id: each for each in await self._remote.outcomes(waiting)}
             self._store.settle([each for each in told.values() if each.status != PENDING])
-            # the server has forgotten them, or was set back to before it had them
-            self._store.mark_unsent([each for each in waiting if each not in told])
+            # settled long ago; to push them again would be to do them twice
+            self._store.settle([Outcome(each, FORGOTTEN) for each in waiting if each not in told])
             if len(waiting) < _ASKED_AT_ONCE or any(each.status == PENDING for each in told.values()):
                 return
+
+
+def _is_one_changes_fault(error: Refused) -> bool:
+    """Whether it is about what stands in a change (a text that no text can hold, for one)."""
+    return error.message in _ONE_CHANGES_FAULT or (error.code or "")[:2] in ("22", "23")
 
 
 def _say_if_it_died(task: asyncio.Task[None]) -> None:

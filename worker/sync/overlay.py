@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
-from worker.sync.edit import NESTED, applied, fields_of, parse_edit
+from worker.sync.edit import NESTED, Delta, Operation, applied, fields_of, parse_edit
 from worker.sync.store import PENDING, Edit
 
 _NESTED: Final = NESTED + "."
@@ -32,9 +33,15 @@ def _holds(row: dict[str, Any] | None, edit: Edit) -> bool:
     return edit.operation != "insert" if row is None else row["version"] >= edit.version
 
 
+def _shown(operation: Operation, value: Any) -> Any:
+    if isinstance(operation, Delta) and not isinstance(value or 0, (int, Decimal)):
+        return value  # the server will refuse it
+    return applied(operation, value)
+
+
 def _with_edit(row: dict[str, Any], edit: Edit) -> dict[str, Any]:
     before = fields_of(row)
-    changed = {name: applied(it, before.get(name)) for name, it in parse_edit(edit.edit).items()}
+    changed = {name: _shown(it, before.get(name)) for name, it in parse_edit(edit.edit).items()}
     shown = {**row, **{name: value for name, value in changed.items() if not name.startswith(_NESTED)}}
     keys = {name.removeprefix(_NESTED): value for name, value in changed.items() if name.startswith(_NESTED)}
     if keys:

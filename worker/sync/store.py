@@ -103,8 +103,19 @@ class SqliteStore:
 
     @property
     def entities(self) -> frozenset[str]:
-        """What could be read when the copy was begun."""
+        """What was kept when the copy was begun: of what is wanted what could be read."""
         return self._entities
+
+    def keep(self, entities: Iterable[str]) -> None:
+        """Says what is wanted; a copy of something else is begun anew."""
+        wanted = " ".join(sorted(entities))
+        known = self._one("select value from facts where name = 'wanted'")
+        if known is not None and known[0] == wanted:
+            return
+        with self._transaction():
+            self._db.execute("delete from facts where name = 'cursor'")
+            self._note("wanted", wanted)
+        self._cursor = None
 
     def version(self, entity: str, entity_id: str) -> int | None:
         found = self._one("select version from copies where entity = ? and id = ?", entity, entity_id)
@@ -160,7 +171,7 @@ class SqliteStore:
                 self._take("fresh", entity, row.id, row.version, row.body)
 
     def end_snapshot(self, cursor: Cursor, entities: frozenset[str]) -> None:
-        """What was read takes the place of the copy; `entities` could be read."""
+        """What was read takes the place of the copy; `entities` are in it."""
         with self._transaction():
             self._db.execute("delete from copies")
             self._db.execute("insert into copies select * from fresh")
@@ -227,12 +238,19 @@ class SqliteStore:
         with self._transaction():
             self._db.executemany("update edits set sent = 1 where id = ?", [(each,) for each in edit_ids])
 
-    def mark_unsent(self, edit_ids: Sequence[str]) -> None:
+    def forget_the_server(self) -> None:
+        """It was restored: nobody knows what it has of the edits, nor what their versions meant. Those that
+        it may have are pushed as they were, to be known again; the others have no base."""
         with self._transaction():
-            self._db.executemany("update edits set sent = 0 where id = ?", [(each,) for each in edit_ids])
+            self._db.execute(
+                "update edits set base_version = null"
+                " where status = 'pending' and not sent and operation <> 'insert'"
+            )
+            self._db.execute("update edits set sent = 0 where status = 'pending'")
 
     def settle(self, outcomes: Iterable[Outcome]) -> None:
-        """Notes what became of edits; of those that are settled the last thousand are remembered."""
+        """Notes what became of edits; of those that are settled the last thousand are remembered,
+        and of those that were refused the last ten thousand."""
         with self._transaction():
             self._db.executemany(
                 "update edits set sent = 1, status = ?, version = ?, error = ? where id = ?",
@@ -244,6 +262,7 @@ class SqliteStore:
             self._db.execute(
                 "delete from edits where status <> 'pending'"
                 " and number <= (select max(number) from edits) - ?"
+                " * (case status when 'rejected' then 10 else 1 end)"
                 " and not exists (select 1 from copies c where c.entity = edits.entity"
                 " and c.id = entity_id and c.version < edits.version)",
                 (_SETTLED_KEPT,),
