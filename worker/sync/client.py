@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -29,7 +28,7 @@ from worker.gateway.channel import Channel, Hear
 from worker.gateway.pms import TABLES, Change, Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
-from worker.sync.edit import NESTED, Delta, fields_of, parse_edit
+from worker.sync.edit import NESTED, Delta, fields_of, is_number, parse_edit
 from worker.sync.overlay import laid_over
 from worker.sync.reconcile import difference
 from worker.sync.stamp import HybridClock, Stamp
@@ -187,8 +186,8 @@ class PmsClient:
         for name, it in operations.items():
             if name == NESTED:
                 raise ValueError(f"{NESTED} are edited key by key, as {NESTED}.<key>")
-            if isinstance(it, Delta) and not isinstance(shown.get(name) or 0, (int, Decimal)):
-                raise ValueError(f"{name} is no number: a delta cannot move it")  # noqa: TRY004 - as parse_edit
+            if isinstance(it, Delta) and not is_number(shown.get(name)):
+                raise ValueError(f"{name} is no number: a delta cannot move it")
         made = Edit(
             id=str(uuid.uuid4()),
             entity=entity,
@@ -383,9 +382,10 @@ class PmsClient:
         """They are worked off in the order of pushing, so the first are asked for first."""
         while waiting := [each.id for each in self._store.unsettled(_ASKED_AT_ONCE)]:
             told = {each.id: each for each in await self._remote.outcomes(waiting)}
-            self._store.settle([each for each in told.values() if each.status != PENDING])
-            # settled long ago; to push them again would be to do them twice
-            self._store.settle([Outcome(each, FORGOTTEN) for each in waiting if each not in told])
+            # what the server does not know was settled long ago; to push it again would be to do it twice
+            known = [told.get(each) or Outcome(each, FORGOTTEN) for each in waiting]
+            if settled := [each for each in known if each.status != PENDING]:
+                self._store.settle(settled)
             if len(waiting) < _ASKED_AT_ONCE or any(each.status == PENDING for each in told.values()):
                 return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, assert_never
 
 Row = Mapping[str, Any]
@@ -87,6 +88,11 @@ def applied(operation: Operation, value: Any) -> Any:
             return sorted((elements(value) - remove) | add)
         case _:
             assert_never(operation)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a delta moves a field's value: a number, or nothing yet."""
+    return isinstance(value or 0, (int, Decimal))
 
 
 def same(one: Any, other: Any) -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any, Final
 
-from worker.sync.edit import NESTED, Delta, Operation, applied, fields_of, parse_edit
+from worker.sync.edit import NESTED, Delta, Operation, applied, fields_of, is_number, parse_edit
 from worker.sync.store import PENDING, Edit
 
 _NESTED: Final = NESTED + "."
@@ -34,7 +33,7 @@ def _holds(row: dict[str, Any] | None, edit: Edit) -> bool:
 
 
 def _shown(operation: Operation, value: Any) -> Any:
-    if isinstance(operation, Delta) and not isinstance(value or 0, (int, Decimal)):
+    if isinstance(operation, Delta) and not is_number(value):
         return value  # the server will refuse it
     return applied(operation, value)
 
