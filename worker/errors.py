@@ -11,6 +11,7 @@
     │   ├── TokenRefused          401 or 403: not as whom the token names         (until fixed)
     │   ├── SchemaMissing         the RPC is not there: migrations, exposed schema (until fixed)
     │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
+    ├── NotYours                  a copy of the data belongs to somebody else (until fixed)
     ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
     ├── TimeLimitExceeded         a handler took longer than it may
     ├── Interrupted               a handler was cancelled by somebody else than us
@@ -116,6 +117,10 @@ class SchemaMissing(GatewayError):
 
 class BadAnswer(GatewayError):
     """The answer was larger than allowed or not of the agreed shape."""
+
+
+class NotYours(WorkerError):
+    """A copy of a tenant's rows, with its queue of edits, was opened for another user, tenant or project."""
 
 
 class PayloadError(WorkerError):

@@ -68,6 +68,9 @@ class ModelRemote:
         found = sorted(key for key in self.server.rows if key[0] == entity and key[1] > (after or ""))
         return [self.server.stored(key) for key in found[:2]]
 
+    async def owner(self) -> str:
+        return self.client
+
     async def push(self, changes: Sequence[Mapping[str, Any]]) -> list[Outcome]:
         fails = self.cut.pop() if self.cut else None
         if fails is False:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from tests.sync.interleaving import ENTITIES, ModelRemote, run
 from tests.sync.model import Server, Wall
-from worker.errors import BadAnswer, Busy, Refused, Unreachable
-from worker.gateway.channel import Doubt
+from worker.engine.clock import SystemClock
+from worker.errors import BadAnswer, Busy, NotYours, Refused, TokenRefused, Unreachable
+from worker.gateway.channel import Channel, Doubt, Hear
 from worker.gateway.pms import MustSnapshot, Outcome, Page, PmsRemote
-from worker.sync.client import PmsClient
+from worker.sync.client import DIED, PmsClient
 from worker.sync.store import SqliteStore
 
 LAMP = {"name": "Lamp", "description": "", "price": 0, "attributes": {}, "deleted_at": None}
@@ -230,6 +234,74 @@ async def test_a_sign_in_that_fails_is_no_reason_to_end() -> None:
             await remote.pull(None, limit=1)
         with pytest.raises(Doubt, match="no access token"):
             await remote.listen(lambda _: None)
+
+
+def test_who_signs_in_as_somebody_else_gets_neither_copy_nor_queue(
+    client: PmsClient, remote: ModelRemote, server: Server, store: SqliteStore
+) -> None:
+    edit = client.change("product", "p1", {"name": {"set": "Boot"}})
+    ben = client_on(ModelRemote(server, "ben"), store)
+    for refused in (ben.sync, lambda: ben.reconcile("product")):
+        with pytest.raises(NotYours, match="belongs to ann, not to ben"):
+            run(refused())
+    assert not server.changes, "her edits were not pushed in his name"
+    run(client_on(remote, store).sync())
+    assert list(server.changes) == [edit]
+
+
+async def test_an_owner_is_who_the_token_names() -> None:
+    told = ["sub", "other"]
+
+    async def token() -> str:
+        return jwt.encode({told[0]: told[1]}, "k" * 32)
+
+    async with PmsRemote(
+        url="http://127.0.0.1:1", publishable_key="k", token=token, tenant_id="t", client="c"
+    ) as remote:
+        assert await remote.owner() == "tenant t, user other, client c"
+        told[0] = "role"
+        with pytest.raises(TokenRefused, match="names no user"):
+            await remote.owner()
+
+
+class Stranger(ModelRemote):
+    """Somebody else signs in while the client runs."""
+
+    async def listen(self, hear: Hear) -> Channel:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    async def owner(self) -> str:
+        return "ben"
+
+
+async def test_a_block_does_not_go_on_with_a_client_that_died(store: SqliteStore, server: Server) -> None:
+    store.belong_to("ann")
+    client = PmsClient(Stranger(server, "ann"), store, clock=SystemClock())
+    with capture_logs() as logs, pytest.raises(ExceptionGroup) as died:
+        async with client.running():
+            await asyncio.sleep(3600)
+    assert died.group_contains(NotYours)
+    assert [line["event"] for line in logs] == [DIED]
+    current = asyncio.current_task()
+    assert current is not None
+    assert not current.cancelling(), "whoever had the block goes on"
+
+
+async def test_a_block_that_is_cancelled_is_cancelled(store: SqliteStore, server: Server) -> None:
+    store.belong_to("ben")
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def block() -> None:
+        async with PmsClient(Stranger(server, "ben"), store, clock=SystemClock()).running():
+            begun.set()
+            await ended.wait()
+
+    task = asyncio.create_task(block())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def test_nothing_flickers_between_the_verdict_and_the_log(client: PmsClient, server: Server) -> None:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import httpx
+import jwt
 import msgspec
 from msgspec import Raw, json
 
@@ -160,6 +161,15 @@ class PmsRemote:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+
+    async def owner(self) -> str:
+        """Tenant, user and client: a copy is theirs together."""
+        token = await self._access_token()
+        try:
+            user = jwt.decode(token, options={"verify_signature": False})["sub"]
+        except (jwt.InvalidTokenError, KeyError) as error:
+            raise TokenRefused(f"the access token names no user: {type(error).__name__}") from None
+        return f"tenant {self._tenant_id}, user {user}, client {self.client}"
 
     async def pull(self, cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
         """The next page behind `cursor` (None: from the beginning). `wait`: what is committed is in it."""

@@ -56,6 +56,9 @@ class Remote(Protocol):
     def client(self) -> str:
         """The name of the copy, which no other may have: the server is told it with each edit."""
 
+    async def owner(self) -> str:
+        """Whose copy it is: tenant, user and name of the copy, in a form that stays the same."""
+
     async def pull(self, cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot: ...
     async def read(self, entity: str, after: str | None) -> list[StoredRow]: ...
     async def push(self, changes: Sequence[Mapping[str, Any]]) -> list[Outcome]: ...
@@ -206,8 +209,10 @@ class PmsClient:
 
     async def sync(self, *, wait: bool = False) -> None:
         """Pulls, pushes, and learns what became of edits. `wait`: what was committed before is in the copy.
-        Raises `GatewayError`; whatever was done until then stays done."""
+        Raises `GatewayError`; whatever was done until then stays done. Raises `NotYours`, and touches
+        nothing, when somebody else has signed in: the queue would be pushed in their name."""
         async with self._one_at_a_time:
+            self._store.belong_to(await self._remote.owner())
             # first, for it may say that the versions which edits were made to are no more
             await self._pull(wait=wait)
             await self._push()
@@ -215,8 +220,9 @@ class PmsClient:
 
     async def reconcile(self, entity: str) -> int:
         """Compares the copy with the server's rows by checksums, and mends what differs; how many rows that
-        were. For `product` and `stock_level`. Raises `GatewayError`."""
+        were. For `product` and `stock_level`. Raises `GatewayError` and `NotYours`."""
         async with self._one_at_a_time:
+            self._store.belong_to(await self._remote.owner())
             await self._pull(wait=False)
             found = await difference(self._store.versions(entity), partial(self._remote.report, entity))
             self._store.take_rows(entity, found.rows, found.gone)
@@ -229,7 +235,7 @@ class PmsClient:
 
     async def run(self) -> None:
         """Keeps up until it is cancelled: at every ring, at every edit, and unasked. An outage is no reason
-        to end."""
+        to end; that somebody else signed in is (`NotYours`, in an `ExceptionGroup`)."""
         supervisor = RealtimeSupervisor(
             open_channel=self._remote.listen, hear=self._heard, clock=self._clock, on_state=self._now
         )
@@ -239,16 +245,28 @@ class PmsClient:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keeps up while the block runs. Raises what ended `run`, once the block is over."""
+        """Keeps up while the block runs. When `run` dies the block is cancelled, and what it died of
+        raised."""
+        block = asyncio.current_task()
         task = asyncio.create_task(self.run())
-        task.add_done_callback(_say_if_it_died)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                get_logger("worker.sync").error(DIED, exc_info=error)
+                if block is not None:
+                    block.cancel()
+
+        task.add_done_callback(ended)
         try:
             yield
+        except asyncio.CancelledError:
+            if not _died(task) or block is None or block.uncancel():
+                raise  # somebody else wants the block to end
+            raise task.exception() or AssertionError from None
         finally:
+            task.remove_done_callback(ended)
             task.cancel()
             await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
 
     async def _keep_up(self) -> None:
         rules = self._rules
@@ -395,9 +413,8 @@ def _is_one_changes_fault(error: Refused) -> bool:
     return error.message in _ONE_CHANGES_FAULT or (error.code or "")[:2] in ("22", "23")
 
 
-def _say_if_it_died(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        get_logger("worker.sync").error(DIED, exc_info=error)
+def _died(task: asyncio.Task[None]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def _follows(page: Page, cursor: Cursor) -> bool:
