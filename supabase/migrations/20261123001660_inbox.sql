@@ -273,6 +273,7 @@ declare
   v_principal constant uuid := auth.uid();
   v_fault record;
   v_new uuid[];
+  v_other text;
   v_message record;
   v_change jsonb;
   v_changes jsonb[] := '{}';
@@ -301,6 +302,12 @@ begin
   if found then
     perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
   end if;
+  -- Before anything is kept: the number of a message that changes nothing would still make all that follow it stale.
+  perform private.require(p_tenant_id, e.permission)
+  from (
+    select distinct case m ->> 'entity' when 'product' then 'products.write' else 'inventory.write' end as permission
+    from jsonb_array_elements(p_messages) m
+  ) e;
 
   -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
   perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
@@ -315,6 +322,16 @@ begin
     returning id
   )
   select array_agg(t.id) into v_new from taken t;
+  select o.message ->> 'message_id' into v_other
+  from jsonb_array_elements(p_messages) o (message)
+  join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message ->> 'message_id'
+  where (i.entity, i.entity_id, i.sender_version, i.body) is distinct from
+    (o.message ->> 'entity', (o.message ->> 'entity_id')::uuid, (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'))
+  limit 1;
+  if v_other is not null then
+    perform private.fail('PT409', 'sync.message_id_reused', format('The id %L was used for another message.', v_other),
+      'Give every message an id of its own; nothing of this call was kept.');
+  end if;
 
   -- Each object's messages by the sender's number, in the places that they have among the others.
   for v_message in

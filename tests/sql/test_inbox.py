@@ -8,12 +8,9 @@ from tests.databases import Connection
 from tests.sql.ask import column, rows, value
 from tests.sql.company import (
     Company,
-    add_location,
     add_product,
-    receive,
-    stock_line,
 )
-from tests.sql.inbox import EDITS, PRODUCT, hand_in, message, work_off
+from tests.sql.inbox import EDITS, PRODUCT, hand_in, message, stock_level, work_off
 
 
 async def test_a_new_product_is_made_and_then_only_what_changed_is_pushed(
@@ -96,9 +93,7 @@ async def test_a_first_word_is_no_edit_of_ours(db: Connection, company: Company)
 
 
 async def test_amounts_move_by_what_moved_over_there(db: Connection, company: Company) -> None:
-    product, location = await add_product(db, company), await add_location(db, company)
-    await receive(db, company, [stock_line(product, location, 50)])
-    level = await value(db, "select id from public.stock_levels")
+    level = await stock_level(db, company, await add_product(db, company))
     told = [
         message(level, n, {"on_hand": on_hand}, entity="stock_level")
         for n, on_hand in ((1, 10), (2, 7), (3, 9))
