@@ -738,103 +738,6 @@ CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
   end
 $_$;
 
-CREATE TABLE private.inbox_states (
-    tenant_id uuid NOT NULL,
-    source text NOT NULL,
-    entity text NOT NULL,
-    entity_id uuid NOT NULL,
-    sender_version bigint NOT NULL,
-    state jsonb,
-    settled jsonb,
-    millis bigint NOT NULL
-);
-
-COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
-
-COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last; null: it deleted it';
-
-COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
-
-COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
-
-CREATE TABLE public.inbox_messages (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    principal_id uuid NOT NULL,
-    source text NOT NULL,
-    message_id text NOT NULL,
-    entity text NOT NULL,
-    entity_id uuid NOT NULL,
-    sender_version bigint NOT NULL,
-    body jsonb,
-    occurred_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    change_id uuid,
-    error jsonb,
-    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
-    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
-    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
-    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
-    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
-    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
-    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
-    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
-);
-
-COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
-
-COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
-
-COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
-
-COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
-
-CREATE FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) RETURNS record
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    SET enable_seqscan TO 'off'
-    SET "TimeZone" TO 'UTC'
-    AS $$
-declare
-  v_body constant jsonb := private.as_in_rows(p_message.body);
-  v_row constant jsonb := case p_message.entity
-    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
-    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
-  v_waits constant boolean := p_waits or exists (
-    select from public.sync_changes c
-    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
-      and c.client = 'inbox.' || p_message.source
-  );
-  -- nor is a word known of a row that is not there: its change was refused
-  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
-  v_edit jsonb := '{}';
-  v_fields text[];
-  v_base bigint;
-begin
-  settled := case when v_waits then p_known.settled else p_known.state end;
-  if v_body is null then
-    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
-      change := jsonb_build_object('operation', 'delete');
-      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
-    end if;
-  else
-    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
-      else '{}' end, v_body, v_first);
-    if v_edit <> '{}' then
-      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
-      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
-    end if;
-  end if;
-  if change ->> 'operation' = 'insert' then
-    settled := v_body;
-  elsif not v_first then
-    -- a row that is still to be made begins with 1
-    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
-  end if;
-  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
-end $$;
-
 CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -870,6 +773,126 @@ CREATE FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) RETURNS text[]
     where p_old -> 'attributes' -> a.key is distinct from p_new -> 'attributes' -> a.key
   ) d
 $$;
+
+CREATE TABLE private.inbox_states (
+    tenant_id uuid NOT NULL,
+    source text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    state jsonb,
+    settled jsonb,
+    pushed uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    millis bigint NOT NULL
+);
+
+COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
+
+COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last, or that it let be made with its default; null: it deleted it';
+
+COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
+
+COMMENT ON COLUMN private.inbox_states.pushed IS 'Its changes of which it is not known what became of them, the last 1,000';
+
+COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
+
+CREATE TABLE public.inbox_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    source text NOT NULL,
+    message_id text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    body jsonb,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    change_id uuid,
+    first_change_id uuid,
+    error jsonb,
+    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
+    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
+    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
+    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
+    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
+
+COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
+
+COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
+
+COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
+
+COMMENT ON COLUMN public.inbox_messages.first_change_id IS 'A second change: the fields that it was the first to name, if there were others';
+
+CREATE FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+  v_body constant jsonb := private.as_in_rows(p_message.body);
+  v_row constant jsonb := case p_message.entity
+    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
+    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
+  v_lives constant boolean := v_row is not null and v_row ->> 'deleted_at' is null;
+  -- what waits may still change the row, delete it, or make it
+  v_seen constant jsonb := case when v_lives and not p_waits then v_row else '{}' end;
+  -- nor is a word known of a row that is not there: its change was refused
+  v_first constant boolean := p_known.state is null or (v_row is null and not p_waits);
+  -- the fields of a row that is deleted come back together
+  v_together constant boolean := v_first or (v_row is not null and not v_lives and not p_waits);
+  v_named constant text[] := array(select jsonb_object_keys(case when v_together then v_body else p_known.state end));
+  v_insert constant boolean := v_body is not null and v_row is null and not p_waits;
+  v_change jsonb := jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id);
+  v_edit jsonb;
+  v_edits jsonb[] := '{}';
+  v_fields text[];
+begin
+  told := p_known;
+  told.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
+  changes := '{}';
+  if v_body is null then
+    if (v_lives or p_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      v_edits := array['{}'::jsonb];
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled, true)));
+    end if;
+  else
+    v_edit := private.inbox_edit(case when v_first then v_seen else p_known.state end, (
+      select coalesce(jsonb_object_agg(b.key, b.value), '{}') from jsonb_each(v_body) b where b.key = any (v_named)
+    ), v_first);
+    -- what was never settled has no version either
+    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
+    v_edits := array[
+      v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
+      (v_edit - v_fields) || private.inbox_edit(v_seen, v_body - v_named, true)
+    ];
+    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
+  end if;
+  for v_n in 1 .. cardinality(v_edits) loop
+    continue when v_body is not null and v_edits[v_n] = '{}';
+    changes := changes || (v_change || jsonb_build_object(
+      'operation', case when v_body is null then 'delete' when v_insert then 'insert' else 'update' end,
+      'edit', v_edits[v_n],
+      'base_version', case
+        when v_first or v_n > 1 then null
+        -- a row that is still to be made begins with 1
+        when v_row is null then 1
+        else private.last_version_with(p_message.entity, v_row, p_known.settled, v_fields)
+      end));
+  end loop;
+  if not p_waits then
+    told.settled := case when v_insert then told.state else p_known.state end;
+  end if;
+end $$;
 
 CREATE FUNCTION private.check_edit() RETURNS trigger
     LANGUAGE plpgsql
@@ -2532,6 +2555,34 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
   end
 $$;
 
+CREATE FUNCTION private.heard(p_known private.inbox_states) RETURNS private.inbox_states
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_change record;
+  v_done integer := 0;
+begin
+  for v_change in
+    select c.status, c.operation, c.edit
+    from unnest(p_known.pushed) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
+  loop
+    exit when v_change.status = 'pending';
+    v_done := v_done + 1;
+    if v_change.status = 'rejected' then
+      p_known.state := private.unsaid(p_known.state, p_known.settled, v_change.operation, v_change.edit);
+    elsif v_change.status is not null then
+      p_known.settled := private.said(p_known.settled, v_change.operation, v_change.edit);
+    end if;
+  end loop;
+  p_known.pushed := p_known.pushed[v_done + 1:];
+  if p_known.pushed = '{}' then
+    p_known.settled := p_known.state;
+  end if;
+  return p_known;
+end $$;
+
 CREATE FUNCTION private.hidden_columns(p_entity text) RETURNS text[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2657,6 +2708,15 @@ CREATE FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) RETUR
   )
 $$;
 
+CREATE FUNCTION private.inbox_defaults(p_tenant_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb,
+    'category_id', null, 'parent_id', null, 'publish_at', null)
+  from public.tenants t where t.id = p_tenant_id
+$$;
+
 CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -2779,6 +2839,16 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
     from jsonb_each(case jsonb_typeof(p_edit) when 'object' then p_edit else '{}' end) e
   )
 $_$;
+
+CREATE FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+  select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
+    and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
+    and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
+$$;
 
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -3578,6 +3648,21 @@ begin
     end if;
   end if;
 end $$;
+
+CREATE FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+  update private.inbox_states s
+  -- of a sender whose changes wait for long only the last are asked for
+  set pushed = (s.pushed || c.ids)[greatest(cardinality(s.pushed) + cardinality(c.ids) - 999, 1):]
+  from (
+    select u.change ->> 'entity' as entity, (u.change ->> 'entity_id')::uuid as entity_id, array_agg((u.change ->> 'id')::uuid order by u.n) as ids
+    from unnest(p_changes) with ordinality u (change, n) group by 1, 2
+  ) c
+  where s.tenant_id = p_tenant_id and s.source = p_source and s.entity = c.entity and s.entity_id = c.entity_id
+$$;
 
 CREATE FUNCTION private.note_troubles(p_failures jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4475,7 +4560,7 @@ declare
   v_new uuid[];
   v_other text;
   v_message record;
-  v_change jsonb;
+  v_taken jsonb[];
   v_changes jsonb[] := '{}';
   v_waiting uuid[] := '{}';
 begin
@@ -4546,19 +4631,23 @@ begin
     ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
     order by p.place
   loop
-    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
-    if v_change is not null then
-      v_changes := array_append(v_changes, v_change);
+    v_taken := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_taken <> '{}' then
+      v_changes := v_changes || v_taken;
       v_waiting := array_append(v_waiting, v_message.entity_id);
     end if;
   end loop;
   if v_changes <> '{}' then
-    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+    -- a call of push_changes takes 1,000
+    for v_from in 1 .. cardinality(v_changes) by 1000 loop
+      perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes[v_from:v_from + 999]));
+    end loop;
+    perform private.note_pushed(p_tenant_id, p_source, v_changes);
   end if;
 
   return (
     select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
-      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+      'first_change_id', i.first_change_id, 'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
     from (
       select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
       from jsonb_array_elements(p_messages) with ordinality e (message, n)
@@ -5414,6 +5503,17 @@ begin
   return jsonb_build_object('run_id', v_run, 'repaired', p_repair and v_levels is not null, 'findings', v_findings,
     'levels', (select count(*) from public.stock_levels s where s.tenant_id = p_tenant_id));
 end $$;
+
+CREATE FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select case when p_operation <> 'delete' then
+    private.laid_over(coalesce(p_state, '{}'), (
+      select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+    )) || coalesce(jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint + (p_edit #>> '{on_hand,delta}')::bigint), '{}')
+  end
+$$;
 
 CREATE FUNCTION private.sanitise_product() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6289,7 +6389,7 @@ begin
   return null;
 end $_$;
 
-CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
+CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -6297,10 +6397,11 @@ CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
 declare
   v_message public.inbox_messages;
   v_known private.inbox_states;
-  v_told record;
+  v_heard private.inbox_states;
+  v_waits boolean;
+  v_taken record;
+  v_told private.inbox_states;
   v_fault text;
-  v_millis bigint;
-  v_change_id constant uuid := gen_random_uuid();
 begin
   select * into v_message from public.inbox_messages m where m.id = p_id;
   select * into v_known from private.inbox_states s
@@ -6308,35 +6409,43 @@ begin
     and s.entity_id = v_message.entity_id;
   if v_message.sender_version <= v_known.sender_version then
     update public.inbox_messages m set status = 'stale' where m.id = p_id;
-    return null;
+    return '{}';
   end if;
+  v_heard := case when p_waits then v_known else private.heard(v_known) end;
+  v_waits := p_waits or coalesce(v_heard.pushed <> '{}', false);
   if v_message.entity = 'stock_level' and not exists (
     select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
   ) then
     perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
-    return null;
+    return '{}';
+  elsif not v_waits and private.is_gone(v_message, v_heard) then
+    perform private.refuse_message(p_id, 'product.not_found', format('The product %s was deleted here for good.', v_message.entity_id));
+    return '{}';
   end if;
-  v_told := private.change_of_message(v_message, v_known, p_waits);
+  v_taken := private.changes_of_message(v_message, v_heard, v_waits);
+  v_told := v_taken.told;
   -- stamps of one sender grow, and none is of the future
-  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
-  if v_told.change is not null then
-    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
-    v_fault := private.change_fault(v_told.change);
-    if v_fault is not null then
-      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
-      return null;
-    end if;
+  v_told.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  v_taken.changes := array(
+    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_told.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
+    from unnest(v_taken.changes) with ordinality c (change, n) order by c.n
+  );
+  select private.change_fault(c) into v_fault from unnest(v_taken.changes) c where private.change_fault(c) is not null limit 1;
+  if v_fault is not null then
+    perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+    return '{}';
   end if;
   update public.inbox_messages m
-  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
-      change_id = case when v_told.change is not null then v_change_id end
+  set status = case when v_taken.changes = '{}' then 'duplicate' else 'queued' end,
+      change_id = (v_taken.changes[1] ->> 'id')::uuid, first_change_id = (v_taken.changes[2] ->> 'id')::uuid
   where m.id = p_id;
-  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, pushed, millis)
   values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
-    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+    v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
-  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
-  return v_told.change;
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
+      millis = excluded.millis;
+  return v_taken.changes;
 end $$;
 
 CREATE FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) RETURNS public.orders
@@ -6519,6 +6628,28 @@ CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
     when t.typtype = 'c' then '{"type": "object"}'
     else '{"type": "string"}' end
   from pg_catalog.pg_type t where t.oid = p_type
+$$;
+
+CREATE FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  with back as (
+    select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
+      coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+    from jsonb_each(p_edit) e
+    where e.value ? 'set' and e.value -> 'set' = coalesce(
+      case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+  )
+  select case
+    when p_operation = 'delete' then coalesce(p_state, p_settled)
+    when p_operation = 'insert' then '{}'
+    when p_state is not null then
+      private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+        - array(select split_part(b.key, '.', 1) from back b where not b.named)
+        || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+          then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+  end
 $$;
 
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
@@ -10759,16 +10890,16 @@ REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id 
 
 REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
-GRANT SELECT ON TABLE public.inbox_messages TO service_role;
-
-REVOKE ALL ON FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
+GRANT SELECT ON TABLE public.inbox_messages TO service_role;
+
+REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_edit() FROM PUBLIC;
 
@@ -11026,6 +11157,8 @@ REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.heard(p_known private.inbox_states) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.hidden_columns(p_entity text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO authenticated;
 GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO service_role;
@@ -11041,6 +11174,8 @@ REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FRO
 
 REVOKE ALL ON FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.inbox_defaults(p_tenant_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
@@ -11054,6 +11189,8 @@ GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_ro
 REVOKE ALL ON FUNCTION private.is_edit(p_edit jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
@@ -11160,6 +11297,8 @@ REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
 
@@ -11356,6 +11495,8 @@ REVOKE ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolea
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.sanitise_product() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.sanitised_product(p public.products) FROM PUBLIC;
@@ -11450,6 +11591,8 @@ GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_
 REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.type_schema(p_type regtype) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
