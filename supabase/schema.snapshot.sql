@@ -774,6 +774,11 @@ CREATE FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) RETURNS text[]
   ) d
 $$;
 
+CREATE FUNCTION private.today() RETURNS date
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select (private.now() at time zone 'UTC')::date $$;
+
 CREATE TABLE private.inbox_states (
     tenant_id uuid NOT NULL,
     source text NOT NULL,
@@ -783,7 +788,8 @@ CREATE TABLE private.inbox_states (
     state jsonb,
     settled jsonb,
     pushed uuid[] DEFAULT '{}'::uuid[] NOT NULL,
-    millis bigint NOT NULL
+    millis bigint NOT NULL,
+    looked_on date DEFAULT private.today() NOT NULL
 );
 
 COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
@@ -795,6 +801,8 @@ COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the chan
 COMMENT ON COLUMN private.inbox_states.pushed IS 'Its changes of which it is not known what became of them, the last 1,000';
 
 COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
+
+COMMENT ON COLUMN private.inbox_states.looked_on IS 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
 
 CREATE TABLE public.inbox_messages (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -893,6 +901,26 @@ begin
     told.settled := case when v_insert then told.state else p_known.state end;
   end if;
 end $$;
+
+CREATE FUNCTION private.check_call_size(p_parts jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if octet_length(p_parts::text) > 8388608 then
+    perform private.fail('PT413', 'sync.call_too_large', 'A call may hold 8 MB.', 'Split it.');
+  end if;
+end $$;
+
+CREATE FUNCTION private.check_client(p_client text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+end $_$;
 
 CREATE FUNCTION private.check_edit() RETURNS trigger
     LANGUAGE plpgsql
@@ -2351,6 +2379,35 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.forget_last_words(p_before timestamp with time zone, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_looked integer;
+begin
+  with old as (
+    select s.tenant_id, s.source, s.entity, s.entity_id,
+      not exists (select from public.products p where p.tenant_id = s.tenant_id and p.id = s.entity_id)
+        and not exists (select from public.stock_levels l where l.tenant_id = s.tenant_id and l.id = s.entity_id)
+        and not exists (
+          select from public.sync_changes c where c.tenant_id = s.tenant_id and c.entity_id = s.entity_id and c.status = 'pending'
+        ) as gone
+    from private.inbox_states s
+    where s.looked_on < (p_before at time zone 'UTC')::date order by s.looked_on limit p_limit for update of s skip locked
+  ), dropped as (
+    delete from private.inbox_states s using old o
+    where o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  ), kept as (
+    -- so that what is there is looked at once in so long, and not at every call
+    update private.inbox_states s set looked_on = private.today() from old o
+    where not o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  )
+  select count(*) into v_looked from old;
+  return v_looked;
+end $$;
+
 CREATE FUNCTION private.forget_own_changes(p_tenant_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -3637,13 +3694,25 @@ begin
     insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, behind_since, pulled_at, first_seen_at)
     values (p_tenant_id, v_principal, p_client, p_epoch, p_seq, p_behind_since, v_now, v_now)
     on conflict do nothing;
+    delete from public.sync_clients c
+    where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client in (
+      select o.client from public.sync_clients o
+      where o.tenant_id = p_tenant_id and o.principal_id = v_principal and o.client in (
+        select i.client from public.sync_clients i
+        where i.tenant_id = p_tenant_id and i.principal_id = v_principal
+        order by i.client = p_client desc, i.pulled_at desc, i.client offset 100
+      )
+      for update skip locked
+    );
   elsif (v_known.epoch, v_known.seq) <> (p_epoch, p_seq) or v_known.pulled_at <= v_now - interval '5 s' then
     perform from public.sync_clients c
     where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client
     for no key update skip locked;
     if found then
       update public.sync_clients c
-      set epoch = p_epoch, seq = p_seq, behind_since = p_behind_since, pulled_at = v_now
+      set epoch = p_epoch, seq = p_seq, pulled_at = v_now,
+          -- it lacks what it lacked, also when the log has forgotten that
+          behind_since = case when (c.epoch, c.seq) = (p_epoch, p_seq) then coalesce(c.behind_since, p_behind_since) else p_behind_since end
       where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
     end if;
   end if;
@@ -4307,8 +4376,8 @@ declare
   v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  if p_client is not null then
+    perform private.check_client(p_client);
   end if;
   if p_cursor is not null then
     v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
@@ -4346,6 +4415,12 @@ begin
       v_why := 'gap';
     end if;
   end if;
+  if v_why is not null then
+    -- the first that it lacks of what is kept; of another history it has nothing
+    select e.dispatched_at into v_since from public.events e
+    where e.tenant_id = p_tenant_id and e.seq > case when v_why in ('retention', 'gap') then v_after else 0 end
+    order by e.seq limit 1;
+  end if;
   if p_client is not null and auth.uid() is not null then
     perform private.note_client(p_tenant_id, p_client, coalesce(v_cursor[1], v_epoch), coalesce(v_after, 0), v_since);
   end if;
@@ -4361,7 +4436,7 @@ end $_$;
 CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $_$
+    AS $$
 declare
   v_principal constant uuid := auth.uid();
   v_fault record;
@@ -4372,12 +4447,11 @@ begin
   if v_principal is null then
     perform private.fail('PT401', 'auth.required', 'Sign in to push changes: your permissions decide what becomes of them.');
   end if;
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if jsonb_typeof(p_changes) is distinct from 'array' or jsonb_array_length(p_changes) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.changes_invalid', 'p_changes must be an array of 1 to 1,000 changes.');
   end if;
+  perform private.check_call_size(p_changes);
   select c.n, private.change_fault(c.change) as why into v_fault
   from jsonb_array_elements(p_changes) with ordinality as c (change, n)
   where private.change_fault(c.change) is not null
@@ -4420,7 +4494,7 @@ begin
     from jsonb_array_elements(p_changes) with ordinality as c (change, n)
     join public.sync_changes s on s.id = (c.change ->> 'id')::uuid
   );
-end $_$;
+end $$;
 
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4574,6 +4648,7 @@ begin
   if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
   end if;
+  perform private.check_call_size(p_messages);
   select m.n, m.why into v_fault
   from (
     select o.n, coalesce(private.message_fault(o.message), (
@@ -6266,25 +6341,27 @@ begin
   v_head := (private.log_reach(p_tenant_id)).head;
   return query
   -- Who pushed, by the index, one step a client however many changes it has.
-  with recursive pushing (principal_id, client) as (
+  with recursive pushing (principal_id, client, n) as (
     (
-      select c.principal_id, c.client from public.sync_changes c
+      select c.principal_id, c.client, 1 from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id between v_from and v_to
       order by c.principal_id, c.client limit 1
     )
     union all
-    select n.principal_id, n.client
+    select n.principal_id, n.client, p.n + 1
     from pushing p cross join lateral (
       select c.principal_id, c.client from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id <= v_to and (c.principal_id, c.client) > (p.principal_id, p.client)
       order by c.principal_id, c.client limit 1
     ) n
+    where p.n < 1000
   ), pulling as materialized (
     -- one of another history has nothing of this one
     select s.principal_id, s.client, s.pulled_at, s.behind_since,
       case when s.epoch = v_epoch and s.seq <= v_head then s.seq else 0 end as reached
     from public.sync_clients s
     where s.tenant_id = p_tenant_id and s.principal_id between v_from and v_to
+    order by s.principal_id, s.client limit 1000
   ), known as materialized (
     select p.principal_id, p.client from pushing p union select p.principal_id, p.client from pulling p
   ), entities as materialized (
@@ -6324,10 +6401,10 @@ begin
   select k.client, k.principal_id, n.entity, p.pulled_at, pushed.at, g.events,
     case
       when p.client is null then null
-      when g.events = 0 then 0
-      -- when the first of its own entity was dispatched would take reading on from there
+      -- when the first of its own entity was dispatched would take reading on from there, and whether there was one
       when p.reached < v_head - 10000 then
         greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at)))
+      when g.events = 0 then 0
       else greatest(0, extract(epoch from v_now - g.since))
     end,
     coalesce(w.changes, 0), coalesce(extract(epoch from v_now - w.since), 0), coalesce(u.conflicts, 0), refused.error
@@ -6444,7 +6521,7 @@ begin
     v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
   set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
-      millis = excluded.millis;
+      millis = excluded.millis, looked_on = private.today();
   return v_taken.changes;
 end $$;
 
@@ -6558,11 +6635,6 @@ begin
   end if;
   return v_found;
 end $$;
-
-CREATE FUNCTION private.today() RETURNS date
-    LANGUAGE sql
-    SET search_path TO ''
-    AS $$ select (private.now() at time zone 'UTC')::date $$;
 
 CREATE FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7356,7 +7428,7 @@ CREATE FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity te
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET jit TO 'off'
-    AS $_$
+    AS $$
 declare
   v_small constant bigint := 100;
   v_table constant text := case p_entity when 'product' then 'public.products' when 'stock_level' then 'public.stock_levels' end;
@@ -7368,9 +7440,7 @@ declare
   v_gone jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if v_table is null then
     perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
   end if;
@@ -7414,7 +7484,7 @@ begin
   return jsonb_build_object('same',
     jsonb_array_length(p_ranges) - coalesce(cardinality(v_open), 0) - coalesce(cardinality(v_differ), 0),
     'ranges', coalesce(v_ranges, '[]'), 'rows', coalesce(v_rows, '[]'), 'gone', coalesce(v_gone, '[]'));
-end $_$;
+end $$;
 
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
@@ -8181,25 +8251,32 @@ begin
   end if;
   v_before := private.now() - make_interval(days => p_keep_days);
   delete from public.sync_changes c
-  where c.id in (
+  where c.settled_at < v_before and c.status <> 'conflict' and c.id in (
     select o.id from public.sync_changes o
-    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit
+    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_changes = row_count;
   delete from private.sync_stamps s
-  where (s.entity_id, s.field) in (
-    select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
+  where s.settled_at < v_before and (s.entity_id, s.field) in (
+    select o.entity_id, o.field from private.sync_stamps o
+    where o.settled_at < v_before order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_stamps = row_count;
   delete from public.sync_clients c
-  where (c.tenant_id, c.principal_id, c.client) in (
-    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  where c.pulled_at < v_before and (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o
+    where o.pulled_on <= (v_before at time zone 'UTC')::date and o.pulled_at < v_before
+    order by o.pulled_on limit p_limit for update skip locked
   );
   get diagnostics v_clients = row_count;
   delete from public.inbox_messages m
-  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  where m.received_at < v_before and m.id in (
+    select o.id from public.inbox_messages o
+    where o.received_at < v_before order by o.received_at limit p_limit for update skip locked
+  );
   get diagnostics v_messages = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
+  return jsonb_build_object('forgotten', v_changes,
+    'more', greatest(v_changes, v_stamps, v_clients, v_messages, private.forget_last_words(v_before, p_limit)) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
@@ -8835,9 +8912,11 @@ declare
   v_epoch constant text := (select g.epoch from private.log_epoch g);
 begin
   return (
-    with seen as materialized (
+    with latest as materialized (
       select c.tenant_id, c.epoch, c.seq, c.behind_since, c.pulled_at from public.sync_clients c
-      where c.pulled_at > v_now - interval '1 day' limit 10000
+      where c.pulled_on >= v_today - 1 order by c.pulled_on desc limit 10000
+    ), seen as materialized (
+      select l.* from latest l where l.pulled_at > v_now - interval '1 day'
     ), placed as materialized (
       select s.*, coalesce(l.seq, 0) as head,
         case when s.epoch = v_epoch and s.seq <= coalesce(l.seq, 0) then s.seq else 0 end as reached
@@ -9529,6 +9608,7 @@ CREATE TABLE public.sync_clients (
     seq bigint NOT NULL,
     behind_since timestamp with time zone,
     pulled_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    pulled_on date GENERATED ALWAYS AS (((pulled_at AT TIME ZONE 'UTC'::text))::date) STORED NOT NULL,
     first_seen_at timestamp with time zone DEFAULT private.now() NOT NULL,
     CONSTRAINT sync_clients_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
     CONSTRAINT sync_clients_seq_not_negative CHECK ((seq >= 0))
@@ -9539,9 +9619,11 @@ COMMENT ON TABLE public.sync_clients IS 'How far the clients are that keep a cop
 
 COMMENT ON COLUMN public.sync_clients.seq IS 'The cursor that it sent: it has everything up to here; 0: it began';
 
-COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched; null: there was none when it pulled';
+COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched, or the oldest that was kept; null: there was none when it pulled';
 
 COMMENT ON COLUMN public.sync_clients.pulled_at IS 'When it pulled last, up to 5 s ago';
+
+COMMENT ON COLUMN public.sync_clients.pulled_on IS 'The day of that, in UTC: an index on the moment would move with every pull';
 
 CREATE TABLE public.sync_policies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -10045,6 +10127,8 @@ ALTER TABLE ONLY queue.worker_awake
 
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
+CREATE INDEX inbox_states_by_day ON private.inbox_states USING btree (looked_on);
+
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
 
 CREATE INDEX sync_stamps_by_age ON private.sync_stamps USING btree (settled_at);
@@ -10132,6 +10216,8 @@ CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_
 CREATE INDEX sync_changes_rejected ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq) WHERE (status = 'rejected'::text);
 
 CREATE INDEX sync_changes_written ON public.sync_changes USING btree (entity_id, version) WHERE (version IS NOT NULL);
+
+CREATE INDEX sync_clients_by_day ON public.sync_clients USING btree (pulled_on);
 
 CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
 
@@ -10896,10 +10982,18 @@ GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid,
 
 REVOKE ALL ON FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
+
 GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
 GRANT SELECT ON TABLE public.inbox_messages TO service_role;
 
 REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_call_size(p_parts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_client(p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_client(p_client text) TO authenticated;
+GRANT ALL ON FUNCTION private.check_client(p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.check_edit() FROM PUBLIC;
 
@@ -11132,6 +11226,8 @@ REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.follow_endpoint_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.follow_lane_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.forget_last_words(p_before timestamp with time zone, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.forget_own_changes(p_tenant_id uuid) FROM PUBLIC;
 
@@ -11581,8 +11677,6 @@ GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.text_failures(p public.products) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;

@@ -60,7 +60,7 @@ create policy "people see their own messages, managers see everyone's" on public
 revoke all on public.inbox_messages from anon, authenticated, service_role;
 grant select on public.inbox_messages to authenticated, service_role;
 
--- The last word of each sender on each object. Kept as long as the tenant: without it the next message would be a first word.
+-- The last word of each sender on each object. Kept as long as the object: without it the next message would be a first word.
 create table private.inbox_states (
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   source text not null,
@@ -71,6 +71,7 @@ create table private.inbox_states (
   settled jsonb,
   pushed uuid[] not null default '{}',
   millis bigint not null,
+  looked_on date not null default private.today(),
   primary key (tenant_id, source, entity, entity_id)
 );
 comment on table private.inbox_states is 'The last word of each sender on each object';
@@ -79,6 +80,8 @@ comment on column private.inbox_states.state is
 comment on column private.inbox_states.settled is 'What that was before the changes of it that still wait';
 comment on column private.inbox_states.pushed is 'Its changes of which it is not known what became of them, the last 1,000';
 comment on column private.inbox_states.millis is 'Of its last stamp: the next one is later, whatever its clock says';
+comment on column private.inbox_states.looked_on is 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
+create index inbox_states_by_day on private.inbox_states (looked_on);
 alter table private.inbox_states enable row level security;
 revoke all on private.inbox_states from public, anon, authenticated, service_role;
 
@@ -380,7 +383,7 @@ begin
     v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
   set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
-      millis = excluded.millis;
+      millis = excluded.millis, looked_on = private.today();
   return v_taken.changes;
 end $$;
 revoke all on function private.take_message(uuid, boolean) from public, anon, authenticated, service_role;
@@ -399,6 +402,36 @@ as $$
   where s.tenant_id = p_tenant_id and s.source = p_source and s.entity = c.entity and s.entity_id = c.entity_id
 $$;
 revoke all on function private.note_pushed(uuid, text, jsonb[]) from public, anon, authenticated, service_role;
+
+-- Drops last words from before p_before on what is gone, unless changes of it wait; of up to p_limit that were not looked at since.
+-- How many it looked at.
+create function private.forget_last_words(p_before timestamptz, p_limit integer) returns integer
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_looked integer;
+begin
+  with old as (
+    select s.tenant_id, s.source, s.entity, s.entity_id,
+      not exists (select from public.products p where p.tenant_id = s.tenant_id and p.id = s.entity_id)
+        and not exists (select from public.stock_levels l where l.tenant_id = s.tenant_id and l.id = s.entity_id)
+        and not exists (
+          select from public.sync_changes c where c.tenant_id = s.tenant_id and c.entity_id = s.entity_id and c.status = 'pending'
+        ) as gone
+    from private.inbox_states s
+    where s.looked_on < (p_before at time zone 'UTC')::date order by s.looked_on limit p_limit for update of s skip locked
+  ), dropped as (
+    delete from private.inbox_states s using old o
+    where o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  ), kept as (
+    -- so that what is there is looked at once in so long, and not at every call
+    update private.inbox_states s set looked_on = private.today() from old o
+    where not o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  )
+  select count(*) into v_looked from old;
+  return v_looked;
+end $$;
+revoke all on function private.forget_last_words(timestamptz, integer) from public, anon, authenticated, service_role;
 
 create function private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
@@ -423,6 +456,7 @@ begin
   if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
   end if;
+  perform private.check_call_size(p_messages);
   select m.n, m.why into v_fault
   from (
     select o.n, coalesce(private.message_fault(o.message), (

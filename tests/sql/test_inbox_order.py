@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -21,7 +21,7 @@ from tests.sql.company import (
     rename,
 )
 from tests.sql.inbox import EDITS, hand_in, message, stock_level, work_off
-from tests.sql.syncing import pending
+from tests.sql.syncing import change, pending, push
 
 
 async def test_a_message_is_taken_once(db: Connection, company: Company) -> None:
@@ -245,3 +245,46 @@ async def test_messages_are_forgotten_after_thirty_days_and_last_words_are_not(
     assert await value(db, "select count(*) from public.inbox_messages") == 0
     assert await hand_in(db, company, message(product, 2, {"name": "Shirt"})) == ["duplicate"]
     assert await pending(db, company) == []
+
+
+async def test_last_words_on_what_is_gone_are_dropped_after_thirty_days(
+    db: Connection, company: Company
+) -> None:
+    await stop_clock(db)
+    kept, gone, never, waiting = await add_product(db, company), uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    level = await stock_level(db, company, kept)
+    body = {"sku": "BAG", "name": "Bag"}
+    await hand_in(db, company, message(level, 1, {"on_hand": 1}, entity="stock_level"))
+    await hand_in(db, company, message(kept, 1, {"name": "Shirt"}), message(gone, 1, body))
+    await hand_in(db, company, message(never, 1, None))
+    await work_off(db, company)
+    await db.execute("delete from public.products where id = %s", (gone,))
+    await hand_in(db, company, message(waiting, 1, body))
+    known: LiteralString = "select entity_id from private.inbox_states order by entity_id"
+    await move_clock(db, timedelta(days=29))
+    await rpc(db, "forget_changes")
+    assert await column(db, known) == sorted((level, kept, gone, never, waiting))
+    await move_clock(db, timedelta(days=2))
+    assert (await rpc(db, "forget_changes", p_limit=2))["more"]
+    for _ in range(3):
+        again = (await rpc(db, "forget_changes", p_limit=2))["more"]
+    assert again is False, "what is kept is not looked at again and again"
+    assert await column(db, known) == sorted((level, kept, waiting))
+    assert await hand_in(db, company, message(gone, 2, body)) == ["rejected"], "it stays gone"
+    assert await hand_in(db, company, message(kept, 2, {"name": "Shirt"})) == ["duplicate"]
+    query = "select private.today() - looked_on from private.inbox_states where entity_id = %s"
+    assert await value(db, query, kept) == 0
+
+
+async def test_a_call_holds_eight_megabytes(db: Connection, company: Company) -> None:
+    product = await add_product(db, company)
+    told = [message(product, n, {"description": "x" * 100_000}) for n in range(84)]
+    with pytest.raises(psycopg.Error, match=r"sync\.call_too_large") as refused:
+        await hand_in(db, company, *told)
+    assert refused.value.sqlstate == "PT413"
+    assert await value(db, "select count(*) from public.inbox_messages") == 0
+    assert len(await hand_in(db, company, *told[:80])) == 80
+    edits = [change(product, {"description": {"set": "x" * 100_000}}) for _ in range(84)]
+    with pytest.raises(psycopg.Error, match=r"sync\.call_too_large"):
+        await push(db, company, *edits)
+    assert len(await push(db, company, *edits[:80])) == 80
