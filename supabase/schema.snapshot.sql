@@ -251,18 +251,21 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
 $_$;
 
 CREATE FUNCTION private.as_in_rows(p_body jsonb) RETURNS jsonb
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
     AS $$
-  select p_body || coalesce((
-    select jsonb_object_agg(b.key, case
-      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
-      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
-      else to_jsonb(b.value) end)
-    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
-  ), '{}')
-$$;
+begin
+  return (
+    select p_body || coalesce((
+      select jsonb_object_agg(b.key, case
+        when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+        when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+        else to_jsonb(b.value) end)
+      from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+    ), '{}')
+  );
+end $$;
 
 CREATE FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) RETURNS numeric
     LANGUAGE plpgsql STABLE
@@ -881,7 +884,7 @@ begin
     v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
     v_edits := array[
       v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
-      (v_edit - v_fields) || private.inbox_edit(v_seen, v_body - v_named, true)
+      (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
     ];
     v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
   end if;
@@ -2775,25 +2778,28 @@ CREATE FUNCTION private.inbox_defaults(p_tenant_id uuid) RETURNS jsonb
 $$;
 
 CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
-  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
-  from (
-    select n.key as field, case n.key
-      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
-      else jsonb_build_object('set', n.value) end as operation
-    from jsonb_each(p_new) n
-    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
-      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
-    union all
-    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+begin
+  return (
+    select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
     from (
-      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
-    ) k
-    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
-  ) e
-$$;
+      select n.key as field, case n.key
+        when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+        else jsonb_build_object('set', n.value) end as operation
+      from jsonb_each(p_new) n
+      where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+        and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+      union all
+      select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+      from (
+        select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+      ) k
+      where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+    ) e
+  );
+end $$;
 
 CREATE FUNCTION private.index_words() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2898,14 +2904,17 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
 $_$;
 
 CREATE FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) RETURNS boolean
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     AS $$
-  select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
-    and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
-    and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
-$$;
+begin
+  return (
+    select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
+      and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
+      and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
+  );
+end $$;
 
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -3189,28 +3198,31 @@ CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webh
 $$;
 
 CREATE FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) RETURNS bigint
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET "TimeZone" TO 'UTC'
     AS $$
-  select v.version
-  from (
-    select (p_row ->> 'version')::bigint as version, p_row as state
-    union all
-    select h.version, h.state from public.product_versions h
-    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
-      -- further back is not worth reading, nor merged from
-      and h.version >= (p_row ->> 'version')::bigint - 500
-  ) v
-  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
-    select from unnest(p_fields) f (field)
-    where case when f.field like 'attributes.%'
-        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
-      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
-  )
-  order by v.version desc limit 1
-$$;
+begin
+  return (
+    select v.version
+    from (
+      select (p_row ->> 'version')::bigint as version, p_row as state
+      union all
+      select h.version, h.state from public.product_versions h
+      where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+        -- further back is not worth reading, nor merged from
+        and h.version >= (p_row ->> 'version')::bigint - 500
+    ) v
+    where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+      select from unnest(p_fields) f (field)
+      where case when f.field like 'attributes.%'
+          then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+        else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+    )
+    order by v.version desc limit 1
+  );
+end $$;
 
 CREATE FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) RETURNS TABLE(n bigint, "row" jsonb, gone uuid)
     LANGUAGE plpgsql STABLE
@@ -5580,15 +5592,17 @@ begin
 end $$;
 
 CREATE FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
-  select case when p_operation <> 'delete' then
-    private.laid_over(coalesce(p_state, '{}'), (
-      select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
-    )) || coalesce(jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint + (p_edit #>> '{on_hand,delta}')::bigint), '{}')
-  end
-$$;
+begin
+  return (
+    select case when p_operation <> 'delete' then
+      private.laid_over(coalesce(p_state, '{}'), (
+        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+      )) end
+  );
+end $$;
 
 CREATE FUNCTION private.sanitise_product() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6703,26 +6717,29 @@ CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
 $$;
 
 CREATE FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
-  with back as (
-    select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
-      coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
-    from jsonb_each(p_edit) e
-    where e.value ? 'set' and e.value -> 'set' = coalesce(
-      case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
-  )
-  select case
-    when p_operation = 'delete' then coalesce(p_state, p_settled)
-    when p_operation = 'insert' then '{}'
-    when p_state is not null then
-      private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
-        - array(select split_part(b.key, '.', 1) from back b where not b.named)
-        || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
-          then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
-  end
-$$;
+begin
+  return (
+    with back as (
+      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
+        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+      from jsonb_each(p_edit) e
+      where e.value ? 'set' and e.value -> 'set' = coalesce(
+        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+    )
+    select case
+      when p_operation = 'delete' then coalesce(p_state, p_settled)
+      when p_operation = 'insert' then '{}'
+      when p_state is not null then
+        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+          - array(select split_part(b.key, '.', 1) from back b where not b.named)
+          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+    end
+  );
+end $$;
 
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER

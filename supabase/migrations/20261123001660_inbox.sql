@@ -113,98 +113,113 @@ as $$
 $$;
 revoke all on function private.message_fault(jsonb) from public, anon, authenticated, service_role;
 
--- Values as rows have them, so that they compare: times in UTC, ids in lower case.
+-- Values as rows have them, so that they compare: times in UTC, ids in lower case. What every message calls is plpgsql, which keeps
+-- its plans, where sql would plan each call anew.
 create function private.as_in_rows(p_body jsonb) returns jsonb
-language sql stable set search_path = '' set timezone = 'UTC'
+language plpgsql stable set search_path = '' set timezone = 'UTC'
 as $$
-  select p_body || coalesce((
-    select jsonb_object_agg(b.key, case
-      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
-      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
-      else to_jsonb(b.value) end)
-    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
-  ), '{}')
-$$;
+begin
+  return (
+    select p_body || coalesce((
+      select jsonb_object_agg(b.key, case
+        when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+        when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+        else to_jsonb(b.value) end)
+      from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+    ), '{}')
+  );
+end $$;
 revoke all on function private.as_in_rows(jsonb) from public, anon, authenticated, service_role;
 
 -- The edit that makes p_new of p_old: fields that p_new does not name stay. A first word removes no attribute and sets no amount.
 create function private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) returns jsonb
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
-  from (
-    select n.key as field, case n.key
-      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
-      else jsonb_build_object('set', n.value) end as operation
-    from jsonb_each(p_new) n
-    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
-      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
-    union all
-    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+begin
+  return (
+    select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
     from (
-      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
-    ) k
-    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
-  ) e
-$$;
+      select n.key as field, case n.key
+        when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+        else jsonb_build_object('set', n.value) end as operation
+      from jsonb_each(p_new) n
+      where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+        and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+      union all
+      select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+      from (
+        select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+      ) k
+      where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+    ) e
+  );
+end $$;
 revoke all on function private.inbox_edit(jsonb, jsonb, boolean) from public, anon, authenticated, service_role;
 
 -- The last version of a living row that had fields as in p_state; null when none is known. Of a level only the present one is.
 create function private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) returns bigint
-language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
+language plpgsql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
-  select v.version
-  from (
-    select (p_row ->> 'version')::bigint as version, p_row as state
-    union all
-    select h.version, h.state from public.product_versions h
-    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
-      -- further back is not worth reading, nor merged from
-      and h.version >= (p_row ->> 'version')::bigint - 500
-  ) v
-  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
-    select from unnest(p_fields) f (field)
-    where case when f.field like 'attributes.%'
-        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
-      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
-  )
-  order by v.version desc limit 1
-$$;
+begin
+  return (
+    select v.version
+    from (
+      select (p_row ->> 'version')::bigint as version, p_row as state
+      union all
+      select h.version, h.state from public.product_versions h
+      where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+        -- further back is not worth reading, nor merged from
+        and h.version >= (p_row ->> 'version')::bigint - 500
+    ) v
+    where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+      select from unnest(p_fields) f (field)
+      where case when f.field like 'attributes.%'
+          then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+        else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+    )
+    order by v.version desc limit 1
+  );
+end $$;
 revoke all on function private.last_version_with(text, jsonb, jsonb, text[]) from public, anon, authenticated, service_role;
 
--- A state with a change laid over it.
+-- A state with the fields of a change laid over it; amounts have no base, and stay.
 create function private.said(p_state jsonb, p_operation text, p_edit jsonb) returns jsonb
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case when p_operation <> 'delete' then
-    private.laid_over(coalesce(p_state, '{}'), (
-      select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
-    )) || coalesce(jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint + (p_edit #>> '{on_hand,delta}')::bigint), '{}')
-  end
-$$;
+begin
+  return (
+    select case when p_operation <> 'delete' then
+      private.laid_over(coalesce(p_state, '{}'), (
+        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+      )) end
+  );
+end $$;
 revoke all on function private.said(jsonb, text, jsonb) from public, anon, authenticated, service_role;
 
 -- A state without a change that was refused: fields that nobody spoke of since are as in p_settled, or not named at all.
 create function private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) returns jsonb
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  with back as (
-    select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
-      coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
-    from jsonb_each(p_edit) e
-    where e.value ? 'set' and e.value -> 'set' = coalesce(
-      case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
-  )
-  select case
-    when p_operation = 'delete' then coalesce(p_state, p_settled)
-    when p_operation = 'insert' then '{}'
-    when p_state is not null then
-      private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
-        - array(select split_part(b.key, '.', 1) from back b where not b.named)
-        || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
-          then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
-  end
-$$;
+begin
+  return (
+    with back as (
+      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
+        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+      from jsonb_each(p_edit) e
+      where e.value ? 'set' and e.value -> 'set' = coalesce(
+        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+    )
+    select case
+      when p_operation = 'delete' then coalesce(p_state, p_settled)
+      when p_operation = 'insert' then '{}'
+      when p_state is not null then
+        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+          - array(select split_part(b.key, '.', 1) from back b where not b.named)
+          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+    end
+  );
+end $$;
 revoke all on function private.unsaid(jsonb, jsonb, text, jsonb) from public, anon, authenticated, service_role;
 
 -- A last word with what has become of its changes meanwhile.
@@ -287,7 +302,7 @@ begin
     v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
     v_edits := array[
       v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
-      (v_edit - v_fields) || private.inbox_edit(v_seen, v_body - v_named, true)
+      (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
     ];
     v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
   end if;
@@ -320,12 +335,15 @@ revoke all on function private.refuse_message(uuid, text, text) from public, ano
 
 -- Whether a product was deleted here for good and the sender has not said that it is gone: it does not come back unasked.
 create function private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) returns boolean
-language sql stable set search_path = '' set enable_seqscan = off
+language plpgsql stable set search_path = '' set enable_seqscan = off
 as $$
-  select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
-    and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
-    and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
-$$;
+begin
+  return (
+    select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
+      and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
+      and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
+  );
+end $$;
 revoke all on function private.is_gone(public.inbox_messages, private.inbox_states) from public, anon, authenticated, service_role;
 
 -- The changes that a message is, to be pushed; none: see its status. p_waits: others of its object are pushed by this call. Call
