@@ -251,18 +251,21 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
 $_$;
 
 CREATE FUNCTION private.as_in_rows(p_body jsonb) RETURNS jsonb
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET "TimeZone" TO 'UTC'
     AS $$
-  select p_body || coalesce((
-    select jsonb_object_agg(b.key, case
-      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
-      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
-      else to_jsonb(b.value) end)
-    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
-  ), '{}')
-$$;
+begin
+  return (
+    select p_body || coalesce((
+      select jsonb_object_agg(b.key, case
+        when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+        when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+        else to_jsonb(b.value) end)
+      from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+    ), '{}')
+  );
+end $$;
 
 CREATE FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) RETURNS numeric
     LANGUAGE plpgsql STABLE
@@ -738,103 +741,6 @@ CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
   end
 $_$;
 
-CREATE TABLE private.inbox_states (
-    tenant_id uuid NOT NULL,
-    source text NOT NULL,
-    entity text NOT NULL,
-    entity_id uuid NOT NULL,
-    sender_version bigint NOT NULL,
-    state jsonb,
-    settled jsonb,
-    millis bigint NOT NULL
-);
-
-COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
-
-COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last; null: it deleted it';
-
-COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
-
-COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
-
-CREATE TABLE public.inbox_messages (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    principal_id uuid NOT NULL,
-    source text NOT NULL,
-    message_id text NOT NULL,
-    entity text NOT NULL,
-    entity_id uuid NOT NULL,
-    sender_version bigint NOT NULL,
-    body jsonb,
-    occurred_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    change_id uuid,
-    error jsonb,
-    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
-    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
-    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
-    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
-    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
-    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
-    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
-    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
-);
-
-COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
-
-COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
-
-COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
-
-COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
-
-CREATE FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) RETURNS record
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    SET enable_seqscan TO 'off'
-    SET "TimeZone" TO 'UTC'
-    AS $$
-declare
-  v_body constant jsonb := private.as_in_rows(p_message.body);
-  v_row constant jsonb := case p_message.entity
-    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
-    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
-  v_waits constant boolean := p_waits or exists (
-    select from public.sync_changes c
-    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
-      and c.client = 'inbox.' || p_message.source
-  );
-  -- nor is a word known of a row that is not there: its change was refused
-  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
-  v_edit jsonb := '{}';
-  v_fields text[];
-  v_base bigint;
-begin
-  settled := case when v_waits then p_known.settled else p_known.state end;
-  if v_body is null then
-    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
-      change := jsonb_build_object('operation', 'delete');
-      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
-    end if;
-  else
-    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
-      else '{}' end, v_body, v_first);
-    if v_edit <> '{}' then
-      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
-      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
-    end if;
-  end if;
-  if change ->> 'operation' = 'insert' then
-    settled := v_body;
-  elsif not v_first then
-    -- a row that is still to be made begins with 1
-    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
-  end if;
-  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
-end $$;
-
 CREATE FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -870,6 +776,154 @@ CREATE FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) RETURNS text[]
     where p_old -> 'attributes' -> a.key is distinct from p_new -> 'attributes' -> a.key
   ) d
 $$;
+
+CREATE FUNCTION private.today() RETURNS date
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select (private.now() at time zone 'UTC')::date $$;
+
+CREATE TABLE private.inbox_states (
+    tenant_id uuid NOT NULL,
+    source text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    state jsonb,
+    settled jsonb,
+    pushed uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    millis bigint NOT NULL,
+    looked_on date DEFAULT private.today() NOT NULL
+);
+
+COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
+
+COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last, or that it let be made with its default; null: it deleted it';
+
+COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
+
+COMMENT ON COLUMN private.inbox_states.pushed IS 'Its changes of which it is not known what became of them, the last 1,000';
+
+COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
+
+COMMENT ON COLUMN private.inbox_states.looked_on IS 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
+
+CREATE TABLE public.inbox_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    source text NOT NULL,
+    message_id text NOT NULL,
+    entity text NOT NULL,
+    entity_id uuid NOT NULL,
+    sender_version bigint NOT NULL,
+    body jsonb,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    change_id uuid,
+    first_change_id uuid,
+    error jsonb,
+    CONSTRAINT inbox_messages_body_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT inbox_messages_change_of_queued CHECK (((status = 'queued'::text) = (change_id IS NOT NULL))),
+    CONSTRAINT inbox_messages_entity_known CHECK ((entity = ANY (ARRAY['product'::text, 'stock_level'::text]))),
+    CONSTRAINT inbox_messages_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbox_messages_message_id_length CHECK (((length(message_id) >= 1) AND (length(message_id) <= 200))),
+    CONSTRAINT inbox_messages_sender_version_not_negative CHECK ((sender_version >= 0)),
+    CONSTRAINT inbox_messages_source_form CHECK ((source ~ '^[A-Za-z0-9_.-]{1,58}$'::text)),
+    CONSTRAINT inbox_messages_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'queued'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE public.inbox_messages IS 'What other systems said of their products and stock, and what became of it; kept 30 days';
+
+COMMENT ON COLUMN public.inbox_messages.principal_id IS 'Who sent it here: their permissions decide';
+
+COMMENT ON COLUMN public.inbox_messages.sender_version IS 'The number of this state over there: a later state has a larger one';
+
+COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it; null: it deleted it';
+
+COMMENT ON COLUMN public.inbox_messages.first_change_id IS 'A second change: the fields that it was the first to name, if there were others';
+
+CREATE FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+  v_body constant jsonb := private.as_in_rows(p_message.body);
+  v_row constant jsonb := case p_message.entity
+    when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
+    else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
+  v_lives constant boolean := v_row is not null and v_row ->> 'deleted_at' is null;
+  -- what waits may still change the row, delete it, or make it
+  v_seen constant jsonb := case when v_lives and not p_waits then v_row else '{}' end;
+  -- nor is a word known of a row that is not there: its change was refused
+  v_first constant boolean := p_known.state is null or (v_row is null and not p_waits);
+  -- the fields of a row that is deleted come back together
+  v_together constant boolean := v_first or (v_row is not null and not v_lives and not p_waits);
+  v_named constant text[] := array(select jsonb_object_keys(case when v_together then v_body else p_known.state end));
+  v_insert constant boolean := v_body is not null and v_row is null and not p_waits;
+  v_change jsonb := jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id);
+  v_edit jsonb;
+  v_edits jsonb[] := '{}';
+  v_fields text[];
+begin
+  told := p_known;
+  told.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
+  changes := '{}';
+  if v_body is null then
+    if (v_lives or p_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      v_edits := array['{}'::jsonb];
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled, true)));
+    end if;
+  else
+    v_edit := private.inbox_edit(case when v_first then v_seen else p_known.state end, (
+      select coalesce(jsonb_object_agg(b.key, b.value), '{}') from jsonb_each(v_body) b where b.key = any (v_named)
+    ), v_first);
+    -- what was never settled has no version either
+    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
+    v_edits := array[
+      v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
+      (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
+    ];
+    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
+  end if;
+  for v_n in 1 .. cardinality(v_edits) loop
+    continue when v_body is not null and v_edits[v_n] = '{}';
+    changes := changes || (v_change || jsonb_build_object(
+      'operation', case when v_body is null then 'delete' when v_insert then 'insert' else 'update' end,
+      'edit', v_edits[v_n],
+      'base_version', case
+        when v_first or v_n > 1 then null
+        -- a row that is still to be made begins with 1
+        when v_row is null then 1
+        else private.last_version_with(p_message.entity, v_row, p_known.settled, v_fields)
+      end));
+  end loop;
+  if not p_waits then
+    told.settled := case when v_insert then told.state else p_known.state end;
+  end if;
+end $$;
+
+CREATE FUNCTION private.check_call_size(p_parts jsonb) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if octet_length(p_parts::text) > 8388608 then
+    perform private.fail('PT413', 'sync.call_too_large', 'A call may hold 8 MB.', 'Split it.');
+  end if;
+end $$;
+
+CREATE FUNCTION private.check_client(p_client text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+end $_$;
 
 CREATE FUNCTION private.check_edit() RETURNS trigger
     LANGUAGE plpgsql
@@ -2328,6 +2382,35 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION private.forget_last_words(p_before timestamp with time zone, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_looked integer;
+begin
+  with old as (
+    select s.tenant_id, s.source, s.entity, s.entity_id,
+      not exists (select from public.products p where p.tenant_id = s.tenant_id and p.id = s.entity_id)
+        and not exists (select from public.stock_levels l where l.tenant_id = s.tenant_id and l.id = s.entity_id)
+        and not exists (
+          select from public.sync_changes c where c.tenant_id = s.tenant_id and c.entity_id = s.entity_id and c.status = 'pending'
+        ) as gone
+    from private.inbox_states s
+    where s.looked_on < (p_before at time zone 'UTC')::date order by s.looked_on limit p_limit for update of s skip locked
+  ), dropped as (
+    delete from private.inbox_states s using old o
+    where o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  ), kept as (
+    -- so that what is there is looked at once in so long, and not at every call
+    update private.inbox_states s set looked_on = private.today() from old o
+    where not o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  )
+  select count(*) into v_looked from old;
+  return v_looked;
+end $$;
+
 CREATE FUNCTION private.forget_own_changes(p_tenant_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -2532,6 +2615,34 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
   end
 $$;
 
+CREATE FUNCTION private.heard(p_known private.inbox_states) RETURNS private.inbox_states
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_change record;
+  v_done integer := 0;
+begin
+  for v_change in
+    select c.status, c.operation, c.edit
+    from unnest(p_known.pushed) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
+  loop
+    exit when v_change.status = 'pending';
+    v_done := v_done + 1;
+    if v_change.status = 'rejected' then
+      p_known.state := private.unsaid(p_known.state, p_known.settled, v_change.operation, v_change.edit);
+    elsif v_change.status is not null then
+      p_known.settled := private.said(p_known.settled, v_change.operation, v_change.edit);
+    end if;
+  end loop;
+  p_known.pushed := p_known.pushed[v_done + 1:];
+  if p_known.pushed = '{}' then
+    p_known.settled := p_known.state;
+  end if;
+  return p_known;
+end $$;
+
 CREATE FUNCTION private.hidden_columns(p_entity text) RETURNS text[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -2657,26 +2768,38 @@ CREATE FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) RETUR
   )
 $$;
 
-CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
+CREATE FUNCTION private.inbox_defaults(p_tenant_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
-  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
-  from (
-    select n.key as field, case n.key
-      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
-      else jsonb_build_object('set', n.value) end as operation
-    from jsonb_each(p_new) n
-    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
-      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
-    union all
-    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
-    from (
-      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
-    ) k
-    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
-  ) e
+  select jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb,
+    'category_id', null, 'parent_id', null, 'publish_at', null)
+  from public.tenants t where t.id = p_tenant_id
 $$;
+
+CREATE FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
+    from (
+      select n.key as field, case n.key
+        when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+        else jsonb_build_object('set', n.value) end as operation
+      from jsonb_each(p_new) n
+      where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+        and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+      union all
+      select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+      from (
+        select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+      ) k
+      where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+    ) e
+  );
+end $$;
 
 CREATE FUNCTION private.index_words() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2779,6 +2902,19 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
     from jsonb_each(case jsonb_typeof(p_edit) when 'object' then p_edit else '{}' end) e
   )
 $_$;
+
+CREATE FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  return (
+    select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
+      and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
+      and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
+  );
+end $$;
 
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -3062,28 +3198,31 @@ CREATE FUNCTION private.lane_settings(p_lane queue.lanes, p_endpoint public.webh
 $$;
 
 CREATE FUNCTION private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) RETURNS bigint
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET "TimeZone" TO 'UTC'
     AS $$
-  select v.version
-  from (
-    select (p_row ->> 'version')::bigint as version, p_row as state
-    union all
-    select h.version, h.state from public.product_versions h
-    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
-      -- further back is not worth reading, nor merged from
-      and h.version >= (p_row ->> 'version')::bigint - 500
-  ) v
-  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
-    select from unnest(p_fields) f (field)
-    where case when f.field like 'attributes.%'
-        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
-      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
-  )
-  order by v.version desc limit 1
-$$;
+begin
+  return (
+    select v.version
+    from (
+      select (p_row ->> 'version')::bigint as version, p_row as state
+      union all
+      select h.version, h.state from public.product_versions h
+      where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+        -- further back is not worth reading, nor merged from
+        and h.version >= (p_row ->> 'version')::bigint - 500
+    ) v
+    where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+      select from unnest(p_fields) f (field)
+      where case when f.field like 'attributes.%'
+          then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+        else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+    )
+    order by v.version desc limit 1
+  );
+end $$;
 
 CREATE FUNCTION private.leaf_differences(p_tenant_id uuid, p_entity text, p_table text, p_ranges jsonb, p_leaves bigint[]) RETURNS TABLE(n bigint, "row" jsonb, gone uuid)
     LANGUAGE plpgsql STABLE
@@ -3567,17 +3706,44 @@ begin
     insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, behind_since, pulled_at, first_seen_at)
     values (p_tenant_id, v_principal, p_client, p_epoch, p_seq, p_behind_since, v_now, v_now)
     on conflict do nothing;
+    delete from public.sync_clients c
+    where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client in (
+      select o.client from public.sync_clients o
+      where o.tenant_id = p_tenant_id and o.principal_id = v_principal and o.client in (
+        select i.client from public.sync_clients i
+        where i.tenant_id = p_tenant_id and i.principal_id = v_principal
+        order by i.client = p_client desc, i.pulled_at desc, i.client offset 100
+      )
+      for update skip locked
+    );
   elsif (v_known.epoch, v_known.seq) <> (p_epoch, p_seq) or v_known.pulled_at <= v_now - interval '5 s' then
     perform from public.sync_clients c
     where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client
     for no key update skip locked;
     if found then
       update public.sync_clients c
-      set epoch = p_epoch, seq = p_seq, behind_since = p_behind_since, pulled_at = v_now
+      set epoch = p_epoch, seq = p_seq, pulled_at = v_now,
+          -- it lacks what it lacked, also when the log has forgotten that
+          behind_since = case when (c.epoch, c.seq) = (p_epoch, p_seq) then coalesce(c.behind_since, p_behind_since) else p_behind_since end
       where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
     end if;
   end if;
 end $$;
+
+CREATE FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+  update private.inbox_states s
+  -- of a sender whose changes wait for long only the last are asked for
+  set pushed = (s.pushed || c.ids)[greatest(cardinality(s.pushed) + cardinality(c.ids) - 999, 1):]
+  from (
+    select u.change ->> 'entity' as entity, (u.change ->> 'entity_id')::uuid as entity_id, array_agg((u.change ->> 'id')::uuid order by u.n) as ids
+    from unnest(p_changes) with ordinality u (change, n) group by 1, 2
+  ) c
+  where s.tenant_id = p_tenant_id and s.source = p_source and s.entity = c.entity and s.entity_id = c.entity_id
+$$;
 
 CREATE FUNCTION private.note_troubles(p_failures jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4222,8 +4388,8 @@ declare
   v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  if p_client is not null then
+    perform private.check_client(p_client);
   end if;
   if p_cursor is not null then
     v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
@@ -4261,6 +4427,12 @@ begin
       v_why := 'gap';
     end if;
   end if;
+  if v_why is not null then
+    -- the first that it lacks of what is kept; of another history it has nothing
+    select e.dispatched_at into v_since from public.events e
+    where e.tenant_id = p_tenant_id and e.seq > case when v_why in ('retention', 'gap') then v_after else 0 end
+    order by e.seq limit 1;
+  end if;
   if p_client is not null and auth.uid() is not null then
     perform private.note_client(p_tenant_id, p_client, coalesce(v_cursor[1], v_epoch), coalesce(v_after, 0), v_since);
   end if;
@@ -4276,7 +4448,7 @@ end $_$;
 CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $_$
+    AS $$
 declare
   v_principal constant uuid := auth.uid();
   v_fault record;
@@ -4287,12 +4459,11 @@ begin
   if v_principal is null then
     perform private.fail('PT401', 'auth.required', 'Sign in to push changes: your permissions decide what becomes of them.');
   end if;
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if jsonb_typeof(p_changes) is distinct from 'array' or jsonb_array_length(p_changes) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.changes_invalid', 'p_changes must be an array of 1 to 1,000 changes.');
   end if;
+  perform private.check_call_size(p_changes);
   select c.n, private.change_fault(c.change) as why into v_fault
   from jsonb_array_elements(p_changes) with ordinality as c (change, n)
   where private.change_fault(c.change) is not null
@@ -4335,7 +4506,7 @@ begin
     from jsonb_array_elements(p_changes) with ordinality as c (change, n)
     join public.sync_changes s on s.id = (c.change ->> 'id')::uuid
   );
-end $_$;
+end $$;
 
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4473,8 +4644,9 @@ declare
   v_principal constant uuid := auth.uid();
   v_fault record;
   v_new uuid[];
+  v_other text;
   v_message record;
-  v_change jsonb;
+  v_taken jsonb[];
   v_changes jsonb[] := '{}';
   v_waiting uuid[] := '{}';
 begin
@@ -4488,6 +4660,7 @@ begin
   if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
   end if;
+  perform private.check_call_size(p_messages);
   select m.n, m.why into v_fault
   from (
     select o.n, coalesce(private.message_fault(o.message), (
@@ -4501,6 +4674,12 @@ begin
   if found then
     perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
   end if;
+  -- Before anything is kept: the number of a message that changes nothing would still make all that follow it stale.
+  perform private.require(p_tenant_id, e.permission)
+  from (
+    select distinct case m ->> 'entity' when 'product' then 'products.write' else 'inventory.write' end as permission
+    from jsonb_array_elements(p_messages) m
+  ) e;
 
   -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
   perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
@@ -4515,6 +4694,16 @@ begin
     returning id
   )
   select array_agg(t.id) into v_new from taken t;
+  select o.message ->> 'message_id' into v_other
+  from jsonb_array_elements(p_messages) o (message)
+  join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message ->> 'message_id'
+  where (i.entity, i.entity_id, i.sender_version, i.body) is distinct from
+    (o.message ->> 'entity', (o.message ->> 'entity_id')::uuid, (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'))
+  limit 1;
+  if v_other is not null then
+    perform private.fail('PT409', 'sync.message_id_reused', format('The id %L was used for another message.', v_other),
+      'Give every message an id of its own; nothing of this call was kept.');
+  end if;
 
   -- Each object's messages by the sender's number, in the places that they have among the others.
   for v_message in
@@ -4529,19 +4718,23 @@ begin
     ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
     order by p.place
   loop
-    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
-    if v_change is not null then
-      v_changes := array_append(v_changes, v_change);
+    v_taken := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_taken <> '{}' then
+      v_changes := v_changes || v_taken;
       v_waiting := array_append(v_waiting, v_message.entity_id);
     end if;
   end loop;
   if v_changes <> '{}' then
-    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+    -- a call of push_changes takes 1,000
+    for v_from in 1 .. cardinality(v_changes) by 1000 loop
+      perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes[v_from:v_from + 999]));
+    end loop;
+    perform private.note_pushed(p_tenant_id, p_source, v_changes);
   end if;
 
   return (
     select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
-      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+      'first_change_id', i.first_change_id, 'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
     from (
       select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
       from jsonb_array_elements(p_messages) with ordinality e (message, n)
@@ -5398,6 +5591,19 @@ begin
     'levels', (select count(*) from public.stock_levels s where s.tenant_id = p_tenant_id));
 end $$;
 
+CREATE FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    select case when p_operation <> 'delete' then
+      private.laid_over(coalesce(p_state, '{}'), (
+        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+      )) end
+  );
+end $$;
+
 CREATE FUNCTION private.sanitise_product() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -6149,25 +6355,27 @@ begin
   v_head := (private.log_reach(p_tenant_id)).head;
   return query
   -- Who pushed, by the index, one step a client however many changes it has.
-  with recursive pushing (principal_id, client) as (
+  with recursive pushing (principal_id, client, n) as (
     (
-      select c.principal_id, c.client from public.sync_changes c
+      select c.principal_id, c.client, 1 from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id between v_from and v_to
       order by c.principal_id, c.client limit 1
     )
     union all
-    select n.principal_id, n.client
+    select n.principal_id, n.client, p.n + 1
     from pushing p cross join lateral (
       select c.principal_id, c.client from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id <= v_to and (c.principal_id, c.client) > (p.principal_id, p.client)
       order by c.principal_id, c.client limit 1
     ) n
+    where p.n < 1000
   ), pulling as materialized (
     -- one of another history has nothing of this one
     select s.principal_id, s.client, s.pulled_at, s.behind_since,
       case when s.epoch = v_epoch and s.seq <= v_head then s.seq else 0 end as reached
     from public.sync_clients s
     where s.tenant_id = p_tenant_id and s.principal_id between v_from and v_to
+    order by s.principal_id, s.client limit 1000
   ), known as materialized (
     select p.principal_id, p.client from pushing p union select p.principal_id, p.client from pulling p
   ), entities as materialized (
@@ -6207,10 +6415,10 @@ begin
   select k.client, k.principal_id, n.entity, p.pulled_at, pushed.at, g.events,
     case
       when p.client is null then null
-      when g.events = 0 then 0
-      -- when the first of its own entity was dispatched would take reading on from there
+      -- when the first of its own entity was dispatched would take reading on from there, and whether there was one
       when p.reached < v_head - 10000 then
         greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at)))
+      when g.events = 0 then 0
       else greatest(0, extract(epoch from v_now - g.since))
     end,
     coalesce(w.changes, 0), coalesce(extract(epoch from v_now - w.since), 0), coalesce(u.conflicts, 0), refused.error
@@ -6272,7 +6480,7 @@ begin
   return null;
 end $_$;
 
-CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
+CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -6280,10 +6488,11 @@ CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb
 declare
   v_message public.inbox_messages;
   v_known private.inbox_states;
-  v_told record;
+  v_heard private.inbox_states;
+  v_waits boolean;
+  v_taken record;
+  v_told private.inbox_states;
   v_fault text;
-  v_millis bigint;
-  v_change_id constant uuid := gen_random_uuid();
 begin
   select * into v_message from public.inbox_messages m where m.id = p_id;
   select * into v_known from private.inbox_states s
@@ -6291,35 +6500,43 @@ begin
     and s.entity_id = v_message.entity_id;
   if v_message.sender_version <= v_known.sender_version then
     update public.inbox_messages m set status = 'stale' where m.id = p_id;
-    return null;
+    return '{}';
   end if;
+  v_heard := case when p_waits then v_known else private.heard(v_known) end;
+  v_waits := p_waits or coalesce(v_heard.pushed <> '{}', false);
   if v_message.entity = 'stock_level' and not exists (
     select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
   ) then
     perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
-    return null;
+    return '{}';
+  elsif not v_waits and private.is_gone(v_message, v_heard) then
+    perform private.refuse_message(p_id, 'product.not_found', format('The product %s was deleted here for good.', v_message.entity_id));
+    return '{}';
   end if;
-  v_told := private.change_of_message(v_message, v_known, p_waits);
+  v_taken := private.changes_of_message(v_message, v_heard, v_waits);
+  v_told := v_taken.told;
   -- stamps of one sender grow, and none is of the future
-  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
-  if v_told.change is not null then
-    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
-    v_fault := private.change_fault(v_told.change);
-    if v_fault is not null then
-      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
-      return null;
-    end if;
+  v_told.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  v_taken.changes := array(
+    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_told.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
+    from unnest(v_taken.changes) with ordinality c (change, n) order by c.n
+  );
+  select private.change_fault(c) into v_fault from unnest(v_taken.changes) c where private.change_fault(c) is not null limit 1;
+  if v_fault is not null then
+    perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+    return '{}';
   end if;
   update public.inbox_messages m
-  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
-      change_id = case when v_told.change is not null then v_change_id end
+  set status = case when v_taken.changes = '{}' then 'duplicate' else 'queued' end,
+      change_id = (v_taken.changes[1] ->> 'id')::uuid, first_change_id = (v_taken.changes[2] ->> 'id')::uuid
   where m.id = p_id;
-  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, pushed, millis)
   values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
-    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+    v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
-  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
-  return v_told.change;
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
+      millis = excluded.millis, looked_on = private.today();
+  return v_taken.changes;
 end $$;
 
 CREATE FUNCTION private.take_order_back(p_order public.orders, p_payload jsonb) RETURNS public.orders
@@ -6433,11 +6650,6 @@ begin
   return v_found;
 end $$;
 
-CREATE FUNCTION private.today() RETURNS date
-    LANGUAGE sql
-    SET search_path TO ''
-    AS $$ select (private.now() at time zone 'UTC')::date $$;
-
 CREATE FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -6503,6 +6715,31 @@ CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
     else '{"type": "string"}' end
   from pg_catalog.pg_type t where t.oid = p_type
 $$;
+
+CREATE FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    with back as (
+      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
+        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+      from jsonb_each(p_edit) e
+      where e.value ? 'set' and e.value -> 'set' = coalesce(
+        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+    )
+    select case
+      when p_operation = 'delete' then coalesce(p_state, p_settled)
+      when p_operation = 'insert' then '{}'
+      when p_state is not null then
+        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+          - array(select split_part(b.key, '.', 1) from back b where not b.named)
+          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+    end
+  );
+end $$;
 
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7208,7 +7445,7 @@ CREATE FUNCTION public.report_state(p_tenant_id uuid, p_client text, p_entity te
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET jit TO 'off'
-    AS $_$
+    AS $$
 declare
   v_small constant bigint := 100;
   v_table constant text := case p_entity when 'product' then 'public.products' when 'stock_level' then 'public.stock_levels' end;
@@ -7220,9 +7457,7 @@ declare
   v_gone jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if v_table is null then
     perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
   end if;
@@ -7266,7 +7501,7 @@ begin
   return jsonb_build_object('same',
     jsonb_array_length(p_ranges) - coalesce(cardinality(v_open), 0) - coalesce(cardinality(v_differ), 0),
     'ranges', coalesce(v_ranges, '[]'), 'rows', coalesce(v_rows, '[]'), 'gone', coalesce(v_gone, '[]'));
-end $_$;
+end $$;
 
 CREATE FUNCTION public.reserve_stock(p_tenant_id uuid, p_lines jsonb, p_expires_in interval DEFAULT '00:15:00'::interval, p_key text DEFAULT NULL::text, p_order_id uuid DEFAULT NULL::uuid) RETURNS jsonb
     LANGUAGE sql
@@ -8033,25 +8268,32 @@ begin
   end if;
   v_before := private.now() - make_interval(days => p_keep_days);
   delete from public.sync_changes c
-  where c.id in (
+  where c.settled_at < v_before and c.status <> 'conflict' and c.id in (
     select o.id from public.sync_changes o
-    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit
+    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_changes = row_count;
   delete from private.sync_stamps s
-  where (s.entity_id, s.field) in (
-    select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
+  where s.settled_at < v_before and (s.entity_id, s.field) in (
+    select o.entity_id, o.field from private.sync_stamps o
+    where o.settled_at < v_before order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_stamps = row_count;
   delete from public.sync_clients c
-  where (c.tenant_id, c.principal_id, c.client) in (
-    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  where c.pulled_at < v_before and (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o
+    where o.pulled_on <= (v_before at time zone 'UTC')::date and o.pulled_at < v_before
+    order by o.pulled_on limit p_limit for update skip locked
   );
   get diagnostics v_clients = row_count;
   delete from public.inbox_messages m
-  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  where m.received_at < v_before and m.id in (
+    select o.id from public.inbox_messages o
+    where o.received_at < v_before order by o.received_at limit p_limit for update skip locked
+  );
   get diagnostics v_messages = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
+  return jsonb_build_object('forgotten', v_changes,
+    'more', greatest(v_changes, v_stamps, v_clients, v_messages, private.forget_last_words(v_before, p_limit)) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.forget_command_results(p_keep_hours integer DEFAULT 24) RETURNS jsonb
@@ -8687,9 +8929,11 @@ declare
   v_epoch constant text := (select g.epoch from private.log_epoch g);
 begin
   return (
-    with seen as materialized (
+    with latest as materialized (
       select c.tenant_id, c.epoch, c.seq, c.behind_since, c.pulled_at from public.sync_clients c
-      where c.pulled_at > v_now - interval '1 day' limit 10000
+      where c.pulled_on >= v_today - 1 order by c.pulled_on desc limit 10000
+    ), seen as materialized (
+      select l.* from latest l where l.pulled_at > v_now - interval '1 day'
     ), placed as materialized (
       select s.*, coalesce(l.seq, 0) as head,
         case when s.epoch = v_epoch and s.seq <= coalesce(l.seq, 0) then s.seq else 0 end as reached
@@ -9381,6 +9625,7 @@ CREATE TABLE public.sync_clients (
     seq bigint NOT NULL,
     behind_since timestamp with time zone,
     pulled_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    pulled_on date GENERATED ALWAYS AS (((pulled_at AT TIME ZONE 'UTC'::text))::date) STORED NOT NULL,
     first_seen_at timestamp with time zone DEFAULT private.now() NOT NULL,
     CONSTRAINT sync_clients_client_form CHECK ((client ~ '^[A-Za-z0-9_.-]{1,64}$'::text)),
     CONSTRAINT sync_clients_seq_not_negative CHECK ((seq >= 0))
@@ -9391,9 +9636,11 @@ COMMENT ON TABLE public.sync_clients IS 'How far the clients are that keep a cop
 
 COMMENT ON COLUMN public.sync_clients.seq IS 'The cursor that it sent: it has everything up to here; 0: it began';
 
-COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched; null: there was none when it pulled';
+COMMENT ON COLUMN public.sync_clients.behind_since IS 'When the event after seq was dispatched, or the oldest that was kept; null: there was none when it pulled';
 
 COMMENT ON COLUMN public.sync_clients.pulled_at IS 'When it pulled last, up to 5 s ago';
+
+COMMENT ON COLUMN public.sync_clients.pulled_on IS 'The day of that, in UTC: an index on the moment would move with every pull';
 
 CREATE TABLE public.sync_policies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -9897,6 +10144,8 @@ ALTER TABLE ONLY queue.worker_awake
 
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
+CREATE INDEX inbox_states_by_day ON private.inbox_states USING btree (looked_on);
+
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
 
 CREATE INDEX sync_stamps_by_age ON private.sync_stamps USING btree (settled_at);
@@ -9984,6 +10233,8 @@ CREATE INDEX sync_changes_pending_of ON public.sync_changes USING btree (entity_
 CREATE INDEX sync_changes_rejected ON public.sync_changes USING btree (tenant_id, principal_id, client, entity, seq) WHERE (status = 'rejected'::text);
 
 CREATE INDEX sync_changes_written ON public.sync_changes USING btree (entity_id, version) WHERE (version IS NOT NULL);
+
+CREATE INDEX sync_clients_by_day ON public.sync_clients USING btree (pulled_on);
 
 CREATE INDEX sync_conflicts_by_entity ON public.sync_conflicts USING btree (tenant_id, entity_id, created_at DESC);
 
@@ -10742,16 +10993,24 @@ REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id 
 
 REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
-GRANT SELECT ON TABLE public.inbox_messages TO service_role;
-
-REVOKE ALL ON FUNCTION private.change_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT change jsonb, OUT settled jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.changed_fields(p_old jsonb, p_new jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
+GRANT SELECT ON TABLE public.inbox_messages TO service_role;
+
+REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_call_size(p_parts jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_client(p_client text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.check_client(p_client text) TO authenticated;
+GRANT ALL ON FUNCTION private.check_client(p_client text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.check_edit() FROM PUBLIC;
 
@@ -10985,6 +11244,8 @@ REVOKE ALL ON FUNCTION private.follow_endpoint_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.follow_lane_change() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.forget_last_words(p_before timestamp with time zone, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.forget_own_changes(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.forget_warnings() FROM PUBLIC;
@@ -11009,6 +11270,8 @@ REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.heard(p_known private.inbox_states) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.hidden_columns(p_entity text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO authenticated;
 GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO service_role;
@@ -11024,6 +11287,8 @@ REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FRO
 
 REVOKE ALL ON FUNCTION private.in_buckets(p_values numeric[], p_bounds numeric[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.inbox_defaults(p_tenant_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.index_words() FROM PUBLIC;
@@ -11037,6 +11302,8 @@ GRANT ALL ON FUNCTION private.invite_member(p_tenant_id uuid, p_email text, p_ro
 REVOKE ALL ON FUNCTION private.is_edit(p_edit jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
@@ -11143,6 +11410,8 @@ REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
 
@@ -11339,6 +11608,8 @@ REVOKE ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolea
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.sanitise_product() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.sanitised_product(p public.products) FROM PUBLIC;
@@ -11424,8 +11695,6 @@ GRANT ALL ON FUNCTION private.tenants_with(p_permission text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.text_failures(p public.products) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
@@ -11433,6 +11702,8 @@ GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_
 REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.type_schema(p_type regtype) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;

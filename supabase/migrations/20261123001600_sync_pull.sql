@@ -15,13 +15,17 @@ create table public.sync_clients (
   seq bigint not null constraint sync_clients_seq_not_negative check (seq >= 0),
   behind_since timestamptz,
   pulled_at timestamptz not null default private.now(),
+  pulled_on date not null generated always as ((pulled_at at time zone 'UTC')::date) stored,
   first_seen_at timestamptz not null default private.now(),
   primary key (tenant_id, principal_id, client)
 );
 comment on table public.sync_clients is 'How far the clients are that keep a copy';
 comment on column public.sync_clients.seq is 'The cursor that it sent: it has everything up to here; 0: it began';
-comment on column public.sync_clients.behind_since is 'When the event after seq was dispatched; null: there was none when it pulled';
+comment on column public.sync_clients.behind_since is
+  'When the event after seq was dispatched, or the oldest that was kept; null: there was none when it pulled';
 comment on column public.sync_clients.pulled_at is 'When it pulled last, up to 5 s ago';
+comment on column public.sync_clients.pulled_on is 'The day of that, in UTC: an index on the moment would move with every pull';
+create index sync_clients_by_day on public.sync_clients (pulled_on);
 -- No index on what moves, and room for it: a pull rewrites its row in place.
 alter table public.sync_clients set (fillfactor = 50);
 
@@ -37,8 +41,21 @@ create policy "people see their own clients, managers see everyone's" on public.
 revoke all on public.sync_clients from anon, authenticated, service_role;
 grant select on public.sync_clients to authenticated, service_role;
 
+-- Refuses what is no name of a client.
+create function private.check_client(p_client text) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
+    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  end if;
+end $$;
+revoke all on function private.check_client(text) from public, anon, authenticated, service_role;
+grant execute on function private.check_client(text) to authenticated, service_role;
+
 -- Notes how far the caller's client is, when that is news or the last note is 5 s old. A row that a twin of the call holds is
--- left to it: whoever notes may hold the lock of dispatch, and all tenants would wait for that row.
+-- left to it: whoever notes may hold the lock of dispatch, and all tenants would wait for that row. Of a principal's clients in a
+-- tenant the 100 that pulled last are known: a name costs nothing, and a new one that works is worth more than one that does not.
 create function private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamptz)
 returns void
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
@@ -54,13 +71,25 @@ begin
     insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, behind_since, pulled_at, first_seen_at)
     values (p_tenant_id, v_principal, p_client, p_epoch, p_seq, p_behind_since, v_now, v_now)
     on conflict do nothing;
+    delete from public.sync_clients c
+    where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client in (
+      select o.client from public.sync_clients o
+      where o.tenant_id = p_tenant_id and o.principal_id = v_principal and o.client in (
+        select i.client from public.sync_clients i
+        where i.tenant_id = p_tenant_id and i.principal_id = v_principal
+        order by i.client = p_client desc, i.pulled_at desc, i.client offset 100
+      )
+      for update skip locked
+    );
   elsif (v_known.epoch, v_known.seq) <> (p_epoch, p_seq) or v_known.pulled_at <= v_now - interval '5 s' then
     perform from public.sync_clients c
     where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client
     for no key update skip locked;
     if found then
       update public.sync_clients c
-      set epoch = p_epoch, seq = p_seq, behind_since = p_behind_since, pulled_at = v_now
+      set epoch = p_epoch, seq = p_seq, pulled_at = v_now,
+          -- it lacks what it lacked, also when the log has forgotten that
+          behind_since = case when (c.epoch, c.seq) = (p_epoch, p_seq) then coalesce(c.behind_since, p_behind_since) else p_behind_since end
       where c.tenant_id = p_tenant_id and c.principal_id = v_principal and c.client = p_client;
     end if;
   end if;
@@ -118,8 +147,8 @@ declare
   v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if p_client !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
+  if p_client is not null then
+    perform private.check_client(p_client);
   end if;
   if p_cursor is not null then
     v_cursor := regexp_match(p_cursor, '^([0-9a-f]{1,32}):([0-9]{1,18})$');
@@ -156,6 +185,12 @@ begin
       raise warning 'the log of tenant % has a gap after %', p_tenant_id, v_after;
       v_why := 'gap';
     end if;
+  end if;
+  if v_why is not null then
+    -- the first that it lacks of what is kept; of another history it has nothing
+    select e.dispatched_at into v_since from public.events e
+    where e.tenant_id = p_tenant_id and e.seq > case when v_why in ('retention', 'gap') then v_after else 0 end
+    order by e.seq limit 1;
   end if;
   if p_client is not null and auth.uid() is not null then
     perform private.note_client(p_tenant_id, p_client, coalesce(v_cursor[1], v_epoch), coalesce(v_after, 0), v_since);

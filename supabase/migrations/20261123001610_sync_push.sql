@@ -274,6 +274,17 @@ as $$
 $$;
 revoke all on function private.change_fault(jsonb) from public, anon, authenticated, service_role;
 
+-- Refuses a call of more than 8 MB: each of 1,000 parts may have 128 KB, and all of them are worked on at once.
+create function private.check_call_size(p_parts jsonb) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if octet_length(p_parts::text) > 8388608 then
+    perform private.fail('PT413', 'sync.call_too_large', 'A call may hold 8 MB.', 'Split it.');
+  end if;
+end $$;
+revoke all on function private.check_call_size(jsonb) from public, anon, authenticated, service_role;
+
 create function private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -287,12 +298,11 @@ begin
   if v_principal is null then
     perform private.fail('PT401', 'auth.required', 'Sign in to push changes: your permissions decide what becomes of them.');
   end if;
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if jsonb_typeof(p_changes) is distinct from 'array' or jsonb_array_length(p_changes) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.changes_invalid', 'p_changes must be an array of 1 to 1,000 changes.');
   end if;
+  perform private.check_call_size(p_changes);
   select c.n, private.change_fault(c.change) as why into v_fault
   from jsonb_array_elements(p_changes) with ordinality as c (change, n)
   where private.change_fault(c.change) is not null

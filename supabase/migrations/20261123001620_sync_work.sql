@@ -420,7 +420,8 @@ grant execute on function public.apply_changes(uuid, jsonb) to authenticated;
 
 -- Forgets what was settled p_keep_days ago or earlier, up to p_limit changes and as many stamps: but for changes of which a
 -- conflict is open. From then on their ids are as good as new ones. And messages of
--- the inbox, and clients that have not pulled since. {"forgotten", "more"}
+-- the inbox, its last words on what is gone, and clients that have not pulled since. What somebody holds is left for the next
+-- time, for it may be renewed just now. {"forgotten", "more"}
 create function worker.forget_changes(p_keep_days integer default 30, p_limit integer default 10000) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
@@ -436,25 +437,32 @@ begin
   end if;
   v_before := private.now() - make_interval(days => p_keep_days);
   delete from public.sync_changes c
-  where c.id in (
+  where c.settled_at < v_before and c.status <> 'conflict' and c.id in (
     select o.id from public.sync_changes o
-    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit
+    where o.settled_at < v_before and o.status <> 'conflict' order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_changes = row_count;
   delete from private.sync_stamps s
-  where (s.entity_id, s.field) in (
-    select o.entity_id, o.field from private.sync_stamps o where o.settled_at < v_before order by o.settled_at limit p_limit
+  where s.settled_at < v_before and (s.entity_id, s.field) in (
+    select o.entity_id, o.field from private.sync_stamps o
+    where o.settled_at < v_before order by o.settled_at limit p_limit for update skip locked
   );
   get diagnostics v_stamps = row_count;
   delete from public.sync_clients c
-  where (c.tenant_id, c.principal_id, c.client) in (
-    select o.tenant_id, o.principal_id, o.client from public.sync_clients o where o.pulled_at < v_before limit p_limit
+  where c.pulled_at < v_before and (c.tenant_id, c.principal_id, c.client) in (
+    select o.tenant_id, o.principal_id, o.client from public.sync_clients o
+    where o.pulled_on <= (v_before at time zone 'UTC')::date and o.pulled_at < v_before
+    order by o.pulled_on limit p_limit for update skip locked
   );
   get diagnostics v_clients = row_count;
   delete from public.inbox_messages m
-  where m.id in (select o.id from public.inbox_messages o where o.received_at < v_before order by o.received_at limit p_limit);
+  where m.received_at < v_before and m.id in (
+    select o.id from public.inbox_messages o
+    where o.received_at < v_before order by o.received_at limit p_limit for update skip locked
+  );
   get diagnostics v_messages = row_count;
-  return jsonb_build_object('forgotten', v_changes, 'more', greatest(v_changes, v_stamps, v_clients, v_messages) >= p_limit);
+  return jsonb_build_object('forgotten', v_changes,
+    'more', greatest(v_changes, v_stamps, v_clients, v_messages, private.forget_last_words(v_before, p_limit)) >= p_limit);
 end $$;
 revoke all on function worker.forget_changes(integer, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.forget_changes(integer, integer) to service_role;

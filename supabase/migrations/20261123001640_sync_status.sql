@@ -2,7 +2,8 @@
 --
 -- A client that names itself when it pulls and pushes can be watched: how far behind the log its copy is, how long its changes
 -- wait, what became of the last that was refused. sync_status tells a tenant's people, sync_health all of it together for
--- /metrics. Both look at so much and no more: a lag is counted over the last 10,000 events, and lists end at 10,000 rows.
+-- /metrics. Both look at so much and no more: a lag is counted over the last 10,000 events, lists end at 10,000 rows, and names, which
+-- cost a client nothing, at 1,000 that pull and 1,000 that push.
 
 -- See public.sync_status. What people may see of others' clients is a range of principals: all, or themselves.
 create function private.sync_status(p_tenant_id uuid) returns table (
@@ -24,25 +25,27 @@ begin
   v_head := (private.log_reach(p_tenant_id)).head;
   return query
   -- Who pushed, by the index, one step a client however many changes it has.
-  with recursive pushing (principal_id, client) as (
+  with recursive pushing (principal_id, client, n) as (
     (
-      select c.principal_id, c.client from public.sync_changes c
+      select c.principal_id, c.client, 1 from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id between v_from and v_to
       order by c.principal_id, c.client limit 1
     )
     union all
-    select n.principal_id, n.client
+    select n.principal_id, n.client, p.n + 1
     from pushing p cross join lateral (
       select c.principal_id, c.client from public.sync_changes c
       where c.tenant_id = p_tenant_id and c.principal_id <= v_to and (c.principal_id, c.client) > (p.principal_id, p.client)
       order by c.principal_id, c.client limit 1
     ) n
+    where p.n < 1000
   ), pulling as materialized (
     -- one of another history has nothing of this one
     select s.principal_id, s.client, s.pulled_at, s.behind_since,
       case when s.epoch = v_epoch and s.seq <= v_head then s.seq else 0 end as reached
     from public.sync_clients s
     where s.tenant_id = p_tenant_id and s.principal_id between v_from and v_to
+    order by s.principal_id, s.client limit 1000
   ), known as materialized (
     select p.principal_id, p.client from pushing p union select p.principal_id, p.client from pulling p
   ), entities as materialized (
@@ -82,10 +85,10 @@ begin
   select k.client, k.principal_id, n.entity, p.pulled_at, pushed.at, g.events,
     case
       when p.client is null then null
-      when g.events = 0 then 0
-      -- when the first of its own entity was dispatched would take reading on from there
+      -- when the first of its own entity was dispatched would take reading on from there, and whether there was one
       when p.reached < v_head - 10000 then
         greatest(0, extract(epoch from v_now - coalesce(p.behind_since, missed.at, p.pulled_at)))
+      when g.events = 0 then 0
       else greatest(0, extract(epoch from v_now - g.since))
     end,
     coalesce(w.changes, 0), coalesce(extract(epoch from v_now - w.since), 0), coalesce(u.conflicts, 0), refused.error
@@ -119,8 +122,8 @@ grant execute on function private.sync_status(uuid) to authenticated, service_ro
 
 -- How the sync of each client goes, for each entity: your own clients, and everybody's for managers. lag_events: what the log
 -- has of the entity beyond the client's cursor, counted over its last 10,000 events; lag_seconds: since when the first of them
--- waits (null: it pulls without p_client). pending and conflicts: its changes that wait for the worker, and for people.
--- last_error: {"code", "detail", "change_id", "at"} of the change that was refused last. Callable by GET.
+-- waits (null: it pulls without p_client; beyond 10,000 events: the first of any entity). pending and conflicts: its changes that
+-- wait for the worker, and for people. last_error: {"code", "detail", "change_id", "at"} of the change that was refused last. Callable by GET.
 create function public.sync_status(p_tenant_id uuid) returns table (
   client text, principal_id uuid, entity text, last_pulled_at timestamptz, last_pushed_at timestamptz, lag_events bigint,
   lag_seconds numeric, pending bigint, oldest_pending_seconds numeric, conflicts bigint, last_error jsonb
@@ -144,8 +147,8 @@ as $$
 $$;
 revoke all on function private.in_buckets(numeric[], numeric[]) from public, anon, authenticated, service_role;
 
--- How sync goes, for /metrics: what waits, counted up to 10,000, and how far the clients lag that pulled in the last day, up to
--- 10,000 of them. {"pending", "pending_oldest_seconds", "conflicts_open", "clients", "lag_seconds", "lag_events"}; a lag:
+-- How sync goes, for /metrics: what waits, counted up to 10,000, and how far the clients lag that pulled in the last day, of the
+-- 10,000 whose day is the latest. {"pending", "pending_oldest_seconds", "conflicts_open", "clients", "lag_seconds", "lag_events"}; a lag:
 -- {"buckets": [[bound, clients], …], "sum"}, in events of all entities.
 create function worker.sync_health() returns jsonb
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
@@ -156,9 +159,11 @@ declare
   v_epoch constant text := (select g.epoch from private.log_epoch g);
 begin
   return (
-    with seen as materialized (
+    with latest as materialized (
       select c.tenant_id, c.epoch, c.seq, c.behind_since, c.pulled_at from public.sync_clients c
-      where c.pulled_at > v_now - interval '1 day' limit 10000
+      where c.pulled_on >= v_today - 1 order by c.pulled_on desc limit 10000
+    ), seen as materialized (
+      select l.* from latest l where l.pulled_at > v_now - interval '1 day'
     ), placed as materialized (
       select s.*, coalesce(l.seq, 0) as head,
         case when s.epoch = v_epoch and s.seq <= coalesce(l.seq, 0) then s.seq else 0 end as reached

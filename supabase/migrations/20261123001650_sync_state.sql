@@ -174,9 +174,7 @@ declare
   v_gone jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
-  if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
-    perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
-  end if;
+  perform private.check_client(p_client);
   if v_table is null then
     perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
   end if;

@@ -12,8 +12,12 @@
 --           └─► rejected    no change that can be pushed; `error` says why
 --
 -- The first word on an object says what it is, not who changed what: all fields that it names and that differ here are pushed
--- without a base, so each is decided by its policy. It removes no attribute. Amounts of stock are the ledger's: between two words
--- on a level its on_hand moves by their difference, and the first is what the second is counted from.
+-- without a base, so each is decided by its policy. It removes no attribute. So is the first word on a field, as a change of its
+-- own beside that of the fields named before. Amounts of stock are the ledger's: between two words on a level its on_hand moves by
+-- their difference, and the first is what the second is counted from.
+--
+-- A word counts as said while its change waits or was taken. What the worker refused is taken out of it when the next message
+-- comes (private.heard), so that this one says it again.
 
 create table public.inbox_messages (
   id uuid primary key default gen_random_uuid(),
@@ -31,6 +35,7 @@ create table public.inbox_messages (
   status text not null default 'pending'
     constraint inbox_messages_status_known check (status in ('pending', 'queued', 'duplicate', 'stale', 'rejected')),
   change_id uuid,
+  first_change_id uuid,
   error jsonb,
   constraint inbox_messages_once unique (tenant_id, source, message_id),
   constraint inbox_messages_change_of_queued check ((status = 'queued') = (change_id is not null)),
@@ -39,6 +44,7 @@ create table public.inbox_messages (
 comment on table public.inbox_messages is 'What other systems said of their products and stock, and what became of it; kept 30 days';
 comment on column public.inbox_messages.principal_id is 'Who sent it here: their permissions decide';
 comment on column public.inbox_messages.sender_version is 'The number of this state over there: a later state has a larger one';
+comment on column public.inbox_messages.first_change_id is 'A second change: the fields that it was the first to name, if there were others';
 comment on column public.inbox_messages.body is 'The object as the sender has it; null: it deleted it';
 create index inbox_messages_by_age on public.inbox_messages (received_at);
 
@@ -54,7 +60,7 @@ create policy "people see their own messages, managers see everyone's" on public
 revoke all on public.inbox_messages from anon, authenticated, service_role;
 grant select on public.inbox_messages to authenticated, service_role;
 
--- The last word of each sender on each object. Kept as long as the tenant: without it the next message would be a first word.
+-- The last word of each sender on each object. Kept as long as the object: without it the next message would be a first word.
 create table private.inbox_states (
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   source text not null,
@@ -63,13 +69,19 @@ create table private.inbox_states (
   sender_version bigint not null,
   state jsonb,
   settled jsonb,
+  pushed uuid[] not null default '{}',
   millis bigint not null,
+  looked_on date not null default private.today(),
   primary key (tenant_id, source, entity, entity_id)
 );
 comment on table private.inbox_states is 'The last word of each sender on each object';
-comment on column private.inbox_states.state is 'Every field that it named, as it said last; null: it deleted it';
+comment on column private.inbox_states.state is
+  'Every field that it named, as it said last, or that it let be made with its default; null: it deleted it';
 comment on column private.inbox_states.settled is 'What that was before the changes of it that still wait';
+comment on column private.inbox_states.pushed is 'Its changes of which it is not known what became of them, the last 1,000';
 comment on column private.inbox_states.millis is 'Of its last stamp: the next one is later, whatever its clock says';
+comment on column private.inbox_states.looked_on is 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
+create index inbox_states_by_day on private.inbox_states (looked_on);
 alter table private.inbox_states enable row level security;
 revoke all on private.inbox_states from public, anon, authenticated, service_role;
 
@@ -101,69 +113,157 @@ as $$
 $$;
 revoke all on function private.message_fault(jsonb) from public, anon, authenticated, service_role;
 
--- Values as rows have them, so that they compare: times in UTC, ids in lower case.
+-- Values as rows have them, so that they compare: times in UTC, ids in lower case. What every message calls is plpgsql, which keeps
+-- its plans, where sql would plan each call anew.
 create function private.as_in_rows(p_body jsonb) returns jsonb
-language sql stable set search_path = '' set timezone = 'UTC'
+language plpgsql stable set search_path = '' set timezone = 'UTC'
 as $$
-  select p_body || coalesce((
-    select jsonb_object_agg(b.key, case
-      when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
-      when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
-      else to_jsonb(b.value) end)
-    from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
-  ), '{}')
-$$;
+begin
+  return (
+    select p_body || coalesce((
+      select jsonb_object_agg(b.key, case
+        when b.key = 'publish_at' and pg_input_is_valid(b.value, 'timestamptz') then to_jsonb(b.value::timestamptz)
+        when b.key <> 'publish_at' and pg_input_is_valid(b.value, 'uuid') then to_jsonb(b.value::uuid)
+        else to_jsonb(b.value) end)
+      from jsonb_each_text(p_body) b where b.key in ('publish_at', 'category_id', 'parent_id') and b.value is not null
+    ), '{}')
+  );
+end $$;
 revoke all on function private.as_in_rows(jsonb) from public, anon, authenticated, service_role;
 
 -- The edit that makes p_new of p_old: fields that p_new does not name stay. A first word removes no attribute and sets no amount.
 create function private.inbox_edit(p_old jsonb, p_new jsonb, p_first boolean) returns jsonb
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
-  from (
-    select n.key as field, case n.key
-      when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
-      else jsonb_build_object('set', n.value) end as operation
-    from jsonb_each(p_new) n
-    where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
-      and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
-    union all
-    select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+begin
+  return (
+    select coalesce(jsonb_object_agg(e.field, e.operation), '{}')
     from (
-      select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
-    ) k
-    where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
-  ) e
-$$;
+      select n.key as field, case n.key
+        when 'on_hand' then jsonb_build_object('delta', (n.value #>> '{}')::bigint - (p_old ->> 'on_hand')::bigint)
+        else jsonb_build_object('set', n.value) end as operation
+      from jsonb_each(p_new) n
+      where n.key <> 'attributes' and n.value <> coalesce(p_old -> n.key, 'null')
+        and (n.key <> 'on_hand' or not p_first and p_old ->> 'on_hand' is not null)
+      union all
+      select 'attributes.' || k.key, jsonb_build_object('set', coalesce(p_new -> 'attributes' -> k.key, 'null'))
+      from (
+        select jsonb_object_keys(p_new -> 'attributes' || case when p_first then '{}' else coalesce(p_old -> 'attributes', '{}') end) as key
+      ) k
+      where coalesce(p_old -> 'attributes' -> k.key, 'null') <> coalesce(p_new -> 'attributes' -> k.key, 'null')
+    ) e
+  );
+end $$;
 revoke all on function private.inbox_edit(jsonb, jsonb, boolean) from public, anon, authenticated, service_role;
 
 -- The last version of a living row that had fields as in p_state; null when none is known. Of a level only the present one is.
 create function private.last_version_with(p_entity text, p_row jsonb, p_state jsonb, p_fields text[]) returns bigint
-language sql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
+language plpgsql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
-  select v.version
-  from (
-    select (p_row ->> 'version')::bigint as version, p_row as state
-    union all
-    select h.version, h.state from public.product_versions h
-    where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
-      -- further back is not worth reading, nor merged from
-      and h.version >= (p_row ->> 'version')::bigint - 500
-  ) v
-  where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
-    select from unnest(p_fields) f (field)
-    where case when f.field like 'attributes.%'
-        then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
-      else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
-  )
-  order by v.version desc limit 1
-$$;
+begin
+  return (
+    select v.version
+    from (
+      select (p_row ->> 'version')::bigint as version, p_row as state
+      union all
+      select h.version, h.state from public.product_versions h
+      where p_entity = 'product' and h.product_id = (p_row ->> 'id')::uuid and h.version < (p_row ->> 'version')::bigint
+        -- further back is not worth reading, nor merged from
+        and h.version >= (p_row ->> 'version')::bigint - 500
+    ) v
+    where p_state is not null and v.state ->> 'deleted_at' is null and not exists (
+      select from unnest(p_fields) f (field)
+      where case when f.field like 'attributes.%'
+          then coalesce(v.state -> 'attributes' -> substr(f.field, 12), 'null') <> coalesce(p_state -> 'attributes' -> substr(f.field, 12), 'null')
+        else coalesce(v.state -> f.field, 'null') <> coalesce(p_state -> f.field, 'null') end
+    )
+    order by v.version desc limit 1
+  );
+end $$;
 revoke all on function private.last_version_with(text, jsonb, jsonb, text[]) from public, anon, authenticated, service_role;
 
--- What a message is as a change, without id and stamp; null: nothing to push. p_waits: a change of it waits in this call.
--- `settled`: see private.inbox_states.
-create function private.change_of_message(
-  p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, out change jsonb, out settled jsonb
+-- A state with the fields of a change laid over it; amounts have no base, and stay.
+create function private.said(p_state jsonb, p_operation text, p_edit jsonb) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return (
+    select case when p_operation <> 'delete' then
+      private.laid_over(coalesce(p_state, '{}'), (
+        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+      )) end
+  );
+end $$;
+revoke all on function private.said(jsonb, text, jsonb) from public, anon, authenticated, service_role;
+
+-- A state without a change that was refused: fields that nobody spoke of since are as in p_settled, or not named at all.
+create function private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) returns jsonb
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return (
+    with back as (
+      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
+        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+      from jsonb_each(p_edit) e
+      where e.value ? 'set' and e.value -> 'set' = coalesce(
+        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+    )
+    select case
+      when p_operation = 'delete' then coalesce(p_state, p_settled)
+      when p_operation = 'insert' then '{}'
+      when p_state is not null then
+        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+          - array(select split_part(b.key, '.', 1) from back b where not b.named)
+          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+    end
+  );
+end $$;
+revoke all on function private.unsaid(jsonb, jsonb, text, jsonb) from public, anon, authenticated, service_role;
+
+-- A last word with what has become of its changes meanwhile.
+create function private.heard(p_known private.inbox_states) returns private.inbox_states
+language plpgsql stable set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_change record;
+  v_done integer := 0;
+begin
+  for v_change in
+    select c.status, c.operation, c.edit
+    from unnest(p_known.pushed) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
+  loop
+    exit when v_change.status = 'pending';
+    v_done := v_done + 1;
+    if v_change.status = 'rejected' then
+      p_known.state := private.unsaid(p_known.state, p_known.settled, v_change.operation, v_change.edit);
+    elsif v_change.status is not null then
+      p_known.settled := private.said(p_known.settled, v_change.operation, v_change.edit);
+    end if;
+  end loop;
+  p_known.pushed := p_known.pushed[v_done + 1:];
+  if p_known.pushed = '{}' then
+    p_known.settled := p_known.state;
+  end if;
+  return p_known;
+end $$;
+revoke all on function private.heard(private.inbox_states) from public, anon, authenticated, service_role;
+
+-- What a product is made with where a message does not say it.
+create function private.inbox_defaults(p_tenant_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('description', '', 'status', 'draft', 'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb,
+    'category_id', null, 'parent_id', null, 'publish_at', null)
+  from public.tenants t where t.id = p_tenant_id
+$$;
+revoke all on function private.inbox_defaults(uuid) from public, anon, authenticated, service_role;
+
+-- What a message is as changes, without ids and stamps: none when there is nothing to push, else the one of fields that the sender
+-- named before and the one of others, which has no base. p_waits: changes of its word wait. `told`: its word with this message.
+create function private.changes_of_message(
+  p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, out changes jsonb[], out told private.inbox_states
 )
 language plpgsql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
@@ -172,40 +272,57 @@ declare
   v_row constant jsonb := case p_message.entity
     when 'product' then (select to_jsonb(p) from public.products p where p.tenant_id = p_message.tenant_id and p.id = p_message.entity_id)
     else (select to_jsonb(s) from public.stock_levels s where s.tenant_id = p_message.tenant_id and s.id = p_message.entity_id) end;
-  v_waits constant boolean := p_waits or exists (
-    select from public.sync_changes c
-    where c.entity_id = p_message.entity_id and c.status = 'pending' and c.tenant_id = p_message.tenant_id
-      and c.client = 'inbox.' || p_message.source
-  );
+  v_lives constant boolean := v_row is not null and v_row ->> 'deleted_at' is null;
+  -- what waits may still change the row, delete it, or make it
+  v_seen constant jsonb := case when v_lives and not p_waits then v_row else '{}' end;
   -- nor is a word known of a row that is not there: its change was refused
-  v_first constant boolean := p_known.state is null or (v_row is null and not v_waits);
-  v_edit jsonb := '{}';
+  v_first constant boolean := p_known.state is null or (v_row is null and not p_waits);
+  -- the fields of a row that is deleted come back together
+  v_together constant boolean := v_first or (v_row is not null and not v_lives and not p_waits);
+  v_named constant text[] := array(select jsonb_object_keys(case when v_together then v_body else p_known.state end));
+  v_insert constant boolean := v_body is not null and v_row is null and not p_waits;
+  v_change jsonb := jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id);
+  v_edit jsonb;
+  v_edits jsonb[] := '{}';
   v_fields text[];
-  v_base bigint;
 begin
-  settled := case when v_waits then p_known.settled else p_known.state end;
+  told := p_known;
+  told.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
+  changes := '{}';
   if v_body is null then
-    if v_row ->> 'deleted_at' is null and (v_row is not null or v_waits) and (p_known.entity_id is null or p_known.state is not null) then
-      change := jsonb_build_object('operation', 'delete');
-      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', settled, true)));
+    if (v_lives or p_waits) and (p_known.entity_id is null or p_known.state is not null) then
+      v_edits := array['{}'::jsonb];
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled, true)));
     end if;
   else
-    v_edit := private.inbox_edit(case when not v_first then p_known.state when v_row ->> 'deleted_at' is null then coalesce(v_row, '{}')
-      else '{}' end, v_body, v_first);
-    if v_edit <> '{}' then
-      change := jsonb_build_object('operation', case when v_first and v_row is null then 'insert' else 'update' end);
-      v_fields := array(select f from jsonb_object_keys(v_edit) f where f <> 'on_hand');
-    end if;
+    v_edit := private.inbox_edit(case when v_first then v_seen else p_known.state end, (
+      select coalesce(jsonb_object_agg(b.key, b.value), '{}') from jsonb_each(v_body) b where b.key = any (v_named)
+    ), v_first);
+    -- what was never settled has no version either
+    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
+    v_edits := array[
+      v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
+      (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
+    ];
+    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
   end if;
-  if change ->> 'operation' = 'insert' then
-    settled := v_body;
-  elsif not v_first then
-    -- a row that is still to be made begins with 1
-    v_base := case when v_row is null then 1 else private.last_version_with(p_message.entity, v_row, settled, v_fields) end;
+  for v_n in 1 .. cardinality(v_edits) loop
+    continue when v_body is not null and v_edits[v_n] = '{}';
+    changes := changes || (v_change || jsonb_build_object(
+      'operation', case when v_body is null then 'delete' when v_insert then 'insert' else 'update' end,
+      'edit', v_edits[v_n],
+      'base_version', case
+        when v_first or v_n > 1 then null
+        -- a row that is still to be made begins with 1
+        when v_row is null then 1
+        else private.last_version_with(p_message.entity, v_row, p_known.settled, v_fields)
+      end));
+  end loop;
+  if not p_waits then
+    told.settled := case when v_insert then told.state else p_known.state end;
   end if;
-  change := change || jsonb_build_object('entity', p_message.entity, 'entity_id', p_message.entity_id, 'edit', v_edit, 'base_version', v_base);
 end $$;
-revoke all on function private.change_of_message(public.inbox_messages, private.inbox_states, boolean)
+revoke all on function private.changes_of_message(public.inbox_messages, private.inbox_states, boolean)
   from public, anon, authenticated, service_role;
 
 -- Such a message is no word that is known: the next one says it again.
@@ -216,17 +333,32 @@ as $$
 $$;
 revoke all on function private.refuse_message(uuid, text, text) from public, anon, authenticated, service_role;
 
--- The change that a message is, to be pushed; null: none, see its status. Call under the lock of its source.
-create function private.take_message(p_id uuid, p_waits boolean) returns jsonb
+-- Whether a product was deleted here for good and the sender has not said that it is gone: it does not come back unasked.
+create function private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) returns boolean
+language plpgsql stable set search_path = '' set enable_seqscan = off
+as $$
+begin
+  return (
+    select p_message.entity = 'product' and p_message.body is not null and (p_known.entity_id is null or p_known.state is not null)
+      and not exists (select from public.products p where p.id = p_message.entity_id and p.tenant_id = p_message.tenant_id)
+      and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
+  );
+end $$;
+revoke all on function private.is_gone(public.inbox_messages, private.inbox_states) from public, anon, authenticated, service_role;
+
+-- The changes that a message is, to be pushed; none: see its status. p_waits: others of its object are pushed by this call. Call
+-- under the lock of its source.
+create function private.take_message(p_id uuid, p_waits boolean) returns jsonb[]
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
   v_message public.inbox_messages;
   v_known private.inbox_states;
-  v_told record;
+  v_heard private.inbox_states;
+  v_waits boolean;
+  v_taken record;
+  v_told private.inbox_states;
   v_fault text;
-  v_millis bigint;
-  v_change_id constant uuid := gen_random_uuid();
 begin
   select * into v_message from public.inbox_messages m where m.id = p_id;
   select * into v_known from private.inbox_states s
@@ -234,37 +366,90 @@ begin
     and s.entity_id = v_message.entity_id;
   if v_message.sender_version <= v_known.sender_version then
     update public.inbox_messages m set status = 'stale' where m.id = p_id;
-    return null;
+    return '{}';
   end if;
+  v_heard := case when p_waits then v_known else private.heard(v_known) end;
+  v_waits := p_waits or coalesce(v_heard.pushed <> '{}', false);
   if v_message.entity = 'stock_level' and not exists (
     select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
   ) then
     perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
-    return null;
+    return '{}';
+  elsif not v_waits and private.is_gone(v_message, v_heard) then
+    perform private.refuse_message(p_id, 'product.not_found', format('The product %s was deleted here for good.', v_message.entity_id));
+    return '{}';
   end if;
-  v_told := private.change_of_message(v_message, v_known, p_waits);
+  v_taken := private.changes_of_message(v_message, v_heard, v_waits);
+  v_told := v_taken.told;
   -- stamps of one sender grow, and none is of the future
-  v_millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
-  if v_told.change is not null then
-    v_told.change := v_told.change || jsonb_build_object('id', v_change_id, 'stamp', lpad(v_millis::text, 13, '0') || '-0000-inbox.' || v_message.source);
-    v_fault := private.change_fault(v_told.change);
-    if v_fault is not null then
-      perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
-      return null;
-    end if;
+  v_told.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  v_taken.changes := array(
+    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_told.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
+    from unnest(v_taken.changes) with ordinality c (change, n) order by c.n
+  );
+  select private.change_fault(c) into v_fault from unnest(v_taken.changes) c where private.change_fault(c) is not null limit 1;
+  if v_fault is not null then
+    perform private.refuse_message(p_id, 'sync.change_invalid', v_fault);
+    return '{}';
   end if;
   update public.inbox_messages m
-  set status = case when v_told.change is null then 'duplicate' else 'queued' end,
-      change_id = case when v_told.change is not null then v_change_id end
+  set status = case when v_taken.changes = '{}' then 'duplicate' else 'queued' end,
+      change_id = (v_taken.changes[1] ->> 'id')::uuid, first_change_id = (v_taken.changes[2] ->> 'id')::uuid
   where m.id = p_id;
-  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, millis)
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, pushed, millis)
   values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
-    coalesce(v_known.state, '{}') || private.as_in_rows(v_message.body), v_told.settled, v_millis)
+    v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
-  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, millis = excluded.millis;
-  return v_told.change;
+  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
+      millis = excluded.millis, looked_on = private.today();
+  return v_taken.changes;
 end $$;
 revoke all on function private.take_message(uuid, boolean) from public, anon, authenticated, service_role;
+
+-- Notes what is pushed of each object, for the next message of it.
+create function private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) returns void
+language sql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+  update private.inbox_states s
+  -- of a sender whose changes wait for long only the last are asked for
+  set pushed = (s.pushed || c.ids)[greatest(cardinality(s.pushed) + cardinality(c.ids) - 999, 1):]
+  from (
+    select u.change ->> 'entity' as entity, (u.change ->> 'entity_id')::uuid as entity_id, array_agg((u.change ->> 'id')::uuid order by u.n) as ids
+    from unnest(p_changes) with ordinality u (change, n) group by 1, 2
+  ) c
+  where s.tenant_id = p_tenant_id and s.source = p_source and s.entity = c.entity and s.entity_id = c.entity_id
+$$;
+revoke all on function private.note_pushed(uuid, text, jsonb[]) from public, anon, authenticated, service_role;
+
+-- Drops last words from before p_before on what is gone, unless changes of it wait; of up to p_limit that were not looked at since.
+-- How many it looked at.
+create function private.forget_last_words(p_before timestamptz, p_limit integer) returns integer
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_looked integer;
+begin
+  with old as (
+    select s.tenant_id, s.source, s.entity, s.entity_id,
+      not exists (select from public.products p where p.tenant_id = s.tenant_id and p.id = s.entity_id)
+        and not exists (select from public.stock_levels l where l.tenant_id = s.tenant_id and l.id = s.entity_id)
+        and not exists (
+          select from public.sync_changes c where c.tenant_id = s.tenant_id and c.entity_id = s.entity_id and c.status = 'pending'
+        ) as gone
+    from private.inbox_states s
+    where s.looked_on < (p_before at time zone 'UTC')::date order by s.looked_on limit p_limit for update of s skip locked
+  ), dropped as (
+    delete from private.inbox_states s using old o
+    where o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  ), kept as (
+    -- so that what is there is looked at once in so long, and not at every call
+    update private.inbox_states s set looked_on = private.today() from old o
+    where not o.gone and (s.tenant_id, s.source, s.entity, s.entity_id) = (o.tenant_id, o.source, o.entity, o.entity_id)
+  )
+  select count(*) into v_looked from old;
+  return v_looked;
+end $$;
+revoke all on function private.forget_last_words(timestamptz, integer) from public, anon, authenticated, service_role;
 
 create function private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
@@ -273,8 +458,9 @@ declare
   v_principal constant uuid := auth.uid();
   v_fault record;
   v_new uuid[];
+  v_other text;
   v_message record;
-  v_change jsonb;
+  v_taken jsonb[];
   v_changes jsonb[] := '{}';
   v_waiting uuid[] := '{}';
 begin
@@ -288,6 +474,7 @@ begin
   if jsonb_typeof(p_messages) is distinct from 'array' or jsonb_array_length(p_messages) not between 1 and 1000 then
     perform private.fail('PT400', 'sync.messages_invalid', 'p_messages must be an array of 1 to 1,000 messages.');
   end if;
+  perform private.check_call_size(p_messages);
   select m.n, m.why into v_fault
   from (
     select o.n, coalesce(private.message_fault(o.message), (
@@ -301,6 +488,12 @@ begin
   if found then
     perform private.fail('PT400', 'sync.message_invalid', format('Message %s: %s.', v_fault.n, v_fault.why));
   end if;
+  -- Before anything is kept: the number of a message that changes nothing would still make all that follow it stale.
+  perform private.require(p_tenant_id, e.permission)
+  from (
+    select distinct case m ->> 'entity' when 'product' then 'products.write' else 'inventory.write' end as permission
+    from jsonb_array_elements(p_messages) m
+  ) e;
 
   -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
   perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
@@ -315,6 +508,16 @@ begin
     returning id
   )
   select array_agg(t.id) into v_new from taken t;
+  select o.message ->> 'message_id' into v_other
+  from jsonb_array_elements(p_messages) o (message)
+  join public.inbox_messages i on i.tenant_id = p_tenant_id and i.source = p_source and i.message_id = o.message ->> 'message_id'
+  where (i.entity, i.entity_id, i.sender_version, i.body) is distinct from
+    (o.message ->> 'entity', (o.message ->> 'entity_id')::uuid, (o.message ->> 'sender_version')::bigint, nullif(o.message -> 'body', 'null'))
+  limit 1;
+  if v_other is not null then
+    perform private.fail('PT409', 'sync.message_id_reused', format('The id %L was used for another message.', v_other),
+      'Give every message an id of its own; nothing of this call was kept.');
+  end if;
 
   -- Each object's messages by the sender's number, in the places that they have among the others.
   for v_message in
@@ -329,19 +532,23 @@ begin
     ) p on p.entity = b.entity and p.entity_id = b.entity_id and p.rank = b.rank
     order by p.place
   loop
-    v_change := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
-    if v_change is not null then
-      v_changes := array_append(v_changes, v_change);
+    v_taken := private.take_message(v_message.id, v_message.entity_id = any (v_waiting));
+    if v_taken <> '{}' then
+      v_changes := v_changes || v_taken;
       v_waiting := array_append(v_waiting, v_message.entity_id);
     end if;
   end loop;
   if v_changes <> '{}' then
-    perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes));
+    -- a call of push_changes takes 1,000
+    for v_from in 1 .. cardinality(v_changes) by 1000 loop
+      perform private.push_changes(p_tenant_id, 'inbox.' || p_source, to_jsonb(v_changes[v_from:v_from + 999]));
+    end loop;
+    perform private.note_pushed(p_tenant_id, p_source, v_changes);
   end if;
 
   return (
     select jsonb_agg(jsonb_build_object('message_id', i.message_id, 'status', i.status, 'change_id', i.change_id,
-      'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
+      'first_change_id', i.first_change_id, 'repeated', i.id <> all (coalesce(v_new, '{}')) or o.again) order by o.n)
     from (
       select e.n, e.message ->> 'message_id' as message_id, row_number() over (partition by e.message ->> 'message_id' order by e.n) > 1 as again
       from jsonb_array_elements(p_messages) with ordinality e (message, n)
@@ -354,7 +561,7 @@ grant execute on function private.receive_changes(uuid, text, jsonb) to authenti
 
 -- Takes up to 1,000 messages of one sender: [{"message_id", "entity", "entity_id", "sender_version", "occurred_at", "body"}], body
 -- being the object as the sender has it (or those of its fields that it tells), null for a deletion. Answers [{"message_id",
--- "status", "change_id", "repeated"}] in their order; repeated: it was taken before, and its status is of then.
+-- "status", "change_id", "first_change_id", "repeated"}] in their order; repeated: it was taken before, and its status is of then.
 create function public.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
 language sql volatile set search_path = ''
 as $$ select private.receive_changes(p_tenant_id, p_source, p_messages) $$;

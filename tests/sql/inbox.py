@@ -6,8 +6,8 @@ import uuid
 from typing import Any, LiteralString
 
 from tests.databases import Connection, acting_as
-from tests.sql.ask import call, column, rpc
-from tests.sql.company import Company
+from tests.sql.ask import call, column, rpc, value
+from tests.sql.company import Company, add_location, receive, stock_line
 from tests.sql.syncing import apply, attempt
 from worker.gateway.changes import Batch
 from worker.sync.merging import policies_of, write_of
@@ -61,3 +61,10 @@ async def work_off(db: Connection, company: Company) -> list[str]:
             await apply(db, held, written, who=uuid.UUID(each.principal_id))
     await rpc(db, "settle_jobs", p_results=[{"attempt_id": held, "outcome": "done"}])
     return await column(db, "select status from public.sync_changes order by seq")
+
+
+async def stock_level(db: Connection, company: Company, product: uuid.UUID) -> uuid.UUID:
+    """A level of 50."""
+    await receive(db, company, [stock_line(product, await add_location(db, company), 50)])
+    found: uuid.UUID = await value(db, "select id from public.stock_levels where product_id = %s", product)
+    return found

@@ -8,12 +8,9 @@ from tests.databases import Connection
 from tests.sql.ask import column, rows, value
 from tests.sql.company import (
     Company,
-    add_location,
     add_product,
-    receive,
-    stock_line,
 )
-from tests.sql.inbox import EDITS, PRODUCT, hand_in, message, work_off
+from tests.sql.inbox import EDITS, PRODUCT, hand_in, message, stock_level, work_off
 
 
 async def test_a_new_product_is_made_and_then_only_what_changed_is_pushed(
@@ -96,9 +93,7 @@ async def test_a_first_word_is_no_edit_of_ours(db: Connection, company: Company)
 
 
 async def test_amounts_move_by_what_moved_over_there(db: Connection, company: Company) -> None:
-    product, location = await add_product(db, company), await add_location(db, company)
-    await receive(db, company, [stock_line(product, location, 50)])
-    level = await value(db, "select id from public.stock_levels")
+    level = await stock_level(db, company, await add_product(db, company))
     told = [
         message(level, n, {"on_hand": on_hand}, entity="stock_level")
         for n, on_hand in ((1, 10), (2, 7), (3, 9))
@@ -155,6 +150,60 @@ async def test_a_sender_may_tell_some_fields_only(db: Connection, company: Compa
         {"name": {"set": "Boot"}},
         {"price": {"set": 4}},
     ]
+
+
+async def test_what_a_product_was_made_with_is_known_though_the_sender_never_named_it(
+    db: Connection, company: Company
+) -> None:
+    """Compared with nothing, the price would have no base, and would take the name's along."""
+    new = uuid.uuid4()
+    body = {"sku": "BAG", "name": "Bag"}
+    await hand_in(db, company, message(new, 1, body))
+    await work_off(db, company)
+    more = {
+        "name": "Big bag",
+        "price": 12,
+        "description": "Red",
+        "attributes": {"size": 4},
+        "parent_id": None,
+    }
+    assert await hand_in(db, company, message(new, 2, body | more)) == ["queued"]
+    [_, (_, edit, base)] = await rows(db, EDITS)
+    assert (sorted(edit), base) == (["attributes.size", "description", "name", "price"], 1)
+    assert await work_off(db, company) == ["applied", "applied"]
+    assert await hand_in(db, company, message(new, 3, {"status": "draft", "currency": "USD"})) == [
+        "duplicate"
+    ]
+
+
+async def test_a_first_word_on_a_field_takes_no_base_from_the_others(
+    db: Connection, company: Company
+) -> None:
+    product = await add_product(db, company, name="Shirt")
+    await hand_in(db, company, message(product, 1, {"name": "Shirt"}))
+    await db.execute("update public.products set price = 12, description = 'Ours'")
+    more = {"name": "Boot", "price": 15, "description": "Ours", "status": "draft"}
+    assert await hand_in(db, company, message(product, 2, more)) == ["queued"]
+    assert await rows(db, EDITS) == [
+        ("update", {"name": {"set": "Boot"}}, 2),
+        ("update", {"price": {"set": 15}}, None),
+    ]
+    both = "select array[change_id, first_change_id] from public.inbox_messages where sender_version = 2"
+    assert await value(db, both) == await column(db, "select id from public.sync_changes order by seq")
+    assert await hand_in(db, company, message(product, 3, more | {"name": "Shoe", "price": 16})) == ["queued"]
+    assert [base for _, _, base in await rows(db, EDITS)] == [2, None, 2, None], "while it waits, too"
+    assert await work_off(db, company) == ["applied", "conflict", "applied", "conflict"]
+    assert await rows(db, PRODUCT) == [("Shoe", 12, {}, 4)]
+
+
+async def test_a_call_of_messages_may_be_more_changes_than_a_push_takes(
+    db: Connection, company: Company
+) -> None:
+    product = await add_product(db, company)
+    await hand_in(db, company, message(product, 1, {"name": "Shirt"}))
+    told = [message(product, n, {"name": str(n), "price": n}) for n in range(2, 602)]
+    assert set(await hand_in(db, company, *told)) == {"queued"}
+    assert await value(db, "select count(*) from public.sync_changes") == 1200
 
 
 async def test_times_and_ids_compare_as_what_they_are(db: Connection, company: Company) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -15,16 +15,13 @@ from tests.sql.ask import column, in_background, open_transaction, rows, rpc, va
 from tests.sql.clock import move_clock, stop_clock
 from tests.sql.company import (
     Company,
-    add_location,
     add_member,
     add_product,
     found_company,
-    receive,
     rename,
-    stock_line,
 )
-from tests.sql.inbox import EDITS, hand_in, message, work_off
-from tests.sql.syncing import pending
+from tests.sql.inbox import EDITS, hand_in, message, stock_level, work_off
+from tests.sql.syncing import change, pending, push
 
 
 async def test_a_message_is_taken_once(db: Connection, company: Company) -> None:
@@ -70,9 +67,7 @@ async def test_two_calls_at_once_do_not_take_the_same_last_word(
     db: Connection, other: Connection, third: Connection, company: Company
 ) -> None:
     """Else both would count from 10, and the level would fall by 3 and by 5."""
-    product, location = await add_product(db, company), await add_location(db, company)
-    await receive(db, company, [stock_line(product, location, 50)])
-    level = await value(db, "select id from public.stock_levels")
+    level = await stock_level(db, company, await add_product(db, company))
     told = [
         message(level, n, {"on_hand": on_hand}, entity="stock_level")
         for n, on_hand in ((1, 10), (2, 7), (3, 5))
@@ -138,11 +133,55 @@ async def test_whoever_hands_in_needs_the_permission_and_is_judged_by_theirs(
         await hand_in(db, company, it, who=(await found_company(db, "rival")).owner)
     key, clerk = await add_member(db, company, "integration"), await add_member(db, company, "clerk")
     await hand_in(db, company, it, who=key)
-    await hand_in(db, company, it | {"body": {"name": "Shoe"}}, who=clerk, source="shop")
-    assert await work_off(db, company) == ["merged", "rejected"], "clerks change no products"
-    for who, seen in ((key, 1), (clerk, 1), (company.owner, 2)):
+    sold = message(await stock_level(db, company, product), 1, {"on_hand": 5}, entity="stock_level")
+    await hand_in(db, company, sold, who=clerk, source="shop")
+    bag = await add_product(db, company, "BAG", name="Bag")
+    told = message(bag, 1, {"name": "Bag"}), message(bag, 2, None)
+    assert await hand_in(db, company, *told, who=key) == ["duplicate", "queued"]
+    assert await work_off(db, company) == ["merged", "rejected"], "keys delete no products"
+    for who, seen in ((key, 3), (clerk, 1), (company.owner, 4)):
         async with acting_as(db, who):
             assert await value(db, "select count(*) from public.inbox_messages") == seen
+
+
+async def test_whoever_changes_no_products_cannot_silence_who_does(db: Connection, company: Company) -> None:
+    """A number that no later message exceeds, or the ids that those will have, would."""
+    product, clerk = await add_product(db, company), await add_member(db, company, "clerk")
+    level = await stock_level(db, company, product)
+    for body in ({}, {"name": "Boot"}, None):
+        silent = message(product, 10**18 - 1, body, message_id="m-1")
+        moved = message(level, 1, {"on_hand": 1}, entity="stock_level")
+        with pytest.raises(psycopg.Error, match=r"access\.denied"):
+            await hand_in(db, company, moved, silent, who=clerk)
+    assert await value(db, "select count(*) from public.inbox_messages") == 0
+    assert await value(db, "select count(*) from private.inbox_states") == 0
+    told = message(product, 1, {"name": "Boot"}, message_id="m-1")
+    assert await hand_in(db, company, told) == ["queued"]
+    assert await hand_in(db, company, message(level, 2, {"on_hand": 1}, entity="stock_level"), who=clerk) == [
+        "duplicate"
+    ], "of stock they may speak"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"body": {"name": "Shoe"}},
+        {"body": None},
+        {"sender_version": 2},
+        {"entity_id": str(uuid.uuid4())},
+        {"entity": "stock_level", "body": {"on_hand": 1}},
+    ],
+)
+async def test_an_id_stands_for_one_message(db: Connection, company: Company, other: dict[str, Any]) -> None:
+    product = await add_product(db, company)
+    one = message(product, 1, {"name": "Boot"}, message_id="m-1")
+    await hand_in(db, company, one)
+    fresh = message(product, 3, {"name": "Sock"})
+    for told in ((fresh, one | other), (fresh, fresh | {"body": {"name": "Shoe"}})):
+        with pytest.raises(psycopg.Error, match=r"sync\.message_id_reused"):
+            await hand_in(db, company, *told)
+    assert await column(db, "select message_id from public.inbox_messages") == ["m-1"], "all or nothing"
+    assert await hand_in(db, company, one | {"occurred_at": None}) == ["(queued)"]
 
 
 @pytest.mark.parametrize(
@@ -206,3 +245,46 @@ async def test_messages_are_forgotten_after_thirty_days_and_last_words_are_not(
     assert await value(db, "select count(*) from public.inbox_messages") == 0
     assert await hand_in(db, company, message(product, 2, {"name": "Shirt"})) == ["duplicate"]
     assert await pending(db, company) == []
+
+
+async def test_last_words_on_what_is_gone_are_dropped_after_thirty_days(
+    db: Connection, company: Company
+) -> None:
+    await stop_clock(db)
+    kept, gone, never, waiting = await add_product(db, company), uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    level = await stock_level(db, company, kept)
+    body = {"sku": "BAG", "name": "Bag"}
+    await hand_in(db, company, message(level, 1, {"on_hand": 1}, entity="stock_level"))
+    await hand_in(db, company, message(kept, 1, {"name": "Shirt"}), message(gone, 1, body))
+    await hand_in(db, company, message(never, 1, None))
+    await work_off(db, company)
+    await db.execute("delete from public.products where id = %s", (gone,))
+    await hand_in(db, company, message(waiting, 1, body))
+    known: LiteralString = "select entity_id from private.inbox_states order by entity_id"
+    await move_clock(db, timedelta(days=29))
+    await rpc(db, "forget_changes")
+    assert await column(db, known) == sorted((level, kept, gone, never, waiting))
+    await move_clock(db, timedelta(days=2))
+    assert (await rpc(db, "forget_changes", p_limit=2))["more"]
+    for _ in range(3):
+        again = (await rpc(db, "forget_changes", p_limit=2))["more"]
+    assert again is False, "what is kept is not looked at again and again"
+    assert await column(db, known) == sorted((level, kept, waiting))
+    assert await hand_in(db, company, message(gone, 2, body)) == ["rejected"], "it stays gone"
+    assert await hand_in(db, company, message(kept, 2, {"name": "Shirt"})) == ["duplicate"]
+    query = "select private.today() - looked_on from private.inbox_states where entity_id = %s"
+    assert await value(db, query, kept) == 0
+
+
+async def test_a_call_holds_eight_megabytes(db: Connection, company: Company) -> None:
+    product = await add_product(db, company)
+    told = [message(product, n, {"description": "x" * 100_000}) for n in range(84)]
+    with pytest.raises(psycopg.Error, match=r"sync\.call_too_large") as refused:
+        await hand_in(db, company, *told)
+    assert refused.value.sqlstate == "PT413"
+    assert await value(db, "select count(*) from public.inbox_messages") == 0
+    assert len(await hand_in(db, company, *told[:80])) == 80
+    edits = [change(product, {"description": {"set": "x" * 100_000}}) for _ in range(84)]
+    with pytest.raises(psycopg.Error, match=r"sync\.call_too_large"):
+        await push(db, company, *edits)
+    assert len(await push(db, company, *edits[:80])) == 80

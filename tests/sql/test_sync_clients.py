@@ -66,7 +66,15 @@ async def test_what_is_no_news_is_noted_every_five_seconds_in_place(db: Connecti
         " on a.attrelid = i.indrelid and a.attnum = any (i.indkey)"
         " where i.indrelid = 'public.sync_clients'::regclass"
     )
-    assert await value(db, indexed) == ["tenant_id", "principal_id", "client"], "else it moves at every pull"
+    known = ["tenant_id", "principal_id", "client", "pulled_on"]
+    assert await value(db, indexed) == known, "else it moves at every pull"
+    async with open_transaction(db):
+        in_place: LiteralString = (
+            "select pg_stat_get_xact_tuples_hot_updated('public.sync_clients'::regclass)"
+        )
+        before = await value(db, in_place)
+        await db.execute("update public.sync_clients set seq = 9, pulled_at = pulled_at + interval '1 s'")
+        assert await value(db, in_place) == before + 1
 
 
 async def test_a_client_that_is_behind_says_since_when(db: Connection, company: Company) -> None:
@@ -82,6 +90,53 @@ async def test_a_client_that_is_behind_says_since_when(db: Connection, company: 
     assert await value(db, since) == timedelta(seconds=7)
     await till(db, company, page["cursor"])
     assert await value(db, since) is None
+
+
+async def test_a_client_that_must_read_the_tables_lags_by_what_the_log_still_has(
+    db: Connection, company: Company
+) -> None:
+    await stop_clock(db)
+    since: LiteralString = "select private.now() - behind_since from public.sync_clients"
+    cursor = await begin(db, company)
+    await move_clock(db, timedelta(hours=1))
+    await add_products(db, company, 2)
+    await drain(db)
+    await move_clock(db, timedelta(hours=1))
+    assert (await till(db, company, None))["must_snapshot"] == "start"
+    assert await value(db, since) == timedelta(hours=2), "it has nothing, of what was said before either"
+    await till(db, company, cursor)
+    assert await value(db, since) == timedelta(hours=1)
+    await db.execute("delete from public.events where seq < 5")
+    await move_clock(db, timedelta(hours=1))
+    await add_product(db, company)
+    await drain(db)
+    assert (await till(db, company, cursor))["must_snapshot"] == "retention"
+    assert await value(db, since) == timedelta(hours=2), "the log forgot it, the client lacks it still"
+    await move_clock(db, timedelta(minutes=1))
+    await till(db, company, "abc:9")
+    assert await value(db, since) == timedelta(minutes=1), "of another history it has nothing"
+
+
+async def test_a_principal_has_a_hundred_clients_in_a_tenant(
+    db: Connection, other: Connection, company: Company
+) -> None:
+    """Names cost nothing, and each would be a row for 30 days."""
+    await stop_clock(db)
+    clerk = await add_member(db, company, "clerk")
+    await pull(db, company, None, who=clerk, p_client="theirs")
+    for n in range(102):
+        await move_clock(db, timedelta(seconds=6))
+        await pull(db, company, None, p_client=f"till-{n}")
+        await pull(db, company, None, p_client="till-0")
+    names = {name for name, _, _ in await rows(db, KNOWN)}
+    assert names == {"theirs", "till-0"} | {f"till-{n}" for n in range(3, 102)}, "those that are used"
+    async with open_transaction(other):
+        await other.execute("update public.sync_clients set seq = seq where client = 'till-3'")
+        await db.execute("set lock_timeout = '5s'")
+        await pull(db, company, None, p_client="more")
+    assert await value(db, "select count(*) from public.sync_clients") == 102, "nobody waits for one"
+    await pull(db, company, None, p_client="most")
+    assert await value(db, "select count(*) from public.sync_clients") == 101
 
 
 async def test_a_name_is_bounded(db: Connection, company: Company) -> None:

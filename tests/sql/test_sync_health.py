@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import LiteralString
 
+from psycopg import sql
+
 from tests.databases import Connection, Database
 from tests.sql.ask import rpc, value
 from tests.sql.clock import move_clock, stop_clock
@@ -50,6 +52,28 @@ async def test_a_client_that_had_everything_lacks_what_came_later(db: Connection
     await drain(db)
     await move_clock(db, timedelta(seconds=12))
     assert (await rpc(db, "sync_health"))["lag_seconds"]["sum"] == 12
+
+
+async def test_of_very_many_clients_the_latest_count_and_the_old_are_not_read(
+    database: Database, db: Connection, company: Company
+) -> None:
+    bulk = await connect_for_bulk(database)
+    await drain(db)
+    add: LiteralString = (
+        "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, pulled_at)"
+        " select t.id, gen_random_uuid(), 'phone', e.epoch, 50100, {} from public.tenants t,"
+        " private.log_epoch e, generate_series(1, {})"
+    )
+    await bulk.execute(sql.SQL(add).format(sql.SQL("private.today() - interval '1 s'"), 12_000))
+    await bulk.execute(FILL)
+    seen = await rpc(db, "sync_health")
+    assert (seen["clients"], seen["lag_events"]["sum"]) == (10_000, 1000 * sum(range(50)))
+    await bulk.execute("delete from public.sync_clients where client = 'phone'")
+    await bulk.execute("vacuum analyze public.sync_clients")
+    before = await pages(db, "select worker.sync_health()")
+    await bulk.execute(sql.SQL(add).format(sql.SQL("now() - interval '5 days'"), 30_000))
+    await bulk.execute("vacuum analyze public.sync_clients")
+    assert await pages(db, "select worker.sync_health()") < 2 * before, "and not the table"
 
 
 async def test_the_health_of_sync_is_cheap_in_the_large(

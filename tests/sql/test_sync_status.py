@@ -183,13 +183,40 @@ async def test_a_look_stays_cheap_beside_50_000_changes_and_events(
     await drain(db)
     await bulk.execute(FILL)
     await bulk.execute("vacuum analyze public.sync_changes")
+    await bulk.execute(
+        "update public.sync_clients set behind_since = now() - interval '1 h' where seq < 50100"
+    )
     async with acting_as(db, company.owner):
         touched = await pages(db, STATUS, company.tenant_id)
     found = await status(db, company)
     assert len(found) == 100
     lags = [found[f"till-{n}", "product"]["lag_events"] for n in (0, 7, 10, 49)]
     assert lags == [0, 7000, 10_000, 10_000], "cut"
+    assert found["till-49", "stock_level"]["lag_seconds"] >= 3600, "what it lacks may lie further back"
+    assert found["till-0", "stock_level"]["lag_seconds"] == 0
     assert found["till-3", "product"]["last_error"]["code"] == "product.invalid"
     naive = await pages(db, NAIVE)
     assert touched < 3_000, (touched, naive)
     assert naive > 3 * touched, (touched, naive)
+
+
+async def test_of_very_many_names_a_thousand_are_told(
+    database: Database, db: Connection, company: Company
+) -> None:
+    bulk = await connect_for_bulk(database)
+    await bulk.execute(
+        "insert into public.sync_changes (id, tenant_id, principal_id, client, entity, entity_id, operation,"
+        " edit, stamp) select gen_random_uuid(), t.id, m.principal_id, 'push-' || n, 'product',"
+        " gen_random_uuid(), 'update', '{\"name\": {\"set\": \"x\"}}', '1764201600123-0000-till'"
+        " from public.tenants t join public.memberships m on m.tenant_id = t.id, generate_series(1, 1500) n"
+    )
+    await bulk.execute(
+        "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq)"
+        " select id, gen_random_uuid(), 'pull', 'abc', 0 from public.tenants, generate_series(1, 1500)"
+    )
+    async with acting_as(db, company.owner):
+        told = await rows(
+            db, "select distinct client, principal_id from public.sync_status(%s)", company.tenant_id
+        )
+    assert len([name for name, _ in told if name == "pull"]) == 1000
+    assert len([name for name, _ in told if name != "pull"]) == 1000

@@ -24,7 +24,7 @@ from tests.sql.company import (
     stock_line,
 )
 from tests.sql.dispatching import drain
-from tests.sql.syncing import apply, attempt, change, pending, push, settled, write
+from tests.sql.syncing import STAMP, apply, attempt, change, pending, push, settled, write
 
 POLICY: LiteralString = (
     "insert into public.sync_policies (tenant_id, entity, field, policy) values (%s, %s, %s, %s)"
@@ -337,6 +337,31 @@ async def test_what_was_settled_long_ago_is_forgotten_but_for_what_waits(
     assert await value(db, "select count(*) from private.sync_stamps") == 0
     with pytest.raises(psycopg.Error, match=r"retention\.too_short"):
         await rpc(db, "forget_changes", p_keep_days=0)
+
+
+async def test_what_is_renewed_while_it_is_to_be_forgotten_stays(
+    db: Connection, other: Connection, company: Company
+) -> None:
+    """A delete that waits for its row deletes the renewed one."""
+    product = await add_product(db, company)
+    await db.execute(
+        "insert into private.sync_stamps (entity_id, field, tenant_id, version, stamp, settled_at)"
+        " values (%s, 'name', %s, 1, %s, private.now() - interval '31 days')",
+        (product, company.tenant_id, STAMP),
+    )
+    await db.execute(
+        "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq, pulled_at)"
+        " values (%s, %s, 'till', 'abc', 1, private.now() - interval '31 days')",
+        (company.tenant_id, company.owner),
+    )
+    await db.execute("set lock_timeout = '5s'")
+    async with open_transaction(other):
+        await other.execute("update private.sync_stamps set settled_at = private.now()")
+        await other.execute("update public.sync_clients set pulled_at = private.now()")
+        assert (await rpc(db, "forget_changes"))["more"] is False
+        await other.commit()
+    assert await value(db, "select count(*) from private.sync_stamps") == 1
+    assert await value(db, "select count(*) from public.sync_clients") == 1
 
 
 async def test_what_a_client_did_to_a_level_itself_leaves_its_base_known(

@@ -15,7 +15,7 @@ from tests.engine.clock import ManualClock
 from tests.gateway.healths import health
 from worker.engine.condition import Condition
 from worker.engine.metrics import Metrics
-from worker.errors import BadAnswer, Unreachable
+from worker.errors import BadAnswer, Busy, Unreachable
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.vitals import QueueHealth, RpcVitals
 from worker.upkeep.gauges import VitalGauges
@@ -189,6 +189,9 @@ async def test_clients_that_sync_are_shown_in_buckets(
     door.seen = health(sync=SYNC | {"pending": 0, "pending_oldest_seconds": None})
     await clock.advance(18)
     assert series(metrics, "pms_sync_pending_oldest_seconds") == {"": 0}
+    door.seen = health()
+    await clock.advance(18)
+    assert b"pms_sync" not in metrics.render(), "an old value would look like a good one"
 
 
 @pytest.mark.parametrize(
@@ -219,17 +222,25 @@ async def test_what_was_seen_long_ago_is_a_note_and_no_reason(
 
 
 async def test_a_look_is_of_the_queues_and_of_sync() -> None:
-    answers = {"queue_health": health().model_dump(mode="json"), "sync_health": SYNC}
+    answers: dict[str, Any] = {"queue_health": health().model_dump(mode="json"), "sync_health": SYNC}
 
     class Scripted:
         async def call(self, name: str, /, **params: Any) -> Any:
+            if isinstance(answers[name], Exception):
+                raise answers[name]
             return answers[name]
 
     seen = (await RpcVitals(Scripted()).look()).sync
     assert seen is not None
     assert (seen.clients, seen.lag_seconds.buckets) == (5, [(0, 1), (60, 4)])
-    answers["sync_health"] = SYNC | {"lag_seconds": None}
-    with pytest.raises(BadAnswer):
+    for fault in (SYNC | {"lag_seconds": None}, Unreachable("away"), Busy("it took too long")):
+        answers["sync_health"] = fault
+        with capture_logs() as logs:
+            seen_alone = await RpcVitals(Scripted()).look()
+        assert seen_alone == health(), "the queues are seen all the same"
+        assert [line["event"] for line in logs] == ["vitals.sync_unseen"]
+    answers["queue_health"] = Unreachable("away")
+    with pytest.raises(Unreachable):
         await RpcVitals(Scripted()).look()
 
 

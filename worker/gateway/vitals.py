@@ -10,14 +10,17 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from worker.engine.ports import Rpc
+from worker.errors import GatewayError
 from worker.gateway.answers import parse
 from worker.gateway.mark import DeliveryMark
+from worker.log import get_logger
 
 ENOUGH_PARTITIONS: Final = 3
 """Days ahead below which upkeep is late: it makes seven, four times a day."""
 _MUCH_DEAD: Final = 100_000
 _LONG_HELD: Final = 600.0
 _MANY_XIDS: Final = 1_000_000
+SYNC_UNSEEN: Final = "vitals.sync_unseen"
 
 
 class _Part(BaseModel):
@@ -95,7 +98,7 @@ class QueueHealth(_Part):
     """-1: today's is missing."""
     oldest_partition_days: int
     sync: SyncHealth | None = None
-    """None where nobody asked."""
+    """None where nobody asked, or nobody answered."""
 
 
 def dead_line(health: QueueHealth) -> str:
@@ -118,7 +121,11 @@ class RpcVitals:
         self._rpc, self._mark = rpc, mark or DeliveryMark()
 
     async def look(self) -> QueueHealth:
-        """Raises `GatewayError`."""
+        """Raises `GatewayError` where the queues cannot be seen. Where only sync cannot be, they are."""
         health = parse(QueueHealth, await self._rpc.call("queue_health", p_mark=self._mark.outbox))
-        sync = parse(SyncHealth, await self._rpc.call("sync_health"))
+        try:
+            sync = parse(SyncHealth, await self._rpc.call("sync_health"))
+        except GatewayError as error:
+            get_logger("worker.vitals").warning(SYNC_UNSEEN, error=str(error))
+            return health
         return health.model_copy(update={"sync": sync})
