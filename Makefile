@@ -5,7 +5,7 @@ export DENO_DIR := $(CURDIR)/.cache/deno
 export DENO_NO_UPDATE_CHECK := 1
 
 #
-#   make demo    the whole product in half a minute        make test    the whole suite
+#   make demo    the whole product in a minute             make test    the whole suite
 #   make up      platform and worker, until Ctrl-C         make check   what CI checks besides the tests
 #   make listen  print the webhooks that arrive here       make bench   figures; BENCH=name for one
 #   make format  format everything                         make chaos   faults; CHAOS=name for one

@@ -250,6 +250,100 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
   from jsonb_each(case jsonb_typeof(p_headers) when 'object' then p_headers else '{}' end) e
 $_$;
 
+CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
+
+CREATE FUNCTION private.upload_tenant(p_name text) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path TO ''
+    AS $_$
+begin
+  if length(p_name) <= 1024 and p_name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[^/]+)+$'
+    and p_name !~ '/\.{1,2}(/|$)'
+  then
+    return left(p_name, 36)::uuid;
+  end if;
+  return null;
+end $_$;
+
+CREATE TABLE public.product_images (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    product_id uuid NOT NULL,
+    source_url text,
+    upload_path text,
+    "position" integer DEFAULT 1 NOT NULL,
+    alt_text text,
+    status text DEFAULT 'pending'::text NOT NULL,
+    error jsonb,
+    warnings jsonb DEFAULT '[]'::jsonb NOT NULL,
+    source_revision integer DEFAULT 1 NOT NULL,
+    content_version integer DEFAULT 0 NOT NULL,
+    asset_id uuid,
+    urls jsonb DEFAULT '{}'::jsonb NOT NULL,
+    width integer,
+    height integer,
+    blurhash text,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT product_images_alt_text_clean CHECK (private.is_clean(alt_text)),
+    CONSTRAINT product_images_alt_text_length CHECK ((length(alt_text) <= 1000)),
+    CONSTRAINT product_images_asset_of_ready CHECK (((status <> 'ready'::text) OR ((asset_id IS NOT NULL) AND (error IS NULL)))),
+    CONSTRAINT product_images_content_of_asset CHECK (((asset_id IS NULL) = (urls = '{}'::jsonb))),
+    CONSTRAINT product_images_error_form CHECK (((error ? 'code'::text) AND (error ? 'detail'::text))),
+    CONSTRAINT product_images_error_of_failed CHECK (((status <> ALL (ARRAY['failed'::text, 'quarantined'::text])) OR (error IS NOT NULL))),
+    CONSTRAINT product_images_one_source CHECK ((num_nonnulls(source_url, upload_path) = 1)),
+    CONSTRAINT product_images_position_positive CHECK (("position" > 0)),
+    CONSTRAINT product_images_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'fetching'::text, 'processing'::text, 'ready'::text, 'failed'::text, 'quarantined'::text]))),
+    CONSTRAINT product_images_upload_in_tenant CHECK (((upload_path IS NULL) OR (NOT (private.upload_tenant(upload_path) IS DISTINCT FROM tenant_id)))),
+    CONSTRAINT product_images_url_length CHECK (((length(source_url) >= 1) AND (length(source_url) <= 2048))),
+    CONSTRAINT product_images_url_scheme CHECK ((source_url ~* '^https?://'::text)),
+    CONSTRAINT product_images_warnings_array CHECK ((jsonb_typeof(warnings) = 'array'::text))
+);
+
+COMMENT ON TABLE public.product_images IS 'Pictures of products; by position, the first is the primary one';
+
+COMMENT ON COLUMN public.product_images.source_url IS 'Where the original is to be fetched';
+
+COMMENT ON COLUMN public.product_images.upload_path IS 'What was uploaded to the bucket product-images instead: <tenant_id>/…';
+
+COMMENT ON COLUMN public.product_images.error IS '{"code", "detail"}: why it failed, or why it is tried again';
+
+COMMENT ON COLUMN public.product_images.warnings IS '[{"code", "detail", …}] of what is shown, such as image.near_duplicate';
+
+COMMENT ON COLUMN public.product_images.source_revision IS 'Counts its sources, and each time that one is tried anew';
+
+COMMENT ON COLUMN public.product_images.content_version IS 'Which of product_image_versions is shown; 0: none was ready yet';
+
+COMMENT ON COLUMN public.product_images.urls IS 'By rendition: master, thumbnail, card, zoom';
+
+CREATE FUNCTION private.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) RETURNS SETOF public.product_images
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_there uuid[];
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  v_there := array(
+    select i.id from public.product_images i where i.tenant_id = p_tenant_id and i.product_id = p_product_id
+    order by i.id for no key update
+  );
+  if p_image_ids is null or v_there is distinct from array(select x from unnest(p_image_ids) x order by x) then
+    perform private.fail('PT409', 'image.list_differs',
+      format('p_image_ids must name each picture of the product once; it has: %s.', array_to_string(v_there, ', ')),
+      'Read them again, and send all of them in their new order.');
+  end if;
+  update public.product_images i set position = n.place
+  from unnest(p_image_ids) with ordinality n (id, place)
+  where i.id = n.id and i.position <> n.place;
+  return query
+    select i.* from public.product_images i where i.tenant_id = p_tenant_id and i.product_id = p_product_id order by i.position;
+end $$;
+
 CREATE FUNCTION private.as_in_rows(p_body jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -485,11 +579,6 @@ CREATE FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now
     -- Without a type it may be anything.
     or (p_before -> r ? 'type' and not coalesce(p_before -> r -> 'type' @> (p_now -> r -> 'type'), false))
 $$;
-
-CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
 
 CREATE FUNCTION private.minor_units(p_currency text) RETURNS integer
     LANGUAGE sql IMMUTABLE
@@ -1608,6 +1697,46 @@ begin
   return jsonb_build_object('tenant_id', p_tenant_id, 'status', 'erasing');
 end $$;
 
+CREATE FUNCTION private.doom_files() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.doomed_files as d (host, public_id, why)
+  select o.host, o.public_id, 'unused' from old_rows o order by o.host, o.public_id
+  on conflict (host, public_id) do update set why = 'unused', due_at = least(d.due_at, excluded.due_at);
+  return null;
+end $$;
+
+CREATE FUNCTION private.doom_forgotten_uploads(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_doomed integer := 0;
+begin
+  if to_regclass('storage.objects') is not null then
+    execute 'insert into private.doomed_files (host, public_id, why)
+      select ''upload'', o.name, ''unused'' from storage.objects o
+      where o.bucket_id = ''product-images'' and o.created_at < private.now() - interval ''1 day''
+        and not private.is_needed(''upload'', o.name)
+        and not exists (select from private.doomed_files d where d.host = ''upload'' and d.public_id = o.name)
+      order by o.created_at limit $1
+      on conflict do nothing' using p_limit;
+    get diagnostics v_doomed = row_count;
+  end if;
+  return v_doomed;
+end $_$;
+
+CREATE FUNCTION private.doom_upload() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.doomed_files (host, public_id, why) values ('upload', old.upload_path, 'unused') on conflict do nothing;
+  return null;
+end $$;
+
 CREATE FUNCTION private.drop_secret(p_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2546,6 +2675,26 @@ begin
   return new;
 end $$;
 
+CREATE FUNCTION private.guard_image() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    -- twins may both pass: it bounds a product, and need not be exact
+    if (select count(*) from public.product_images i where i.tenant_id = new.tenant_id and i.product_id = new.product_id) >= 250 then
+      perform private.fail('PT422', 'image.too_many', 'A product has at most 250 pictures.', 'Delete some first.');
+    end if;
+  elsif (new.source_url, new.upload_path) is distinct from (old.source_url, old.upload_path) then
+    new.source_revision := old.source_revision + 1;
+  end if;
+  if tg_op = 'UPDATE' and new.source_revision <> old.source_revision then
+    new.status := 'pending';
+    new.error := null;
+  end if;
+  return new;
+end $$;
+
 CREATE FUNCTION private.guard_publishing() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2708,6 +2857,17 @@ begin
     order by o.offence limit 5
   );
 end $$;
+
+CREATE FUNCTION private.image_in_work(p_image_id uuid, p_revision integer) RETURNS public.product_images
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select i from public.product_images i
+  where i.id = p_image_id and i.source_revision = coalesce(p_revision, i.source_revision)
+    and i.status in ('pending', 'fetching', 'processing')
+    and exists (select from public.products p where p.tenant_id = i.tenant_id and p.id = i.product_id and p.deleted_at is null)
+  for no key update of i
+$$;
 
 CREATE FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2915,6 +3075,15 @@ begin
       and exists (select from public.product_versions h where h.product_id = p_message.entity_id and h.tenant_id = p_message.tenant_id)
   );
 end $$;
+
+CREATE FUNCTION private.is_needed(p_host text, p_public_id text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case p_host
+    when 'upload' then exists (select from public.product_images i where i.upload_path = p_public_id)
+    else exists (select from public.image_assets a where a.host = p_host and a.public_id = p_public_id) end
+$$;
 
 CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -3656,6 +3825,75 @@ begin
   return v_named;
 end $_$;
 
+CREATE TABLE public.image_assets (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    host text NOT NULL,
+    public_id text NOT NULL,
+    sha256 text NOT NULL,
+    format text NOT NULL,
+    source_bytes bigint NOT NULL,
+    served_bytes bigint NOT NULL,
+    width integer NOT NULL,
+    height integer NOT NULL,
+    color_space text NOT NULL,
+    has_alpha boolean NOT NULL,
+    animated boolean NOT NULL,
+    had_gps boolean NOT NULL,
+    dominant_colors text[] NOT NULL,
+    blurhash text NOT NULL,
+    perceptual_hash bit(64) NOT NULL,
+    urls jsonb DEFAULT '{}'::jsonb NOT NULL,
+    stored_at timestamp with time zone,
+    unused_since timestamp with time zone DEFAULT private.now(),
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT image_assets_height_positive CHECK ((height > 0)),
+    CONSTRAINT image_assets_host_form CHECK ((host ~ '^[a-z]{1,20}$'::text)),
+    CONSTRAINT image_assets_public_id_length CHECK (((length(public_id) >= 1) AND (length(public_id) <= 255))),
+    CONSTRAINT image_assets_served_bytes_positive CHECK ((served_bytes > 0)),
+    CONSTRAINT image_assets_sha256_form CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT image_assets_source_bytes_positive CHECK ((source_bytes > 0)),
+    CONSTRAINT image_assets_urls_object CHECK ((jsonb_typeof(urls) = 'object'::text)),
+    CONSTRAINT image_assets_urls_when_stored CHECK (((stored_at IS NULL) = (urls = '{}'::jsonb))),
+    CONSTRAINT image_assets_width_positive CHECK ((width > 0))
+);
+
+COMMENT ON TABLE public.image_assets IS 'What image hosts keep: one for each content of a tenant';
+
+COMMENT ON COLUMN public.image_assets.public_id IS 'Its name at the host: <tenant_id>/<sha256>';
+
+COMMENT ON COLUMN public.image_assets.format IS 'Of the source, by its content';
+
+COMMENT ON COLUMN public.image_assets.width IS 'Of the largest that is served, upright';
+
+COMMENT ON COLUMN public.image_assets.had_gps IS 'Whether the source said where it was taken: what is served does not';
+
+COMMENT ON COLUMN public.image_assets.urls IS 'By rendition: master, thumbnail, card, zoom';
+
+COMMENT ON COLUMN public.image_assets.stored_at IS 'Null: the host may have it or not';
+
+COMMENT ON COLUMN public.image_assets.unused_since IS 'Null: a version of a picture is this';
+
+CREATE FUNCTION private.near_duplicates(p_image public.product_images, p_asset public.image_assets) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select coalesce(jsonb_agg(jsonb_build_object('code', 'image.near_duplicate', 'image_id', n.id,
+    'detail', format('It looks like a picture of %s.', n.sku)) order by n.distance, n.id), '[]')
+  from (
+    select distinct on (l.distance, i.id) i.id, p.sku, l.distance
+    from (
+      select a.id, bit_count(a.perceptual_hash # p_asset.perceptual_hash) as distance
+      from public.image_assets a
+      where a.tenant_id = p_image.tenant_id and bit_count(a.perceptual_hash # p_asset.perceptual_hash) <= 6
+      order by 2, 1 limit 10
+    ) l
+    join public.product_images i on i.asset_id = l.id and i.id <> p_image.id
+    join public.products p on p.tenant_id = i.tenant_id and p.id = i.product_id and p.deleted_at is null
+    order by l.distance, i.id limit 3
+  ) n
+$$;
+
 CREATE FUNCTION private.next_order_number(p_tenant_id uuid) RETURNS text
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -3802,6 +4040,19 @@ begin
           v_trouble.failing_since, coalesce(v_trouble.last_error, 'none'), v_trouble.failing_since + v_limit)
       end);
   end loop;
+end $$;
+
+CREATE FUNCTION private.note_unused_assets() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  -- finish_image locks the asset, too: what it adds is seen by the statement after this one
+  perform from public.image_assets a where a.id in (select o.asset_id from old_rows o) order by a.id for no key update;
+  update public.image_assets a set unused_since = private.now()
+  where a.id in (select o.asset_id from old_rows o) and a.unused_since is null
+    and not exists (select from public.product_image_versions v where v.asset_id = a.id);
+  return null;
 end $$;
 
 CREATE FUNCTION private.note_warnings() RETURNS trigger
@@ -4075,6 +4326,23 @@ CREATE FUNCTION private.owed_days() RETURNS date[]
     union select r.dispatched_on from queue.retries r
     union select f.dispatched_on from queue.fan_outs f
   )
+$$;
+
+CREATE FUNCTION private.pair_images(p_product public.products, p_images jsonb) RETURNS TABLE(image_id uuid, source_url text, "position" integer, alt_text text, wanted boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select i.id, w.source_url, w.place, w.alt_text, w.source_url is not null
+  from (
+    select p.*, row_number() over (partition by p.source_url order by p.position, p.created_at, p.id) as nth
+    from public.product_images p
+    where p.tenant_id = p_product.tenant_id and p.product_id = p_product.id and p.source_url is not null
+  ) i
+  full join (
+    select e.image ->> 'source_url' as source_url, (e.image ->> 'position')::integer as place, e.image ->> 'alt_text' as alt_text,
+      row_number() over (partition by e.image ->> 'source_url' order by e.n) as nth
+    from jsonb_array_elements(p_images) with ordinality e (image, n)
+  ) w on w.source_url = i.source_url and w.nth = i.nth
 $$;
 
 CREATE FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) RETURNS jsonb
@@ -4363,7 +4631,12 @@ CREATE FUNCTION private.publishing_failures(p_product public.products, p_was tex
     ('publish.parent_not_active', 'parent_id', p_product.parent_id is not null and not exists (
       select from public.products p
       where p.tenant_id = p_product.tenant_id and p.id = p_product.parent_id and p.status = 'active' and p.deleted_at is null
-    ), 'The product that this is a variant of must be active.')
+    ), 'The product that this is a variant of must be active.'),
+    -- when it is published, not when one that is active gets another picture
+    ('publish.alt_text_missing', 'images', p_was is distinct from 'active' and exists (
+      select from public.product_images i
+      where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id and btrim(coalesce(i.alt_text, '')) = ''
+    ), 'Each picture of an active product needs an alt text, for those who cannot see it.')
   ) as f (code, field, broken, detail)
   where f.broken
 $$;
@@ -4523,6 +4796,23 @@ begin
   return v_id;
 end $_$;
 
+CREATE FUNCTION private.queue_image(p_tenant_id uuid, p_image_id uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select worker.enqueue_job('images.process', jsonb_build_object('image_id', p_image_id), p_tenant_id,
+    'images.process ' || p_image_id, 'images.process ' || p_image_id, p_max_attempts => 20)
+$$;
+
+CREATE FUNCTION private.queue_new_source() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.queue_image(new.tenant_id, new.id);
+  return null;
+end $$;
+
 CREATE FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -4551,6 +4841,17 @@ begin
   from numbered n;
   get diagnostics v_queued = row_count;
   return v_queued;
+end $$;
+
+CREATE FUNCTION private.queue_restored_images() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.queue_image(i.tenant_id, i.id)
+  from public.product_images i where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status = 'pending'
+  order by i.id;
+  return null;
 end $$;
 
 CREATE FUNCTION private.queue_sync_work(p_tenant_id uuid) RETURNS void
@@ -5333,6 +5634,23 @@ begin
   return v_product;
 end $$;
 
+CREATE FUNCTION private.retry_image(p_tenant_id uuid, p_image_id uuid) RETURNS public.product_images
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_image public.product_images;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  update public.product_images i set source_revision = i.source_revision + 1
+  where i.tenant_id = p_tenant_id and i.id = p_image_id
+  returning * into v_image;
+  if not found then
+    perform private.fail('PT404', 'image.not_found', format('There is no picture %s in this tenant.', p_image_id));
+  end if;
+  return v_image;
+end $$;
+
 CREATE FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5902,29 +6220,19 @@ declare
   v_touched integer := 0;
 begin
   delete from public.product_images i
-  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-    and not exists (
-      select from jsonb_to_recordset(p_images) as w (source_url text, position integer)
-      where w.source_url = i.source_url and w.position = i.position
-    );
+  using private.pair_images(p_product, p_images) w where i.id = w.image_id and not w.wanted;
   get diagnostics v_rows = row_count;
   v_touched := v_touched + v_rows;
 
-  update public.product_images i set alt_text = w.alt_text
-  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
-  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-    and w.source_url = i.source_url and w.position = i.position and w.alt_text is distinct from i.alt_text;
+  update public.product_images i set position = coalesce(w.position, i.position), alt_text = w.alt_text
+  from private.pair_images(p_product, p_images) w
+  where i.id = w.image_id and (coalesce(w.position, i.position), w.alt_text) is distinct from (i.position, i.alt_text);
   get diagnostics v_rows = row_count;
   v_touched := v_touched + v_rows;
 
   insert into public.product_images (tenant_id, product_id, source_url, position, alt_text)
   select p_product.tenant_id, p_product.id, w.source_url, w.position, w.alt_text
-  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
-  where not exists (
-    select from public.product_images i
-    where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-      and i.source_url = w.source_url and i.position = w.position
-  );
+  from private.pair_images(p_product, p_images) w where w.image_id is null;
   get diagnostics v_rows = row_count;
   return v_touched + v_rows > 0;
 end $$;
@@ -6103,6 +6411,43 @@ begin
   if v_keys is not null then
     perform private.release_next(v_key_lanes, v_keys);
   end if;
+end $$;
+
+CREATE FUNCTION private.settle_stuck_images(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_image record;
+  v_stuck integer := 0;
+begin
+  for v_image in
+    select i.id, i.tenant_id, (
+      select j.last_error from queue.jobs j
+      where j.state = 'buried' and j.kind = 'images.process' and j.payload ->> 'image_id' = i.id::text
+        and j.created_at >= i.created_at
+      order by j.id desc limit 1
+    ) as buried
+    from public.product_images i
+    where i.status in ('pending', 'fetching', 'processing') and i.updated_at < private.now() - interval '15 min'
+      and exists (select from public.products p where p.tenant_id = i.tenant_id and p.id = i.product_id and p.deleted_at is null)
+      and not exists (
+        select from queue.jobs j where j.serial_key = 'images.process ' || i.id and j.state in ('waiting', 'running')
+      )
+    order by i.updated_at limit p_limit
+    for no key update of i skip locked
+  loop
+    v_stuck := v_stuck + 1;
+    if v_image.buried is null then
+      perform private.queue_image(v_image.tenant_id, v_image.id);
+    else
+      update public.product_images i
+      set status = 'failed', error = jsonb_build_object('code', 'image.given_up',
+        'detail', 'Each attempt at it ended before it was done; the last one: ' || left(v_image.buried, 300))
+      where i.id = v_image.id;
+    end if;
+  end loop;
+  return v_stuck;
 end $$;
 
 CREATE FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) RETURNS SETOF public.reservations
@@ -7249,6 +7594,11 @@ begin
   return v_outcomes;
 end $$;
 
+CREATE FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) RETURNS SETOF public.product_images
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select * from private.arrange_images(p_tenant_id, p_product_id, p_image_ids) $$;
+
 CREATE FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 100, p_actor uuid DEFAULT NULL::uuid, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid) RETURNS TABLE(seq bigint, occurred_at timestamp with time zone, actor uuid, command_id text, type text, entity_id uuid, version bigint, changed jsonb, previous jsonb)
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -7388,6 +7738,15 @@ CREATE FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer j
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.place_order(p_tenant_id, p_lines, p_customer, p_key, p_reserve_for) $$;
+
+CREATE FUNCTION public.primary_image(p_product public.products) RETURNS SETOF public.product_images
+    LANGUAGE sql STABLE ROWS 1
+    SET search_path TO ''
+    AS $$
+  select i.* from public.product_images i
+  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
+  order by i.position, i.created_at, i.id limit 1
+$$;
 
 CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
     LANGUAGE sql
@@ -7545,6 +7904,11 @@ CREATE FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_ex
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.restore_product(p_tenant_id, p_product_id, p_expected_version) $$;
+
+CREATE FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) RETURNS public.product_images
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.retry_image(p_tenant_id, p_image_id) $$;
 
 CREATE FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
     LANGUAGE sql
@@ -7760,6 +8124,84 @@ CREATE FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) RETURN
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$ select private.webhook_keys(p_tenant_id, p_endpoint_id) $$;
+
+CREATE FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_image constant public.product_images := private.image_in_work(p_image_id, p_revision);
+  v_new constant public.image_assets := jsonb_populate_record(null::public.image_assets, p_picture - 'perceptual_hash');
+  v_public_id constant text := v_image.tenant_id || '/' || v_new.sha256;
+  v_asset public.image_assets;
+begin
+  if v_image.id is null then
+    return null;
+  end if;
+  insert into public.image_assets as a (tenant_id, host, public_id, sha256, format, source_bytes, served_bytes, width, height, color_space,
+    has_alpha, animated, had_gps, dominant_colors, blurhash, perceptual_hash)
+  values (v_image.tenant_id, p_host, v_public_id, v_new.sha256, v_new.format, v_new.source_bytes, v_new.served_bytes, v_new.width,
+    v_new.height, v_new.color_space, v_new.has_alpha, v_new.animated, v_new.had_gps, v_new.dominant_colors, v_new.blurhash,
+    ('x' || (p_picture ->> 'perceptual_hash'))::bit(64))
+  on conflict (host, public_id) do update
+  set unused_since = case when a.unused_since is not null then v_now end
+  returning * into v_asset;
+  -- Only now, for the asset may have been deleted while the insert waited for it. What is not being deleted yet will not be.
+  delete from private.doomed_files d
+  where d.host = p_host and d.public_id = v_public_id and (d.held_until is null or d.held_until < v_now - interval '5 min');
+  if exists (select from private.doomed_files d where d.host = p_host and d.public_id = v_public_id) then
+    return jsonb_build_object('busy', true);
+  end if;
+  return jsonb_build_object('asset_id', v_asset.id, 'public_id', v_public_id, 'stored', v_asset.stored_at is not null);
+end $$;
+
+CREATE FUNCTION worker.begin_image(p_image_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_image constant public.product_images := private.image_in_work(p_image_id, null);
+begin
+  if v_image.id is null then
+    return null;
+  end if;
+  update public.product_images i set status = 'fetching' where i.id = p_image_id and i.status <> 'fetching';
+  return jsonb_build_object('tenant_id', v_image.tenant_id, 'revision', v_image.source_revision,
+    'source_url', v_image.source_url, 'upload_path', v_image.upload_path);
+end $$;
+
+CREATE FUNCTION worker.claim_doomed_files(p_host text, p_limit integer DEFAULT 100, p_lease_seconds integer DEFAULT 300) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_claimed jsonb;
+begin
+  -- whoever became known again is let off
+  delete from private.doomed_files d
+  where (d.host, d.public_id) in (
+    select o.host, o.public_id from private.doomed_files o
+    where o.host = p_host and o.due_at <= v_now and private.is_needed(o.host, o.public_id)
+      and (o.held_until is null or o.held_until < v_now - interval '5 min')
+    order by o.due_at limit p_limit for update skip locked
+  );
+  with claimed as (
+    update private.doomed_files d set held_until = v_now + make_interval(secs => p_lease_seconds)
+    where (d.host, d.public_id) in (
+      select o.host, o.public_id from private.doomed_files o
+      where o.host = p_host and o.due_at <= v_now and (o.held_until is null or o.held_until < v_now)
+        and not private.is_needed(o.host, o.public_id)
+      order by o.due_at limit p_limit for update skip locked
+    )
+    returning d.public_id
+  )
+  select coalesce(jsonb_agg(c.public_id), '[]') into v_claimed from claimed c;
+  return v_claimed;
+end $$;
 
 CREATE FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8090,7 +8532,7 @@ begin
   return jsonb_build_object('dropped', to_jsonb(v_dropped));
 end $$;
 
-CREATE FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb DEFAULT '{}'::jsonb, p_tenant_id uuid DEFAULT NULL::uuid, p_unique_key text DEFAULT NULL::text, p_serial_key text DEFAULT NULL::text, p_due_in_seconds numeric DEFAULT 0) RETURNS jsonb
+CREATE FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb DEFAULT '{}'::jsonb, p_tenant_id uuid DEFAULT NULL::uuid, p_unique_key text DEFAULT NULL::text, p_serial_key text DEFAULT NULL::text, p_due_in_seconds numeric DEFAULT 0, p_max_attempts integer DEFAULT 10) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -8098,9 +8540,9 @@ declare
   v_id bigint;
 begin
   loop
-    insert into queue.jobs (kind, payload, tenant_id, unique_key, serial_key, due_at)
+    insert into queue.jobs (kind, payload, tenant_id, unique_key, serial_key, due_at, max_attempts)
     values (p_kind, p_payload, p_tenant_id, p_unique_key, p_serial_key,
-      private.now() + make_interval(secs => p_due_in_seconds))
+      private.now() + make_interval(secs => p_due_in_seconds), p_max_attempts)
     on conflict (unique_key) where state = 'waiting' and unique_key is not null do nothing
     returning id into v_id;
     if found then
@@ -8222,6 +8664,18 @@ CREATE FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer
   select jsonb_build_object('held', coalesce(jsonb_agg(e.attempt_id), '[]')) from extended e
 $$;
 
+CREATE FUNCTION worker.fail_image(p_image_id uuid, p_revision integer, p_status text, p_error jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if (private.image_in_work(p_image_id, p_revision)).id is null then
+    return false;
+  end if;
+  update public.product_images i set status = p_status, error = p_error where i.id = p_image_id;
+  return true;
+end $$;
+
 CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[] DEFAULT '{}'::bigint[], p_behind_lane_ids bigint[] DEFAULT '{}'::bigint[]) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -8249,6 +8703,41 @@ CREATE FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_
     )
   )
 $$;
+
+CREATE FUNCTION worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_image constant public.product_images := private.image_in_work(p_image_id, p_revision);
+  v_asset public.image_assets;
+  v_again boolean;
+  v_number integer;
+begin
+  if v_image.id is null then
+    return false;
+  end if;
+  update public.image_assets a
+  set stored_at = coalesce(a.stored_at, v_now), urls = case when a.stored_at is null then p_urls else a.urls end, unused_since = null
+  where a.id = p_asset_id and a.tenant_id = v_image.tenant_id
+  returning * into v_asset;
+  if not found then
+    return false;
+  end if;
+  v_again := v_image.asset_id is not distinct from p_asset_id;
+  v_number := v_image.content_version + (not v_again)::integer;
+  if not v_again then
+    update public.product_image_versions v set retired_at = v_now where v.image_id = p_image_id and v.retired_at is null;
+    insert into public.product_image_versions (tenant_id, image_id, number, asset_id, source_url, upload_path, ready_at)
+    values (v_image.tenant_id, p_image_id, v_number, p_asset_id, v_image.source_url, v_image.upload_path, v_now);
+  end if;
+  update public.product_images i
+  set status = 'ready', error = null, asset_id = p_asset_id, content_version = v_number, urls = v_asset.urls, width = v_asset.width,
+      height = v_asset.height, blurhash = v_asset.blurhash, warnings = private.near_duplicates(v_image, v_asset)
+  where i.id = p_image_id;
+  return true;
+end $$;
 
 CREATE FUNCTION worker.forget_changes(p_keep_days integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8321,6 +8810,30 @@ begin
   return jsonb_build_object('forgotten', v_forgotten);
 end $$;
 
+CREATE FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if (private.image_in_work(p_image_id, p_revision)).id is null then
+    return false;
+  end if;
+  update public.product_images i set status = 'processing' where i.id = p_image_id and i.status <> 'processing';
+  return true;
+end $$;
+
+CREATE FUNCTION worker.image_troubled(p_image_id uuid, p_revision integer, p_error jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if (private.image_in_work(p_image_id, p_revision)).id is null then
+    return false;
+  end if;
+  update public.product_images i set status = 'pending', error = p_error where i.id = p_image_id;
+  return true;
+end $$;
+
 CREATE FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8374,6 +8887,27 @@ begin
   return v_answer;
 end $$;
 
+CREATE FUNCTION worker.judge_files(p_host text, p_public_ids text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_judged integer;
+begin
+  with judged as (
+    insert into private.doomed_files (host, public_id, due_at, why)
+    select p_host, f.public_id, private.now() + interval '1 day', 'unknown'
+    from (select distinct u.public_id from unnest(p_public_ids) u (public_id)) f
+    where split_part(f.public_id, '/', 1) in (select t.id::text from public.tenants t union all select d.id::text from private.tombstones d)
+      and not private.is_needed(p_host, f.public_id)
+    order by f.public_id
+    on conflict do nothing
+    returning 1
+  )
+  select count(*)::integer into v_judged from judged;
+  return v_judged;
+end $$;
+
 CREATE FUNCTION worker.lease_lanes(p_worker text, p_token bigint DEFAULT NULL::bigint, p_seconds integer DEFAULT 30, p_limit integer DEFAULT 200000, p_known text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8422,6 +8956,28 @@ begin
       where l.lease_id = v_token
     ) end
   );
+end $$;
+
+CREATE FUNCTION worker.lose_files(p_host text, p_public_ids text[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_lost uuid[];
+  v_pictures integer;
+begin
+  -- pictures first, as finish_image has them
+  perform from public.product_images i join public.image_assets a on a.id = i.asset_id
+  where a.host = p_host and a.public_id = any (p_public_ids) order by i.id for no key update of i;
+  with lost as (
+    update public.image_assets a set stored_at = null, urls = '{}'
+    where a.host = p_host and a.public_id = any (p_public_ids) and a.stored_at is not null
+    returning a.id
+  )
+  select array_agg(l.id) into v_lost from lost l;
+  update public.product_images i set source_revision = i.source_revision + 1 where i.asset_id = any (v_lost);
+  get diagnostics v_pictures = row_count;
+  return v_pictures;
 end $$;
 
 CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS jsonb
@@ -8780,6 +9336,16 @@ begin
   );
 end $$;
 
+CREATE FUNCTION worker.settle_doomed_files(p_host text, p_public_ids text[]) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with gone as (
+    delete from private.doomed_files d where d.host = p_host and d.public_id = any (p_public_ids) returning 1
+  )
+  select count(*)::integer from gone
+$$;
+
 CREATE FUNCTION worker.settle_jobs(p_results jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8884,6 +9450,56 @@ CREATE FUNCTION worker.stay_awake(p_seconds numeric) RETURNS jsonb
   where one
   returning jsonb_build_object('until', until)
 $$;
+
+CREATE FUNCTION worker.sweep_images(p_keep_days integer DEFAULT 30, p_limit integer DEFAULT 1000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_before constant timestamptz := private.now() - make_interval(days => p_keep_days);
+  v_versions integer;
+  v_products integer;
+  v_assets integer;
+  v_uploads integer;
+  v_stuck integer;
+  v_images uuid[];
+begin
+  if p_keep_days is null or p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  delete from public.product_image_versions v
+  where (v.image_id, v.number) in (
+    select o.image_id, o.number from public.product_image_versions o where o.retired_at < v_before
+    order by o.retired_at limit p_limit for update skip locked
+  );
+  get diagnostics v_versions = row_count;
+
+  v_images := array(
+    select i.id from public.products p join public.product_images i on i.tenant_id = p.tenant_id and i.product_id = p.id
+    where p.deleted_at < v_before and i.asset_id is not null
+    order by i.id limit p_limit for no key update of i skip locked
+  );
+  -- as if it were new, should the product come back
+  update public.product_images i
+  set status = 'pending', error = null, asset_id = null, urls = '{}', width = null, height = null, blurhash = null, warnings = '[]'
+  where i.id = any (v_images);
+  delete from public.product_image_versions v where v.image_id = any (v_images);
+  v_products := cardinality(v_images);
+
+  delete from public.image_assets a
+  where a.id in (
+    select o.id from public.image_assets o
+    where o.unused_since < case when o.stored_at is null then private.now() - interval '1 day' else v_before end
+    order by o.unused_since limit p_limit for update skip locked
+  );
+  get diagnostics v_assets = row_count;
+  v_uploads := private.doom_forgotten_uploads(p_limit);
+  v_stuck := private.settle_stuck_images(p_limit);
+  return jsonb_build_object('versions', v_versions, 'products', v_products, 'assets', v_assets, 'uploads', v_uploads, 'stuck', v_stuck,
+    'more', greatest(v_versions, v_products, v_assets, v_uploads, v_stuck) >= p_limit);
+end $$;
 
 CREATE FUNCTION worker.sweep_reservations(p_limit integer DEFAULT 1000) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9032,6 +9648,21 @@ CREATE TABLE private.command_results (
 );
 
 COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
+
+CREATE TABLE private.doomed_files (
+    host text NOT NULL,
+    public_id text NOT NULL,
+    due_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    held_until timestamp with time zone,
+    why text NOT NULL,
+    CONSTRAINT doomed_files_why_known CHECK ((why = ANY (ARRAY['unused'::text, 'unknown'::text])))
+);
+
+COMMENT ON TABLE private.doomed_files IS 'Files to be deleted where they are';
+
+COMMENT ON COLUMN private.doomed_files.held_until IS 'Until then, and a while longer, a worker may be deleting it';
+
+COMMENT ON COLUMN private.doomed_files.why IS 'unused: ours, and nothing shows it; unknown: it has a tenant''s name, and nobody here knows it';
 
 CREATE TABLE private.event_examples (
     entity text NOT NULL,
@@ -9441,26 +10072,19 @@ CREATE TABLE public.order_lines (
 
 COMMENT ON TABLE public.order_lines IS 'The lines of orders: each product as it was when the order was placed';
 
-CREATE TABLE public.product_images (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
+CREATE TABLE public.product_image_versions (
     tenant_id uuid NOT NULL,
-    product_id uuid NOT NULL,
-    source_url text NOT NULL,
-    "position" integer DEFAULT 1 NOT NULL,
-    alt_text text,
-    status text DEFAULT 'pending'::text NOT NULL,
-    version bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    CONSTRAINT product_images_alt_text_clean CHECK (private.is_clean(alt_text)),
-    CONSTRAINT product_images_alt_text_length CHECK ((length(alt_text) <= 1000)),
-    CONSTRAINT product_images_position_positive CHECK (("position" > 0)),
-    CONSTRAINT product_images_status_known CHECK ((status = ANY (ARRAY['pending'::text, 'fetching'::text, 'processing'::text, 'ready'::text, 'failed'::text, 'quarantined'::text]))),
-    CONSTRAINT product_images_url_length CHECK (((length(source_url) >= 1) AND (length(source_url) <= 2048))),
-    CONSTRAINT product_images_url_scheme CHECK ((source_url ~* '^https?://'::text))
+    image_id uuid NOT NULL,
+    number integer NOT NULL,
+    asset_id uuid NOT NULL,
+    source_url text,
+    upload_path text,
+    ready_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    retired_at timestamp with time zone,
+    CONSTRAINT product_image_versions_number_positive CHECK ((number > 0))
 );
 
-COMMENT ON TABLE public.product_images IS 'Pictures of products; source_url is where the original is';
+COMMENT ON TABLE public.product_image_versions IS 'What a picture shows, and what it showed before; that goes by retention';
 
 CREATE TABLE public.product_versions (
     tenant_id uuid NOT NULL,
@@ -9893,6 +10517,9 @@ COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the wor
 ALTER TABLE ONLY private.command_results
     ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
 
+ALTER TABLE ONLY private.doomed_files
+    ADD CONSTRAINT doomed_files_pkey PRIMARY KEY (host, public_id);
+
 ALTER TABLE ONLY private.event_examples
     ADD CONSTRAINT event_examples_pkey PRIMARY KEY (entity, verb);
 
@@ -9983,6 +10610,15 @@ ALTER TABLE ONLY public.event_types
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (tenant_id, seq, dispatched_on);
 
+ALTER TABLE ONLY public.image_assets
+    ADD CONSTRAINT image_assets_in_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.image_assets
+    ADD CONSTRAINT image_assets_once UNIQUE (host, public_id);
+
+ALTER TABLE ONLY public.image_assets
+    ADD CONSTRAINT image_assets_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.inbox_messages
     ADD CONSTRAINT inbox_messages_once UNIQUE (tenant_id, source, message_id);
 
@@ -10036,6 +10672,12 @@ ALTER TABLE ONLY public.orders
 
 ALTER TABLE ONLY public.orders
     ADD CONSTRAINT orders_within_tenant UNIQUE (tenant_id, id);
+
+ALTER TABLE ONLY public.product_image_versions
+    ADD CONSTRAINT product_image_versions_pkey PRIMARY KEY (image_id, number);
+
+ALTER TABLE ONLY public.product_images
+    ADD CONSTRAINT product_images_in_tenant UNIQUE (tenant_id, id);
 
 ALTER TABLE ONLY public.product_images
     ADD CONSTRAINT product_images_pkey PRIMARY KEY (id);
@@ -10144,6 +10786,8 @@ ALTER TABLE ONLY queue.worker_awake
 
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
+CREATE INDEX doomed_files_due ON private.doomed_files USING btree (host, due_at);
+
 CREATE INDEX inbox_states_by_day ON private.inbox_states USING btree (looked_on);
 
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
@@ -10164,6 +10808,8 @@ CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenan
 
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
+CREATE INDEX image_assets_unused ON public.image_assets USING btree (unused_since) WHERE (unused_since IS NOT NULL);
+
 CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
 
 CREATE UNIQUE INDEX invitations_one_pending ON public.invitations USING btree (tenant_id, lower(email)) WHERE (status = 'pending'::text);
@@ -10180,7 +10826,17 @@ CREATE INDEX orders_by_status ON public.orders USING btree (tenant_id, status, p
 
 CREATE INDEX orders_by_time ON public.orders USING btree (tenant_id, placed_at DESC, id);
 
+CREATE INDEX product_image_versions_by_asset ON public.product_image_versions USING btree (asset_id);
+
+CREATE INDEX product_image_versions_retired ON public.product_image_versions USING btree (retired_at) WHERE (retired_at IS NOT NULL);
+
+CREATE INDEX product_images_by_asset ON public.product_images USING btree (asset_id);
+
 CREATE INDEX product_images_by_product ON public.product_images USING btree (tenant_id, product_id, "position");
+
+CREATE INDEX product_images_by_upload ON public.product_images USING btree (upload_path) WHERE (upload_path IS NOT NULL);
+
+CREATE INDEX product_images_unfinished ON public.product_images USING btree (updated_at) WHERE (status = ANY (ARRAY['pending'::text, 'fetching'::text, 'processing'::text]));
 
 CREATE INDEX product_versions_by_tenant ON public.product_versions USING btree (tenant_id, replaced_at);
 
@@ -10263,6 +10919,8 @@ CREATE UNIQUE INDEX jobs_attempt ON queue.jobs USING btree (attempt_id) WHERE (a
 CREATE INDEX jobs_buried ON queue.jobs USING btree (id) WHERE (state = 'buried'::text);
 
 CREATE INDEX jobs_due ON queue.jobs USING btree (due_at, id) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+
+CREATE INDEX jobs_serial ON queue.jobs USING btree (serial_key) WHERE (serial_key IS NOT NULL);
 
 CREATE UNIQUE INDEX jobs_serial_running ON queue.jobs USING btree (serial_key) WHERE ((state = 'running'::text) AND (serial_key IS NOT NULL));
 
@@ -10368,6 +11026,12 @@ CREATE TRIGGER check_schema BEFORE INSERT OR UPDATE ON public.categories FOR EAC
 
 CREATE TRIGGER clear_lane BEFORE DELETE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.keep_lane();
 
+CREATE TRIGGER doom_files AFTER DELETE ON public.image_assets REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.doom_files();
+
+CREATE TRIGGER doom_upload_of_deleted AFTER DELETE ON public.product_images FOR EACH ROW WHEN ((old.upload_path IS NOT NULL)) EXECUTE FUNCTION private.doom_upload();
+
+CREATE TRIGGER doom_upload_of_replaced AFTER UPDATE ON public.product_images FOR EACH ROW WHEN (((old.upload_path IS NOT NULL) AND (old.upload_path IS DISTINCT FROM new.upload_path))) EXECUTE FUNCTION private.doom_upload();
+
 CREATE TRIGGER follow_change BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.follow_endpoint_change();
 
 CREATE TRIGGER follow_lane_change AFTER UPDATE OF ordered, status ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.follow_lane_change();
@@ -10377,6 +11041,8 @@ CREATE TRIGGER forget_warnings AFTER UPDATE ON public.validation_rules FOR EACH 
 CREATE TRIGGER guard_deletion BEFORE UPDATE ON public.products FOR EACH ROW WHEN ((new.deleted_at IS DISTINCT FROM old.deleted_at)) EXECUTE FUNCTION private.guard_deletion();
 
 CREATE TRIGGER guard_held BEFORE UPDATE ON public.products FOR EACH ROW WHEN (((old.deleted_at IS NULL) AND (new.deleted_at IS NOT NULL))) EXECUTE FUNCTION private.guard_held();
+
+CREATE TRIGGER guard_image BEFORE INSERT OR UPDATE ON public.product_images FOR EACH ROW EXECUTE FUNCTION private.guard_image();
 
 CREATE TRIGGER guard_publishing BEFORE UPDATE ON public.products FOR EACH ROW WHEN (((new.status = 'active'::text) OR (old.status <> new.status) OR (new.publish_at IS DISTINCT FROM old.publish_at))) EXECUTE FUNCTION private.guard_publishing();
 
@@ -10404,9 +11070,17 @@ CREATE TRIGGER make_lane AFTER INSERT ON public.webhook_endpoints FOR EACH ROW E
 
 CREATE TRIGGER note_alerts BEFORE INSERT OR UPDATE ON public.stock_levels FOR EACH ROW EXECUTE FUNCTION private.note_alerts();
 
+CREATE TRIGGER note_unused_assets AFTER DELETE ON public.product_image_versions REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_unused_assets();
+
 CREATE TRIGGER note_warnings_of_insert AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
 
 CREATE TRIGGER note_warnings_of_update AFTER UPDATE ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.note_warnings();
+
+CREATE TRIGGER queue_new_image AFTER INSERT ON public.product_images FOR EACH ROW WHEN ((new.status = 'pending'::text)) EXECUTE FUNCTION private.queue_new_source();
+
+CREATE TRIGGER queue_new_source AFTER UPDATE ON public.product_images FOR EACH ROW WHEN ((new.source_revision <> old.source_revision)) EXECUTE FUNCTION private.queue_new_source();
+
+CREATE TRIGGER queue_restored_images AFTER UPDATE ON public.products FOR EACH ROW WHEN (((old.deleted_at IS NOT NULL) AND (new.deleted_at IS NULL))) EXECUTE FUNCTION private.queue_restored_images();
 
 CREATE TRIGGER queue_work_of_new_changes AFTER INSERT ON public.sync_changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.queue_work_of_new_changes();
 
@@ -10502,6 +11176,9 @@ ALTER TABLE ONLY public.categories
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.image_assets
+    ADD CONSTRAINT image_assets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.inbox_messages
     ADD CONSTRAINT inbox_messages_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
@@ -10528,6 +11205,15 @@ ALTER TABLE ONLY public.order_lines
 
 ALTER TABLE ONLY public.orders
     ADD CONSTRAINT orders_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.product_image_versions
+    ADD CONSTRAINT product_image_versions_asset FOREIGN KEY (tenant_id, asset_id) REFERENCES public.image_assets(tenant_id, id);
+
+ALTER TABLE ONLY public.product_image_versions
+    ADD CONSTRAINT product_image_versions_image FOREIGN KEY (tenant_id, image_id) REFERENCES public.product_images(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.product_images
+    ADD CONSTRAINT product_images_asset FOREIGN KEY (tenant_id, asset_id) REFERENCES public.image_assets(tenant_id, id);
 
 ALTER TABLE ONLY public.product_images
     ADD CONSTRAINT product_images_product FOREIGN KEY (tenant_id, product_id) REFERENCES public.products(tenant_id, id) ON DELETE CASCADE;
@@ -10603,6 +11289,8 @@ ALTER TABLE ONLY queue.lanes
 
 ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.doomed_files ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.event_examples ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
@@ -10660,6 +11348,8 @@ CREATE POLICY "clerks set limits of their tenant's stock" ON public.stock_levels
 ALTER TABLE public.event_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.image_assets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.inbox_messages ENABLE ROW LEVEL SECURITY;
 
@@ -10753,6 +11443,10 @@ CREATE POLICY "members see their tenant's warnings" ON public.validation_warning
 
 CREATE POLICY "members see themselves, managers see everyone" ON public.memberships FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('members.read'::text) AS tenants_with)::uuid[]))));
 
+CREATE POLICY "members see what their tenant's pictures show" ON public.image_assets FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "members see what their tenant's pictures showed" ON public.product_image_versions FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.read'::text) AS tenants_with)::uuid[])));
+
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
@@ -10760,6 +11454,8 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.image_assets AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.inbox_messages AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -10776,6 +11472,8 @@ CREATE POLICY "only within one's own tenants" ON public.order_history AS RESTRIC
 CREATE POLICY "only within one's own tenants" ON public.order_lines AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.orders AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.product_image_versions AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.product_images AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -10826,6 +11524,8 @@ CREATE POLICY "people see their own changes, managers see everyone's" ON public.
 CREATE POLICY "people see their own clients, managers see everyone's" ON public.sync_clients FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
 
 CREATE POLICY "people see their own messages, managers see everyone's" ON public.inbox_messages FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
+ALTER TABLE public.product_image_versions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.product_images ENABLE ROW LEVEL SECURITY;
 
@@ -10940,6 +11640,37 @@ REVOKE ALL ON FUNCTION private.are_free_headers(p_headers jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.upload_tenant(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.upload_tenant(p_name text) TO authenticated;
+GRANT ALL ON FUNCTION private.upload_tenant(p_name text) TO service_role;
+
+GRANT SELECT,DELETE ON TABLE public.product_images TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.product_images TO service_role;
+
+GRANT INSERT(id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(tenant_id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(product_id) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(source_url),UPDATE(source_url) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(upload_path),UPDATE(upload_path) ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT("position"),UPDATE("position") ON TABLE public.product_images TO authenticated;
+
+GRANT INSERT(alt_text),UPDATE(alt_text) ON TABLE public.product_images TO authenticated;
+
+GRANT UPDATE(version) ON TABLE public.product_images TO authenticated;
+
+REVOKE ALL ON FUNCTION private.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION private.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO service_role;
+
 REVOKE ALL ON FUNCTION private.as_in_rows(p_body jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.asked_amount(p_order public.orders, p_payload jsonb, p_most numeric) FROM PUBLIC;
@@ -10964,10 +11695,6 @@ GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.broken_promises(p_required text[], p_before jsonb, p_now jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.minor_units(p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.minor_units(p_currency text) TO authenticated;
@@ -11131,6 +11858,12 @@ REVOKE ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug te
 GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
 GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.doom_files() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.doom_forgotten_uploads(p_limit integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.doom_upload() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
@@ -11264,6 +11997,8 @@ REVOKE ALL ON FUNCTION private.guard_deletion() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_held() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.guard_image() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.guard_publishing() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
@@ -11282,6 +12017,8 @@ GRANT ALL ON FUNCTION private.hold_sync_attempt(p_attempt_id uuid) TO authentica
 REVOKE ALL ON FUNCTION private.hold_until(p_expires_in interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.html_offences(p_html text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.image_in_work(p_image_id uuid, p_revision integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.import_product(p_tenant_id uuid, p_row jsonb) FROM PUBLIC;
 
@@ -11304,6 +12041,8 @@ GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.is_needed(p_host text, p_public_id text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
@@ -11403,6 +12142,11 @@ GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
 
 REVOKE ALL ON FUNCTION private.name_graphql_types() FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.image_assets TO authenticated;
+GRANT SELECT ON TABLE public.image_assets TO service_role;
+
+REVOKE ALL ON FUNCTION private.near_duplicates(p_image public.product_images, p_asset public.image_assets) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
@@ -11414,6 +12158,8 @@ REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_ep
 REVOKE ALL ON FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes jsonb[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_troubles(p_failures jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_unused_assets() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_warnings() FROM PUBLIC;
 
@@ -11447,6 +12193,8 @@ REVOKE ALL ON FUNCTION private.order_guard_holds(p_order public.orders, p_guard 
 REVOKE ALL ON FUNCTION private.outbox_waits_since(p_mark xid8) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.owed_days() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.pair_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) FROM PUBLIC;
 
@@ -11484,7 +12232,13 @@ GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_ch
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.queue_image(p_tenant_id uuid, p_image_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.queue_new_source() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.queue_restored_images() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_sync_work(p_tenant_id uuid) FROM PUBLIC;
 
@@ -11580,6 +12334,10 @@ REVOKE ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uu
 GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
 
+REVOKE ALL ON FUNCTION private.retry_image(p_tenant_id uuid, p_image_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.retry_image(p_tenant_id uuid, p_image_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.retry_image(p_tenant_id uuid, p_image_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
@@ -11652,6 +12410,8 @@ GRANT ALL ON FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_
 REVOKE ALL ON FUNCTION private.settle_delivered(p_delivery_ids bigint[], p_event_ids text[], p_types text[], p_statuses integer[], p_responses text[], p_started_at timestamp with time zone[], p_duration_ms numeric[], p_dns_ms numeric[], p_connect_ms numeric[], p_first_byte_ms numeric[], p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.settle_others(p_results jsonb, p_lanes bigint[], p_now timestamp with time zone, p_today date, OUT settled bigint[], OUT endpoints uuid[], OUT failures jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.settle_stuck_images(p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ship_for(p_tenant_id uuid, p_lines jsonb) FROM PUBLIC;
 
@@ -11749,6 +12509,10 @@ GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key
 REVOKE ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) TO authenticated;
 
+REVOKE ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO authenticated;
+GRANT ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO service_role;
+
 REVOKE ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.audit_log(p_tenant_id uuid, p_before bigint, p_limit integer, p_actor uuid, p_entity text, p_entity_id uuid) TO service_role;
@@ -11831,6 +12595,10 @@ REVOKE ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_cus
 GRANT ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) TO authenticated;
 GRANT ALL ON FUNCTION public.place_order(p_tenant_id uuid, p_lines jsonb, p_customer jsonb, p_key text, p_reserve_for interval) TO service_role;
 
+REVOKE ALL ON FUNCTION public.primary_image(p_product public.products) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.primary_image(p_product public.products) TO authenticated;
+GRANT ALL ON FUNCTION public.primary_image(p_product public.products) TO service_role;
+
 REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
@@ -11886,6 +12654,10 @@ GRANT ALL ON FUNCTION public.resolve_conflict(p_tenant_id uuid, p_conflict_id uu
 REVOKE ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
@@ -11959,6 +12731,15 @@ REVOKE ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid)
 GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.begin_image(p_image_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.begin_image(p_image_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer) TO service_role;
 
@@ -11974,8 +12755,8 @@ GRANT ALL ON FUNCTION worker.dispatch_outbox(p_limit integer, p_mark xid8, p_wor
 REVOKE ALL ON FUNCTION worker.drop_partitions(p_keep_days integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.drop_partitions(p_keep_days integer) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric) TO service_role;
+REVOKE ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric, p_max_attempts integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.enqueue_job(p_kind text, p_payload jsonb, p_tenant_id uuid, p_unique_key text, p_serial_key text, p_due_in_seconds numeric, p_max_attempts integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.erase_tenants(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.erase_tenants(p_limit integer) TO service_role;
@@ -11986,8 +12767,14 @@ GRANT ALL ON FUNCTION worker.expire_deliveries(p_limit integer) TO service_role;
 REVOKE ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.extend_jobs(p_attempt_ids uuid[], p_lease_seconds integer) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.fail_image(p_image_id uuid, p_revision integer, p_status text, p_error jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.fail_image(p_image_id uuid, p_revision integer, p_status text, p_error jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigint, p_in_hand bigint[], p_behind_lane_ids bigint[]) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) TO service_role;
@@ -11998,11 +12785,23 @@ GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO ser
 REVOKE ALL ON FUNCTION worker.forget_webhook_secrets() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_webhook_secrets() TO service_role;
 
+REVOKE ALL ON FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.image_troubled(p_image_id uuid, p_revision integer, p_error jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.image_troubled(p_image_id uuid, p_revision integer, p_error jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.import_products(p_tenant_id uuid, p_rows jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.judge_files(p_host text, p_public_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.judge_files(p_host text, p_public_ids text[]) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[]) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
@@ -12034,6 +12833,9 @@ GRANT ALL ON FUNCTION worker.schema_version() TO service_role;
 REVOKE ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb, p_delivered json) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.settle_deliveries(p_token bigint, p_results jsonb, p_delivered json) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.settle_doomed_files(p_host text, p_public_ids text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.settle_doomed_files(p_host text, p_public_ids text[]) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.settle_jobs(p_results jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.settle_jobs(p_results jsonb) TO service_role;
 
@@ -12042,6 +12844,9 @@ GRANT ALL ON FUNCTION worker.settle_webhook_test(p_delivery_id bigint, p_result 
 
 REVOKE ALL ON FUNCTION worker.stay_awake(p_seconds numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.stay_awake(p_seconds numeric) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.sweep_images(p_keep_days integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.sweep_images(p_keep_days integer, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.sweep_reservations(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.sweep_reservations(p_limit integer) TO service_role;
@@ -12077,22 +12882,8 @@ GRANT ALL ON SEQUENCE public.order_history_id_seq TO service_role;
 GRANT SELECT ON TABLE public.order_lines TO authenticated;
 GRANT SELECT ON TABLE public.order_lines TO service_role;
 
-GRANT SELECT,DELETE ON TABLE public.product_images TO authenticated;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.product_images TO service_role;
-
-GRANT INSERT(id) ON TABLE public.product_images TO authenticated;
-
-GRANT INSERT(tenant_id) ON TABLE public.product_images TO authenticated;
-
-GRANT INSERT(product_id) ON TABLE public.product_images TO authenticated;
-
-GRANT INSERT(source_url),UPDATE(source_url) ON TABLE public.product_images TO authenticated;
-
-GRANT INSERT("position"),UPDATE("position") ON TABLE public.product_images TO authenticated;
-
-GRANT INSERT(alt_text),UPDATE(alt_text) ON TABLE public.product_images TO authenticated;
-
-GRANT UPDATE(version) ON TABLE public.product_images TO authenticated;
+GRANT SELECT ON TABLE public.product_image_versions TO authenticated;
+GRANT SELECT ON TABLE public.product_image_versions TO service_role;
 
 GRANT SELECT ON TABLE public.product_versions TO authenticated;
 GRANT SELECT ON TABLE public.product_versions TO service_role;

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from aiohttp import web
+
 from worker.catalogue.handlers import ROUTINES as CATALOGUE_ROUTINES
 from worker.catalogue.handlers import PublishDue
 from worker.config import Settings
@@ -39,6 +41,8 @@ from worker.gateway.realtime import STATES, TOPIC, Opener, RealtimeSupervisor
 from worker.gateway.upkeep import RpcHousekeeping
 from worker.gateway.vitals import RpcVitals
 from worker.gateway.webhooks import RpcWebhookJobs
+from worker.images.build import image_parts
+from worker.images.housekeeping import ROUTINES as IMAGE_ROUTINES
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
@@ -58,6 +62,7 @@ from worker.webhooks.runner import WebhookRunner
 _AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
 
 _PARTS = ("dispatch", "upkeep", "jobs", "jobs.settle", "jobs.extend")
+_IMAGE_PARTS = ("images", "images.settle", "images.extend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +105,24 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     clock, metrics, bell = SystemClock(), Metrics(), Bell()
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     dispatching, keeping_up, *working = [_part(name, clock) for name in _PARTS]
+    imaging = [_part(name, clock) for name in _IMAGE_PARTS]
     mark = DeliveryMark()
     async with (
         SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock, away=_AWAY), metrics)) as rpc,
         webhook_attempter(settings, clock=clock) as trier,
+        image_parts(settings, rpc, clock=clock, registry=metrics.registry) as images,
     ):
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, trier, clock, metrics, mark)
-        every_handler = handlers(settings, rpc, trier, clock, SettleMeter(metrics.registry))
+        every_handler = [
+            *handlers(settings, rpc, trier, clock, SettleMeter(metrics.registry)),
+            *images.upkeep,
+        ]
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner(settings, every_handler, queue, clock, metrics, working),
+            _job_runner("jobs", every_handler, queue, clock, metrics, working, settings=settings),
+            # slow ones must not take the slots of the others
+            _job_runner("images", [images.process], queue, clock, metrics, imaging, settings=settings),
             webhooks,
         ]
         for runner in runners:
@@ -124,15 +136,23 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         )
         vitals = Vitals(RpcVitals(rpc, mark), clock=clock, condition=_part("vitals", clock))
         metrics.registry.register(VitalGauges(vitals))
-        state = _State([upstream, dispatching, keeping_up, *working, *webhooks.conditions], realtime, vitals)
-        health = _health(settings, clock, metrics, state)
+        conditions = [upstream, dispatching, keeping_up, *working, *imaging, *webhooks.conditions]
+        state = _State(conditions, realtime, vitals)
+        health = _health(settings, clock, metrics, state, images.routes)
         every_side: list[Side] = [
             realtime,
             health,
             vitals,
             Upkeep(
                 queue,
-                [*ROUTINES, *INVENTORY_ROUTINES, *CATALOGUE_ROUTINES, *WEBHOOK_ROUTINES, *SYNC_ROUTINES],
+                [
+                    *ROUTINES,
+                    *INVENTORY_ROUTINES,
+                    *CATALOGUE_ROUTINES,
+                    *WEBHOOK_ROUTINES,
+                    *SYNC_ROUTINES,
+                    *IMAGE_ROUTINES,
+                ],
                 clock=clock,
                 condition=keeping_up,
             ),
@@ -166,23 +186,27 @@ def _dispatcher(
 
 
 def _job_runner(
-    settings: Settings,
+    name: str,
     every_handler: Sequence[Handler],
     queue: JobQueue,
     clock: Clock,
     metrics: Metrics,
     conditions: Sequence[Condition],
+    *,
+    settings: Settings,
 ) -> JobRunner:
     claiming, settling, extending = conditions
+    slots = {"jobs": settings.worker_concurrency, "images": settings.worker_image_concurrency}
     return JobRunner(
         queue,
         Executor(every_handler),
+        name=name,
         clock=clock,
         metrics=metrics,
         condition=claiming,
         settling=settling,
         extending=extending,
-        slots=settings.worker_concurrency,
+        slots=slots[name],
         poll=settings.poll,
         lease=settings.lease,
     )
@@ -203,13 +227,16 @@ def _webhooks(
     )
 
 
-def _health(settings: Settings, clock: Clock, metrics: Metrics, state: _State) -> HealthServer:
+def _health(
+    settings: Settings, clock: Clock, metrics: Metrics, state: _State, routes: Sequence[web.RouteDef]
+) -> HealthServer:
     return HealthServer(
         host=settings.worker_http_host,
         port=settings.worker_http_port,
         metrics=metrics,
         readiness=state.read,
         clock=clock,
+        routes=routes,
     )
 
 

@@ -28,6 +28,7 @@ from worker.errors import SettingsError
 Network = IPv4Network | IPv6Network
 
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+")
+_CLOUDINARY = re.compile(r"cloudinary://[^:@/?#\s]+:[^:@/?#\s]+@[A-Za-z0-9_-]+(?:[/?][^\s#]*)?\Z", re.ASCII)
 _PROXY = re.compile(
     r"(?i)http://(?:([^\s/?#@:]+:[^\s/?#@:]*)@)?([a-z0-9._-]+|\[[0-9a-f:.]+\]):([0-9]{1,5})/?", re.ASCII
 )
@@ -63,6 +64,12 @@ class Settings(BaseSettings):
     pms_jwt_key: SecretStr | None = None
     cloudinary_url: SecretStr | None = None
     image_host: Literal["local", "cloudinary"] = "local"
+    worker_image_concurrency: Annotated[int, Field(ge=1, le=100)] = 8
+    worker_image_processes: Annotated[int, Field(ge=1, le=32)] = 1
+    worker_image_dir: Path = Path("var/images")
+    worker_image_base_url: AnyHttpUrl | None = None
+    worker_image_prefix: Annotated[str, Field(pattern=r"^(?:[a-z0-9][a-z0-9_-]{0,62}/){0,4}$")] = ""
+    worker_image_notification_url: AnyHttpUrl | None = None
     redis_url: SecretStr | None = None
 
     worker_name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
@@ -132,7 +139,7 @@ class Settings(BaseSettings):
     @field_validator("cloudinary_url")
     @classmethod
     def _cloudinary_form(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith("cloudinary://"):
+        if url is not None and not _CLOUDINARY.match(url.get_secret_value()):
             raise ValueError("it must read cloudinary://<key>:<secret>@<cloud name>")
         return url
 
@@ -160,8 +167,20 @@ class Settings(BaseSettings):
         return f"{self.api_url}/rest/v1"
 
     @property
+    def storage_url(self) -> str:
+        return f"{self.api_url}/storage/v1"
+
+    @property
     def realtime_url(self) -> str:
         return f"{self.api_url}/realtime/v1"
+
+    @property
+    def image_base_url(self) -> str:
+        """Where images of the host `local` are reached, without a slash at its end."""
+        if self.worker_image_base_url is not None:
+            return str(self.worker_image_base_url).rstrip("/")
+        host = f"[{self.worker_http_host}]" if ":" in self.worker_http_host else self.worker_http_host
+        return f"http://{host}:{self.worker_http_port}/images"
 
     @property
     def poll(self) -> timedelta:

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from worker.config import Settings, key_role
-from worker.errors import GatewayError
+from worker.errors import GatewayError, HostBusy, HostError, HostRefused, HostUnconfigured
 from worker.gateway.client import SupabaseRpc
-from worker.gateway.probe import exposed_schemas, join_realtime
+from worker.gateway.probe import exposed_schemas, is_bucket_private, join_realtime
 from worker.gateway.status import SCHEMA_VERSION, Status, read_status
 from worker.gateway.vitals import ENOUGH_PARTITIONS, QueueHealth, RpcVitals, dead_line, endpoints_line
+from worker.images.hosts.build import probe
 from worker.log import redact
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -58,9 +59,10 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _keys(settings):
         yield finding
     yield _port(settings)
-    yield _images(settings)
+    yield await _images(settings)
     async for finding in _database(settings):
         yield finding
+    yield await _uploads(settings)
     yield await _realtime(settings)
 
 
@@ -126,10 +128,30 @@ def _port(settings: Settings) -> Finding:
     return Finding("ok", "port", f"{port} on {host} is free")
 
 
-def _images(settings: Settings) -> Finding:
-    if settings.image_host == "local":
-        return Finding("ok", "images", "are kept on this machine (IMAGE_HOST=local)")
-    return Finding("ok", "images", "go to Cloudinary")
+async def _images(settings: Settings) -> Finding:
+    """Tries the host itself: a file written, or Cloudinary asked whether key, secret and cloud fit."""
+    try:
+        text = await probe(settings)
+    except (HostUnconfigured, HostRefused) as error:
+        return Finding("fail", "images", str(error))
+    except HostBusy as error:
+        return Finding("warn", "images", f"{error}: nothing to mend, uploads wait until then")
+    except HostError as error:
+        return Finding("fail", "images", f"{error}; uploads wait until it works again")
+    if settings.image_host == "local" and (why := _badly_linked(settings)) is not None:
+        return Finding("warn", "images", f"{text}; {why}")
+    return Finding("ok", "images", text)
+
+
+def _badly_linked(settings: Settings) -> str | None:
+    """Why nobody else reaches images under the address that they are given."""
+    if settings.worker_image_base_url is not None:
+        return None
+    if settings.worker_http_port == 0:
+        return "WORKER_HTTP_PORT 0 changes with every start: choose one, or set WORKER_IMAGE_BASE_URL"
+    if settings.worker_http_host in ("0.0.0.0", "::"):  # noqa: S104
+        return "that is no address to reach it at: set WORKER_IMAGE_BASE_URL to what browsers use"
+    return None
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -235,6 +257,20 @@ def _clock(skew: timedelta) -> Finding:
     verdict: Verdict = "ok" if off < _SKEW_WARN else "warn" if off < _SKEW_FAIL else "fail"
     advice = "" if verdict == "ok" else "; set this machine's clock (NTP)"
     return Finding(verdict, "clock", f"{off.total_seconds():.1f} s from the database's{advice}")
+
+
+async def _uploads(settings: Settings) -> Finding:
+    """Images that are given by URL need no Storage, so a missing bucket is a warning."""
+    try:
+        if await is_bucket_private(settings):
+            return Finding("ok", "uploads", "go to the private bucket product-images")
+    except GatewayError as error:
+        return Finding("warn", "uploads", f"images can be given by URL only: {error}")
+    return Finding(
+        "fail",
+        "uploads",
+        "everybody can read the bucket product-images; set public of storage.buckets to false",
+    )
 
 
 async def _realtime(settings: Settings) -> Finding:

@@ -11,6 +11,14 @@
     │   ├── TokenRefused          401 or 403: not as whom the token names         (until fixed)
     │   ├── SchemaMissing         the RPC is not there: migrations, exposed schema (until fixed)
     │   └── BadAnswer             an answer too large or not of the agreed shape  (until fixed)
+    ├── HostError                 the image host did not do what it was asked
+    │   ├── HostBusy              a rate limit, or it still works on that object: wait (transient)
+    │   ├── HostUnreachable       no answer: refused, reset, timed out            (transient)
+    │   ├── HostFailing           5xx, or an answer that cannot be believed       (transient)
+    │   ├── HostRefused           it says no to this picture and will say so again (permanent)
+    │   └── HostUnconfigured      key, account, directory or disk of the host     (until fixed)
+    ├── SourceError               of a picture's source: SourceRefused, SourceAway (images/source.py)
+    ├── Unfit, WorkshopLost       no picture that can be served; its process died (images/picture.py)
     ├── NotYours                  a copy of the data belongs to somebody else (until fixed)
     ├── PayloadError              a job's payload does not fit its handler: poison (permanent)
     ├── TimeLimitExceeded         a handler took longer than it may
@@ -25,6 +33,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 
 class WorkerError(Exception):
@@ -68,7 +77,7 @@ class GatewayError(WorkerError):
 
     def __str__(self) -> str:
         parts = [self.message]
-        if self.code:
+        if self.code and self.code != self.message:
             parts.append(f"[{self.code}]")
         if self.detail:
             parts.append(f"- {self.detail}")
@@ -117,6 +126,46 @@ class SchemaMissing(GatewayError):
 
 class BadAnswer(GatewayError):
     """The answer was larger than allowed or not of the agreed shape."""
+
+
+class HostError(WorkerError):
+    """The image host did not do what it was asked. `status`: the HTTP status where there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.message = message
+        self.status = status
+        super().__init__(message)
+
+
+class HostBusy(HostError):
+    """Ask again later. `retry_after`: when the host says so, `None` where it does not."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: timedelta | None = None
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, status=status)
+
+
+class HostUnreachable(HostError):
+    """No whole answer came: nobody knows whether the call took effect."""
+
+
+class HostFailing(HostError):
+    """The host answers, but cannot work, or says what cannot be believed."""
+
+
+class HostRefused(HostError):
+    """The host says no to this object and will say so again. `code` is ours, `detail` the host's words."""
+
+    def __init__(self, code: str, detail: str, *, status: int | None = None) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}", status=status)
+
+
+class HostUnconfigured(HostError):
+    """The key, the account, the directory or the disk is not as it must be."""
 
 
 class NotYours(WorkerError):

@@ -40,7 +40,7 @@ alter table queue.jobs set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuu
 -- Adds a job. While one with the same unique key waits, that one stands for both.
 create function worker.enqueue_job(
   p_kind text, p_payload jsonb default '{}', p_tenant_id uuid default null, p_unique_key text default null,
-  p_serial_key text default null, p_due_in_seconds numeric default 0
+  p_serial_key text default null, p_due_in_seconds numeric default 0, p_max_attempts integer default 10
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -48,9 +48,9 @@ declare
   v_id bigint;
 begin
   loop
-    insert into queue.jobs (kind, payload, tenant_id, unique_key, serial_key, due_at)
+    insert into queue.jobs (kind, payload, tenant_id, unique_key, serial_key, due_at, max_attempts)
     values (p_kind, p_payload, p_tenant_id, p_unique_key, p_serial_key,
-      private.now() + make_interval(secs => p_due_in_seconds))
+      private.now() + make_interval(secs => p_due_in_seconds), p_max_attempts)
     on conflict (unique_key) where state = 'waiting' and unique_key is not null do nothing
     returning id into v_id;
     if found then
@@ -65,9 +65,9 @@ begin
     -- It was claimed between the two statements, so there is room for a new one.
   end loop;
 end $$;
-revoke all on function worker.enqueue_job(text, jsonb, uuid, text, text, numeric)
+revoke all on function worker.enqueue_job(text, jsonb, uuid, text, text, numeric, integer)
   from public, anon, authenticated, service_role;
-grant execute on function worker.enqueue_job(text, jsonb, uuid, text, text, numeric) to service_role;
+grant execute on function worker.enqueue_job(text, jsonb, uuid, text, text, numeric, integer) to service_role;
 
 -- Leases up to p_limit due jobs of the given kinds.
 create function worker.claim_jobs(p_worker text, p_kinds text[], p_limit integer, p_lease_seconds integer default 60)

@@ -2,7 +2,7 @@
 --
 -- A product belongs to a tenant; a variant is a product with a parent. The living of a tenant have distinct SKUs; a
 -- product with deleted_at set is gone for the PMS but keeps its history (…_product_history.sql). Money is numeric and may have no more decimal
--- places than its currency has. Images are rows of their own; a later capability fetches and hosts them.
+-- places than its currency has.
 
 -- Decimal places of a currency (ISO 4217, list one); null for a code that is none.
 create function private.minor_units(p_currency text) returns integer
@@ -141,51 +141,6 @@ create trigger guard_variant before update on public.products
   when (new.parent_id is not null and (new.parent_id is distinct from old.parent_id or new.deleted_at is distinct from old.deleted_at))
   execute function private.guard_variant();
 
-create table public.product_images (
-  id uuid primary key default gen_random_uuid(),
-  tenant_id uuid not null,
-  product_id uuid not null,
-  source_url text not null
-    constraint product_images_url_length check (length(source_url) between 1 and 2048)
-    constraint product_images_url_scheme check (source_url ~* '^https?://'),
-  position integer not null default 1 constraint product_images_position_positive check (position > 0),
-  alt_text text
-    constraint product_images_alt_text_length check (length(alt_text) <= 1000)
-    constraint product_images_alt_text_clean check (private.is_clean(alt_text)),
-  status text not null default 'pending'
-    constraint product_images_status_known
-    check (status in ('pending', 'fetching', 'processing', 'ready', 'failed', 'quarantined')),
-  version bigint not null default 1,
-  created_at timestamptz not null default private.now(),
-  updated_at timestamptz not null default private.now(),
-  constraint product_images_product foreign key (tenant_id, product_id)
-    references public.products (tenant_id, id) on delete cascade
-);
-comment on table public.product_images is 'Pictures of products; source_url is where the original is';
-create index product_images_by_product on public.product_images (tenant_id, product_id, position);
-
-alter table public.product_images enable row level security;
-create policy "only within one's own tenants" on public.product_images
-  as restrictive for all to authenticated using (tenant_id = any ((select private.my_tenants())::uuid[]));
-create policy "members see their tenant's pictures" on public.product_images
-  for select to authenticated using (tenant_id = any ((select private.tenants_with('products.read'))::uuid[]));
-create policy "managers add pictures to their tenant" on public.product_images
-  for insert to authenticated with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
-create policy "managers change their tenant's pictures" on public.product_images
-  for update to authenticated
-  using (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]))
-  with check (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
-create policy "managers delete their tenant's pictures" on public.product_images
-  for delete to authenticated using (tenant_id = any ((select private.tenants_with('products.write'))::uuid[]));
-revoke all on public.product_images from anon, authenticated, service_role;
-grant select, delete on public.product_images to authenticated, service_role;
--- The status is the worker's to set.
-grant insert (id, tenant_id, product_id, source_url, position, alt_text) on public.product_images to authenticated;
-grant update (source_url, position, alt_text, version) on public.product_images to authenticated;
-grant insert, update on public.product_images to service_role;
-create trigger stamp_version before insert or update on public.product_images
-  for each row execute function private.stamp_version();
-
 insert into private.event_map (entity, operation, rank, when_field, when_null, verb, description) values
   ('product',       'INSERT', 9, null,         null,  'created',
     'A product was added.'),
@@ -196,13 +151,6 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
   ('product',       'UPDATE', 9, null,         null,  'updated',
     'Fields of a product changed, in no way that has a type of its own.'),
   ('product',       'DELETE', 9, null,         null,  'deleted',
-    'A product was deleted: deleted_at was set, or the row is gone for good.'),
-  ('product_image', 'INSERT', 9, null,         null,  'created',
-    'A picture was added to a product.'),
-  ('product_image', 'UPDATE', 9, null,         null,  'updated',
-    'A picture changed: its place, its words, or how far its processing got.'),
-  ('product_image', 'DELETE', 9, null,         null,  'deleted',
-    'A picture is gone.');
+    'A product was deleted: deleted_at was set, or the row is gone for good.');
 
 select private.log_changes_of('public.products', 'product', 'products.read');
-select private.log_changes_of('public.product_images', 'product_image', 'products.read');

@@ -28,7 +28,12 @@ as $$
     ('publish.parent_not_active', 'parent_id', p_product.parent_id is not null and not exists (
       select from public.products p
       where p.tenant_id = p_product.tenant_id and p.id = p_product.parent_id and p.status = 'active' and p.deleted_at is null
-    ), 'The product that this is a variant of must be active.')
+    ), 'The product that this is a variant of must be active.'),
+    -- when it is published, not when one that is active gets another picture
+    ('publish.alt_text_missing', 'images', p_was is distinct from 'active' and exists (
+      select from public.product_images i
+      where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id and btrim(coalesce(i.alt_text, '')) = ''
+    ), 'Each picture of an active product needs an alt text, for those who cannot see it.')
   ) as f (code, field, broken, detail)
   where f.broken
 $$;

@@ -1,7 +1,27 @@
 -- Import: what `pms-worker import` sends, batch by batch. Each row stands alone: a refused one leaves the others alone.
 -- Safe to run twice: rows that would change nothing are unchanged, and goods are received once per source, for ever.
 
--- Makes a product's images those of the list: matched by URL, the rest added or removed.
+-- A product's pictures beside those of a list, matched by URL; one that stands several times, in the order of both. Pictures that
+-- were uploaded are nothing of a list's.
+create function private.pair_images(p_product public.products, p_images jsonb)
+returns table (image_id uuid, source_url text, "position" integer, alt_text text, wanted boolean)
+language sql stable security definer set search_path = ''
+as $$
+  select i.id, w.source_url, w.place, w.alt_text, w.source_url is not null
+  from (
+    select p.*, row_number() over (partition by p.source_url order by p.position, p.created_at, p.id) as nth
+    from public.product_images p
+    where p.tenant_id = p_product.tenant_id and p.product_id = p_product.id and p.source_url is not null
+  ) i
+  full join (
+    select e.image ->> 'source_url' as source_url, (e.image ->> 'position')::integer as place, e.image ->> 'alt_text' as alt_text,
+      row_number() over (partition by e.image ->> 'source_url' order by e.n) as nth
+    from jsonb_array_elements(p_images) with ordinality e (image, n)
+  ) w on w.source_url = i.source_url and w.nth = i.nth
+$$;
+revoke all on function private.pair_images(public.products, jsonb) from public, anon, authenticated, service_role;
+
+-- Makes a product's pictures those of the list. One that only moves, or gets other words, need not be fetched again.
 create function private.set_images(p_product public.products, p_images jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -10,29 +30,19 @@ declare
   v_touched integer := 0;
 begin
   delete from public.product_images i
-  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-    and not exists (
-      select from jsonb_to_recordset(p_images) as w (source_url text, position integer)
-      where w.source_url = i.source_url and w.position = i.position
-    );
+  using private.pair_images(p_product, p_images) w where i.id = w.image_id and not w.wanted;
   get diagnostics v_rows = row_count;
   v_touched := v_touched + v_rows;
 
-  update public.product_images i set alt_text = w.alt_text
-  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
-  where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-    and w.source_url = i.source_url and w.position = i.position and w.alt_text is distinct from i.alt_text;
+  update public.product_images i set position = coalesce(w.position, i.position), alt_text = w.alt_text
+  from private.pair_images(p_product, p_images) w
+  where i.id = w.image_id and (coalesce(w.position, i.position), w.alt_text) is distinct from (i.position, i.alt_text);
   get diagnostics v_rows = row_count;
   v_touched := v_touched + v_rows;
 
   insert into public.product_images (tenant_id, product_id, source_url, position, alt_text)
   select p_product.tenant_id, p_product.id, w.source_url, w.position, w.alt_text
-  from jsonb_to_recordset(p_images) as w (source_url text, position integer, alt_text text)
-  where not exists (
-    select from public.product_images i
-    where i.tenant_id = p_product.tenant_id and i.product_id = p_product.id
-      and i.source_url = w.source_url and i.position = w.position
-  );
+  from private.pair_images(p_product, p_images) w where w.image_id is null;
   get diagnostics v_rows = row_count;
   return v_touched + v_rows > 0;
 end $$;

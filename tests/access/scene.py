@@ -21,8 +21,15 @@ ROLES = {"anon": "anon", "service": "service_role"}
 # What no command below makes by the way; `%(t)s` is the tenant. A new table needs a line here, or a command.
 ROWS: dict[str, LiteralString] = {
     "categories": "insert into public.categories (tenant_id, name, slug) values (%(t)s, 'Shoes', 'shoes')",
+    "image_assets": "insert into public.image_assets (tenant_id, host, public_id, sha256, format,"
+    " source_bytes, served_bytes, width, height, color_space, has_alpha, animated, had_gps, dominant_colors,"
+    " blurhash, perceptual_hash) values (%(t)s, 'local', %(t)s, repeat('0', 64), 'jpeg', 1, 1, 1, 1, 'srgb',"
+    " false, false, false, '{}', '', 0::bit(64))",
     "product_images": "insert into public.product_images (tenant_id, product_id, source_url)"
     " select tenant_id, id, 'https://example.com/a.png' from public.products where tenant_id = %(t)s",
+    "product_image_versions": "insert into public.product_image_versions"
+    " (tenant_id, image_id, number, asset_id) select i.tenant_id, i.id, 1, a.id"
+    " from public.product_images i join public.image_assets a using (tenant_id) where tenant_id = %(t)s",
     "product_versions": "update public.products set name = 'New' where tenant_id = %(t)s",
     "validation_rules": "insert into public.validation_rules (tenant_id, name, message, severity, condition)"
     ' values (%(t)s, \'cheap\', \'Too dear\', \'warning\', \'{"field": "price", "op": "<", "value": 5}\')',

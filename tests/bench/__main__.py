@@ -14,6 +14,7 @@ from tests.bench.dispatch import dispatch
 from tests.bench.empty_look import empty_look
 from tests.bench.fan_out import fan_out
 from tests.bench.figures import Line
+from tests.bench.images import images
 from tests.bench.latency import latency
 from tests.bench.products_page import products_page
 from tests.bench.reserve import reserve
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "products_page": products_page,
     "reserve": reserve,
     "sync": sync,
+    "images": images,
 }
 
 

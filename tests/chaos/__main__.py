@@ -12,6 +12,7 @@ from rich.console import Console
 from tests.chaos.deliveries_storm import deliveries_storm
 from tests.chaos.endpoint_down import endpoint_down
 from tests.chaos.hanging_endpoints import hanging_endpoints
+from tests.chaos.images_storm import images_storm
 from tests.chaos.postgres_restarted import postgres_restarted
 from tests.chaos.realtime import realtime_away, realtime_off
 from tests.chaos.report import Report, show
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "hanging_endpoints": hanging_endpoints,
     "xmin_held": xmin_held,
     "endpoint_down": endpoint_down,
+    "images_storm": images_storm,
     "sync_holes": sync_holes,
     "sync_storm": sync_storm,
 }

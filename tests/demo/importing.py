@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from tests.demo.pictures import with_local_pictures
 from tests.demo.programs import Ended, pms_worker, run_program
 from tests.demo.stage import Stage, expect, json_of, read_all
 from tests.stack.paths import ROOT
@@ -52,7 +53,7 @@ async def import_again(stage: Stage) -> str:
     command = pms_worker("export", str(exported), "--tenant", stage.fjellmat.slug)
     done = await run_program(stage.platform, command, worker)
     expect(done.code == 0, f"the export ended with {done.code}: {done.last_words}")
-    expect(exported.read_bytes() == good_lines(CATALOGUE.read_bytes(), refused_lines(again)),
+    expect(exported.read_bytes() == good_lines(_catalogue(stage), refused_lines(again)),
            "the export differs from the file that was imported")  # fmt: skip
     return f"second run: {unchanged} unchanged, 0 pieces; export: the same {exported.stat().st_size:,} bytes"
 
@@ -68,9 +69,15 @@ def good_lines(file: bytes, refused: list[int]) -> bytes:
     return b"".join(line for number, line in enumerate(lines, 1) if number not in refused)
 
 
+def _catalogue(stage: Stage) -> bytes:
+    return with_local_pictures(CATALOGUE.read_bytes(), stage.pictures)
+
+
 async def _import(stage: Stage, *options: str) -> Ended:
     worker = stage.platform.addresses.worker_settings(0)
-    command = pms_worker("import", str(CATALOGUE), "--tenant", stage.fjellmat.slug, *options)
+    file = stage.scratch / CATALOGUE.name
+    file.write_bytes(_catalogue(stage))
+    command = pms_worker("import", str(file), "--tenant", stage.fjellmat.slug, *options)
     return await run_program(stage.platform, command, worker)
 
 

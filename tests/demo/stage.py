@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from tests.demo.receiver import Inbox, Receiver
+from tests.images.picture_server import PictureServer
 from tests.people import People
 from tests.stack.platform import Platform
 
@@ -40,6 +41,8 @@ class Stage:
     platform: Platform
     receiver: Receiver
     people: People
+    pictures: PictureServer
+    """Where the catalogue's pictures are."""
     say: Callable[[str], None]
     """Tells the audience what the act is doing now."""
     companies: list[Company] = field(default_factory=list)

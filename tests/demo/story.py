@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import httpx
 
-from tests.demo import audit, companies, editing, importing, offline, ordering, stock, strangers
+from tests.demo import audit, companies, editing, importing, offline, ordering, pictures, stock, strangers
 from tests.demo.board import Board, Row, Screen, percentile
 from tests.demo.daemon import WorkerDaemon
 from tests.demo.receiver import Receiver
 from tests.demo.stage import DemoFailedError, Stage, expect, json_of
 from tests.eventually import DidNotHappenError
+from tests.images.picture_server import picture_server
 from tests.people import People
 from tests.stack.errors import StackError
 from tests.stack.platform import Platform
@@ -25,6 +26,7 @@ PLATFORM, WORKER, END = "Platform", "Worker", "End"
 ACTS: Final[Sequence[tuple[str, Act]]] = (
     ("Companies", companies.sign_up),
     ("Import", importing.import_catalogue),
+    ("Pictures", pictures.show_pictures),
     ("Import again", importing.import_again),
     ("Stock", stock.stock_up),
     ("Orders", ordering.sell),
@@ -80,12 +82,12 @@ class Story:
         worker = WorkerDaemon(self._platform)
         people = People(self._platform.addresses)
         try:
-            async with self._make_receiver() as receiver:
+            async with self._make_receiver() as receiver, picture_server() as served:
                 with self._board.acting(WORKER, self._screen) as row:
                     row.note = "pms-worker run"
                     await worker.start()
                     row.note = "pms-worker is ready and hears Realtime"
-                stage = Stage(self._platform, receiver, people, say=lambda _: None)
+                stage = Stage(self._platform, receiver, people, served, say=lambda _: None)
                 self._board.stage = stage
                 for title, act in ACTS:
                     with self._board.acting(title, self._screen) as row:

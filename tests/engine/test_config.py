@@ -84,6 +84,13 @@ def test_the_older_names_of_the_keys_do(monkeypatch: pytest.MonkeyPatch) -> None
         ("IMAGE_HOST", "ftp", "IMAGE_HOST is wrong"),
         ("IMAGE_HOST", "cloudinary", "CLOUDINARY_URL, which is missing"),
         ("CLOUDINARY_URL", "https://cloudinary.com", "CLOUDINARY_URL is wrong"),
+        ("CLOUDINARY_URL", "cloudinary://hunter2@cloud", "CLOUDINARY_URL is wrong"),
+        ("CLOUDINARY_URL", "cloudinary://key:hunter2", "CLOUDINARY_URL is wrong"),
+        ("CLOUDINARY_URL", "cloudinary://<key>:hunter2@<cloud name>", "CLOUDINARY_URL is wrong"),
+        ("WORKER_IMAGE_PREFIX", "../", "WORKER_IMAGE_PREFIX is wrong"),
+        ("WORKER_IMAGE_PREFIX", "shop", "WORKER_IMAGE_PREFIX is wrong"),
+        ("WORKER_IMAGE_BASE_URL", "images", "WORKER_IMAGE_BASE_URL is wrong"),
+        ("WORKER_IMAGE_NOTIFICATION_URL", "images", "WORKER_IMAGE_NOTIFICATION_URL is wrong"),
         ("WORKER_HTTP_PORT", "70000", "WORKER_HTTP_PORT is wrong"),
         ("WORKER_CONCURRENCY", "0", "WORKER_CONCURRENCY is wrong"),
         ("WORKER_SEND_CONCURRENCY", "many", "WORKER_SEND_CONCURRENCY is wrong"),
@@ -108,6 +115,20 @@ def test_an_empty_variable_counts_as_unset(minimal: pytest.MonkeyPatch) -> None:
     minimal.setenv("WORKER_NAME", "")
     minimal.setenv("CLOUDINARY_URL", "")
     assert load().worker_name
+
+
+@pytest.mark.parametrize(
+    ("host", "base", "url"),
+    [
+        ("127.0.0.1", "", "http://127.0.0.1:9464/images"),
+        ("::1", "", "http://[::1]:9464/images"),
+        ("0.0.0.0", "https://cdn.example.com/pictures/", "https://cdn.example.com/pictures"),
+    ],
+)
+def test_where_images_are_reached(minimal: pytest.MonkeyPatch, host: str, base: str, url: str) -> None:
+    minimal.setenv("WORKER_HTTP_HOST", host)
+    minimal.setenv("WORKER_IMAGE_BASE_URL", base)
+    assert load().image_base_url == url
 
 
 def test_private_hosts_are_networks(minimal: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,20 @@ from tests.engine.handlers import Note, Recorder
 from worker.engine.job import AttemptId, Bury, Done, Job, JobId, Outcome, RawPayload, Retry, Snooze
 from worker.engine.retry import Backoff, outcome_of
 from worker.engine.run import Executor
-from worker.errors import BadAnswer, Busy, KeyRefused, PayloadError, Refused, SchemaMissing, Unavailable
+from worker.errors import (
+    BadAnswer,
+    Busy,
+    HostBusy,
+    HostFailing,
+    HostRefused,
+    HostUnconfigured,
+    HostUnreachable,
+    KeyRefused,
+    PayloadError,
+    Refused,
+    SchemaMissing,
+    Unavailable,
+)
 
 CHANCE = random.Random(1)
 
@@ -99,12 +112,25 @@ def test_two_handlers_of_a_kind_are_refused_at_the_start() -> None:
         (KeyRefused("x"), Snooze),
         (SchemaMissing("x"), Snooze),
         (BadAnswer("x"), Snooze),
+        (HostBusy("x"), Snooze),
+        (HostUnreachable("x"), Snooze),
+        (HostUnconfigured("x"), Snooze),
+        (HostFailing("x"), Retry),
+        (HostRefused("image.host_refused", "x"), Bury),
         (RuntimeError("x"), Retry),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_each_error_has_its_outcome(error: Exception, kind: type[Outcome]) -> None:
     assert isinstance(outcome_of(error, attempt=1, max_attempts=10, chance=CHANCE), kind)
+
+
+def test_a_host_is_not_asked_before_the_time_it_named() -> None:
+    for _ in range(50):
+        error = HostBusy("x", retry_after=timedelta(minutes=7))
+        outcome = outcome_of(error, attempt=1, max_attempts=10, chance=CHANCE)
+        assert isinstance(outcome, Snooze)
+        assert timedelta(minutes=7) <= outcome.after < timedelta(minutes=10)
 
 
 def test_retries_grow_apart_up_to_an_hour_and_end() -> None:

@@ -54,8 +54,9 @@ async def pms_worker(*arguments: str, **settings: str) -> Ended:
 
 
 @pytest.fixture
-def environment(addresses: Addresses) -> dict[str, str]:
-    return addresses.worker_settings(0)
+def environment(addresses: Addresses, tmp_path: Path) -> dict[str, str]:
+    images = {"WORKER_IMAGE_DIR": str(tmp_path), "WORKER_IMAGE_BASE_URL": "http://images.example"}
+    return {**addresses.worker_settings(0), **images}
 
 
 # -- doctor --------------------------------------------------------------------------------------------------
@@ -80,6 +81,7 @@ async def test_doctor_finds_a_healthy_platform_healthy(environment: dict[str, st
         "schema",
         "partitions",
         "vacuum",
+        "uploads",
         "Realtime",
     ):
         assert lines[what] == "ok", ended.out
@@ -110,7 +112,7 @@ async def test_doctor_says_what_is_wrong_and_what_to_do(environment: dict[str, s
     assert ended.code == 1
     lines = verdicts(ended.out)
     assert lines["database"] == lines["public key"] == lines["Realtime"] == "fail"
-    assert lines["port"] == lines["JWT key"] == "warn"
+    assert lines["port"] == lines["JWT key"] == lines["uploads"] == "warn"
     assert "SUPABASE_SECRET_KEY" in ended.out
     assert "Traceback" not in ended.err
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import respx
 
 from tests.gateway.healths import health
+from tests.images.hosts.cloudinary_double import SECRET, Fault, cloudinary_double
 from worker.config import Settings
 from worker.doctor import Finding, findings, health_findings
 from worker.errors import BadAnswer
@@ -49,6 +52,77 @@ async def test_a_host_that_is_no_host_is_named(host: str) -> None:
     found = await finding("port", worker_http_host=host)
     assert found.verdict == "fail"
     assert "WORKER_HTTP_HOST" in found.text
+
+
+@pytest.mark.parametrize(
+    ("status", "told", "verdict", "text"),
+    [
+        (200, {"id": "product-images", "public": False}, "ok", "private"),
+        (200, {"id": "product-images", "public": True}, "fail", "everybody can read"),
+        (200, {"id": "product-images"}, "warn", "cannot be read"),
+        (400, {"statusCode": "404", "error": "Bucket not found"}, "warn", "supabase db push"),
+        (404, {"message": "no Route matched with those values"}, "warn", "enable Storage"),
+        (503, {"message": "away"}, "warn", "by URL only: away"),
+    ],
+)
+async def test_the_bucket_of_uploads_is_there_and_private(
+    status: int, told: dict[str, Any], verdict: str, text: str
+) -> None:
+    with respx.mock(assert_all_mocked=False) as router:
+        router.get("http://127.0.0.1:9/storage/v1/bucket/product-images").respond(status, json=told)
+        found = await finding("uploads")
+    assert (found.verdict, text in found.text) == (verdict, True), found
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "text"),
+    [
+        ({}, "ok", "served at http://127.0.0.1:9464/images"),
+        ({"worker_image_base_url": "https://img.example/"}, "ok", "served at https://img.example"),
+        ({"worker_http_port": 0}, "warn", "set WORKER_IMAGE_BASE_URL"),
+        ({"worker_http_host": "0.0.0.0"}, "warn", "set WORKER_IMAGE_BASE_URL"),
+        ({"worker_http_host": "0.0.0.0", "worker_image_base_url": "https://img.example"}, "ok", "served"),
+        ({"worker_image_dir": Path(__file__) / "below a file"}, "fail", "WORKER_IMAGE_DIR"),
+    ],
+)
+async def test_images_on_this_machine(
+    tmp_path: Path, changed: dict[str, Any], verdict: str, text: str
+) -> None:
+    found = await finding("images", **{"worker_image_dir": tmp_path / "images", **changed})
+    assert (found.verdict, text in found.text) == (verdict, True), found
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict", "text"),
+    [
+        (None, "ok", "cloud double"),
+        (Fault("status", 401, "unknown api_key"), "fail", "check CLOUDINARY_URL"),
+        (Fault("status", 404, "no such cloud"), "fail", "no such cloud"),
+        (Fault("status", 420, "Rate Limit Exceeded"), "warn", "Rate Limit Exceeded"),
+        (Fault("status", 503), "fail", "uploads wait"),
+        (Fault("garbage"), "fail", "no JSON"),
+    ],
+)
+async def test_images_at_cloudinary(fault: Fault | None, verdict: str, text: str) -> None:
+    async with cloudinary_double() as double:
+        double.faults = [] if fault is None else [fault]
+        found = await finding("images", image_host="cloudinary", cloudinary_url=double.url)
+    assert (found.verdict, text in found.text) == (verdict, True), found
+    assert SECRET not in found.text
+
+
+async def test_images_at_a_cloudinary_that_is_away() -> None:
+    url = "cloudinary://key:hunter2@cloud?upload_prefix=http://127.0.0.1:9"
+    found = await finding("images", image_host="cloudinary", cloudinary_url=url)
+    assert found.verdict == "fail"
+    assert "hunter2" not in found.text
+
+
+async def test_images_at_an_address_that_would_get_the_secret_in_the_open() -> None:
+    url = "cloudinary://key:hunter2@cloud?upload_prefix=http://api.example.com"
+    found = await finding("images", image_host="cloudinary", cloudinary_url=url)
+    assert (found.verdict, "https://" in found.text, "hunter2" in found.text) == ("fail", True, False)
 
 
 async def test_a_schema_too_new_to_be_read_says_what_to_do() -> None:

@@ -64,6 +64,12 @@ async def test_schemas_of_ones_own_are_closed(db: Connection) -> None:
         "drop function realtime.topic() cascade",
         "create or replace function realtime.topic() returns text language sql as 'select null'",
         "alter table realtime.messages disable row level security",
+        "alter table storage.objects disable row level security",
+        "alter table storage.objects add column mine text",
+        "create index on storage.objects (version)",
+        "create table storage.mine (id int)",
+        "delete from storage.objects",
+        "delete from storage.buckets",
     ],
 )
 async def test_postgres_may_not_change_what_is_the_platforms(db: Connection, statement: str) -> None:
@@ -78,6 +84,16 @@ async def test_postgres_may_add_policies_and_triggers_to_the_platforms_tables(db
     await db.execute(
         "create trigger mine after insert on auth.users for each row execute function public.t()"
     )
+
+
+async def test_postgres_may_make_buckets_and_policies_on_their_objects(db: Connection) -> None:
+    await db.execute("insert into storage.buckets (id, name) values ('mine', 'mine')")
+    await db.execute("create policy mine on storage.objects for select to anon using (bucket_id = 'mine')")
+    await db.execute("create function public.t() returns trigger language plpgsql as 'begin return new; end'")
+    await db.execute("create trigger mine after insert on storage.objects execute function public.t()")
+    for role in ("anon", "authenticated"):
+        async with acting_as(db, role=role):
+            assert await _one(db, "select count(*) from storage.buckets") == 0
 
 
 async def test_time_limits_are_the_hosted_ones(database: Database) -> None:

@@ -37,7 +37,27 @@ SIMPLE: dict[str, tuple[LiteralString, ...]] = {
             "insert into public.product_images (tenant_id, product_id, source_url)"
             " values (%(tenant)s, %(product)s, 'https://img.example.com/1.jpg')"
         ),
-        "update public.product_images set status = 'ready', alt_text = 'A boot'",
+        "update public.product_images set alt_text = 'A boot'",
+        "update public.product_images set status = 'fetching'",
+        "update public.product_images set status = 'processing'",
+        (
+            "with asset as (insert into public.image_assets (tenant_id, host, public_id, sha256, format,"
+            " source_bytes, served_bytes, width, height, color_space, has_alpha, animated, had_gps,"
+            " dominant_colors, blurhash, perceptual_hash, urls, stored_at)"
+            " values (%(tenant)s, 'local', 'boot', repeat('0', 64), 'jpeg', 9000, 900, 640, 480, 'srgb',"
+            " false, false, false, '{#334455}', 'LEHV6nWB2yk8', 0::bit(64),"
+            ' \'{"master": "https://img.example.com/boot/master.webp"}\', private.now()) returning id, urls)'
+            " update public.product_images i set status = 'ready', asset_id = asset.id, urls = asset.urls,"
+            " content_version = 1, width = 640, height = 480, blurhash = 'LEHV6nWB2yk8' from asset"
+        ),
+        (
+            "update public.product_images set status = 'failed',"
+            ' error = \'{"code": "image.source_refused", "detail": "The server answered 404."}\''
+        ),
+        (
+            "update public.product_images set status = 'quarantined',"
+            ' error = \'{"code": "image.type_unknown", "detail": "The file is no picture."}\''
+        ),
         "delete from public.product_images",
     ),
     "stock_level": (

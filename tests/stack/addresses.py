@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Addresses:
     jwt_secret: str = ""
     signing_key: str = ""
     """The private ES256 JWK with its `kid`, as JSON."""
+    image_dir: str = f"{tempfile.gettempdir()}/pms-images"
+    """Where workers keep pictures."""
 
     def status(self) -> dict[str, str]:
         """What `supabase status -o env` prints."""
@@ -48,6 +51,7 @@ class Addresses:
             "SUPABASE_ANON_KEY": self.anon_key,
             "PMS_JWT_KEY": self.signing_key or self.jwt_secret,
             "IMAGE_HOST": "local",
+            "WORKER_IMAGE_DIR": self.image_dir,
             "WORKER_ALLOW_PRIVATE_HOSTS": "127.0.0.1/32,::1/128",
             "WORKER_HTTP_PORT": str(http_port),
         }

@@ -1,6 +1,6 @@
 -- What the hosted platform supplies before a project's first migration, and nothing else: roles, schemas, default
--- privileges, auth.users with its helpers, the publication. Run once by the superuser supabase_admin; realtime/
--- schema.sql and vault.sql follow. The role `postgres`, which migrates, is no superuser, as hosted.
+-- privileges, auth.users with its helpers, the publication. Run once by the superuser supabase_admin; storage/
+-- schema.sql, realtime/schema.sql and vault.sql follow. The role `postgres`, which migrates, is no superuser, as hosted.
 
 -- Roles -------------------------------------------------------------------------------------------------------------
 
@@ -168,10 +168,7 @@ grant all on all functions in schema auth to postgres, dashboard_user;
 
 reset role;
 
--- storage, graphql_public, realtime ---------------------------------------------------------------------------------
-
-create schema storage authorization supabase_storage_admin;
-grant usage on schema storage to postgres, anon, authenticated, service_role;
+-- graphql_public, realtime ------------------------------------------------------------------------------------------
 
 -- GraphQL's schema, and what answers where pg_graphql is not enabled. Hosted, event triggers put the extension's own
 -- function here when it is created, and this one when it is dropped; no Postgres that runs here has it.

@@ -4,6 +4,7 @@
     /graphql/v1     its /rpc/graphql              an apikey is required; in the schema graphql_public
     /realtime/v1    the Realtime server           an apikey is required, as header or query parameter
     /auth/v1        sign-in (auth.py)             an apikey is required, but for /.well-known/
+    /storage/v1     files (storage/)              open; a token decides, the caller's or a signed URL's
     /functions/v1   the edge functions in Deno    open; a function's verify_jwt decides
 
 An `sb_…` key becomes a short-lived JWT of its role on the way in; the parts behind know JWTs only.
@@ -31,6 +32,7 @@ from tests.stack.auth import Auth
 from tests.stack.auth_store import AuthStore
 from tests.stack.keys import Keys, load_keys
 from tests.stack.proxy import Proxy
+from tests.stack.storage.api import Storage
 from tests.stack.tunnel import tunnel
 
 CORS = {
@@ -50,6 +52,8 @@ class Settings:
     realtime: str
     functions: str
     auth_db: str
+    storage_db: str
+    storage_folder: str
     jwt_expiry: int
     verify_jwt: dict[str, bool]
     keys: Keys
@@ -68,6 +72,7 @@ class Gateway:
             settings.keys, AuthStore(settings.auth_db), api_url=settings.api_url, seconds=settings.jwt_expiry
         )
         self._rest = Proxy(session, settings.rest, name="rest")
+        self._storage = Storage(settings.keys, settings.storage_db, Path(settings.storage_folder))
         in_graphql = {"Content-Profile": "graphql_public"}
         self._graphql = Proxy(session, f"{settings.rest}/rpc/graphql", name="rest", headers=in_graphql)
         self._realtime = Proxy(session, settings.realtime, name="realtime")
@@ -88,6 +93,8 @@ class Gateway:
                     return await self._graphql.forward(request, path + query, authorization, CORS_ORIGIN)
                 case "auth":
                     return await self._to_auth(request, path)
+                case "storage":
+                    return await self._to_storage(request, path)
                 case "realtime":
                     return await self._to_realtime(request, path)
                 case "functions":
@@ -103,6 +110,16 @@ class Gateway:
             authorization = ""
         response = await self._auth.handle(request, path, authorization)
         response.headers.update(CORS_ORIGIN)
+        return response
+
+    async def _to_storage(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        """An apikey stands for a token where there is none; a signed URL comes with neither."""
+        authorization = request.headers.get("Authorization", "")
+        if "apikey" in request.headers:
+            authorization, _ = self._api_keys.authorize(request)
+        response = await self._storage.handle(request, path, authorization)
+        if not response.prepared:  # files are on their way already, with these headers
+            response.headers.update(CORS_ORIGIN)
         return response
 
     async def _to_realtime(self, request: web.BaseRequest, path: str) -> web.StreamResponse:

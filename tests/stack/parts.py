@@ -33,18 +33,22 @@ def gateway(
     port: int,
     upstreams: Mapping[str, str],
     auth_db: str,
+    storage_db: str,
     project: Project,
     keys: Keys,
     run: Path,
     guard: Guard,
 ) -> Child:
-    """`upstreams` hold `rest`, `realtime`, `functions`; `auth_db` is supabase_auth_admin's."""
+    """`upstreams` hold `rest`, `realtime`, `functions`; `auth_db` is supabase_auth_admin's,
+    `storage_db` supabase_storage_admin's."""
     api_url = f"http://127.0.0.1:{port}"
     values = {
         "port": port,
         "api_url": api_url,
         **upstreams,
         "auth_db": auth_db,
+        "storage_db": storage_db,
+        "storage_folder": str(run / "storage"),
         "jwt_expiry": project.jwt_expiry,
         "verify_jwt": {function.name: function.verify_jwt for function in project.functions},
         "keys": keys.to_json(),

@@ -244,6 +244,7 @@ class Platform:
             admin_db_url=self._url_as(SUPERUSER),
             jwt_secret=self.keys.jwt_secret,
             signing_key=self.keys.signing_key,
+            image_dir=str(self.run / "images"),
         )
         rest_port, functions_port = self.ports.take(), self.ports.take()
         self._parts["postgrest"] = postgrest(
@@ -275,6 +276,7 @@ class Platform:
             port=port,
             upstreams=upstreams,
             auth_db=self._url_as("supabase_auth_admin"),
+            storage_db=self._url_as("supabase_storage_admin"),
             project=self.project,
             keys=self.keys,
             run=self.run,

@@ -37,6 +37,7 @@ TEMPLATE_DATABASE = "template_pms"
 
 KEEP_SECONDS = 600
 KEEP_AT_LEAST = 6
+STORAGE_SCHEMA = STACK / "storage" / "schema.sql"
 REALTIME_SCHEMA = STACK / "realtime" / "schema.sql"
 
 
@@ -87,7 +88,7 @@ def _postgrest_settings(project: Project) -> dict[str, str]:
 
 
 def _bootstrap_files(*, vault: bool) -> list[Path]:
-    files = [STACK / "bootstrap.sql", REALTIME_SCHEMA]
+    files = [STACK / "bootstrap.sql", STORAGE_SCHEMA, REALTIME_SCHEMA]
     if vault:
         files.append(STACK / "vault.sql")
     return [path for path in (*files, STACK / "bootstrap_limits.sql") if path.is_file()]

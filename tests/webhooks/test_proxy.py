@@ -17,9 +17,9 @@ from tests.webhooks.scripted import OK, answering, serving
 from tests.webhooks.sending import SECOND, SHORT, Bench, Resolver, close_all, took
 from worker.config import Settings
 from worker.engine.clock import SystemClock
+from worker.tls import tls_context
 from worker.wall import ResolverError
 from worker.webhooks.build import sender
-from worker.webhooks.http.connect import tls_context
 from worker.webhooks.http.proxy import Proxy, ProxyAddress
 
 HOST = "hook.example.com"

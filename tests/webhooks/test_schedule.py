@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.engine.retry import parse_retry_after
 from worker.webhooks.answer import Answer, Trouble
-from worker.webhooks.schedule import DELAYS, MAX_ATTEMPTS, next_delay, parse_retry_after
+from worker.webhooks.schedule import DELAYS, MAX_ATTEMPTS, next_delay
 from worker.webhooks.verdict import Keep, Settle, judge, lane_hold, overloaded
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

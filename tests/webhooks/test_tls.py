@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.webhooks.authority import Authority
 from tests.webhooks.scripted import OK, Visit, answering, serving
 from tests.webhooks.sending import SECOND, Bench, close_all, took
+from worker.tls import tls_context
 from worker.wall import BlockedError, parse_url
-from worker.webhooks.http.connect import tls_context
 
 HOST = "hook.example.com"
 CLIENT_SIDE = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -26,13 +26,12 @@ SHORTEST_WAIT: Final = timedelta(milliseconds=250)
 class JobRunner:
     """Claims jobs for its free slots, runs them, writes back what became of them."""
 
-    name = "jobs"
-
     def __init__(
         self,
         queue: JobQueue,
         executor: Executor,
         *,
+        name: str = "jobs",
         clock: Clock,
         metrics: Metrics,
         condition: Condition,
@@ -45,6 +44,7 @@ class JobRunner:
         """`condition` tells whether jobs can be claimed, `settling` whether results can be written back,
         `extending` whether the leases of what runs can be extended.
         """
+        self.name = name
         self._queue, self._executor, self._clock = queue, executor, clock
         self._metrics, self._condition = metrics, condition
         self._slots, self._poll, self._lease = slots, poll, lease

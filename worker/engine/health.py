@@ -31,15 +31,26 @@ class Readiness:
 
 
 class HealthServer:
-    """The side task that serves health. `open` first, so that a taken port is found before work starts."""
+    """The side task that serves health. `open` first, so that a taken port is found before work starts.
+
+    `routes`: what other parts serve on the same port; they bound what they read themselves.
+    """
 
     name = "health"
 
     def __init__(
-        self, *, host: str, port: int, metrics: Metrics, readiness: Callable[[], Readiness], clock: Clock
+        self,
+        *,
+        host: str,
+        port: int,
+        metrics: Metrics,
+        readiness: Callable[[], Readiness],
+        clock: Clock,
+        routes: Sequence[web.RouteDef] = (),
     ) -> None:
         self._host, self._asked_port = host, port
         self._metrics, self._readiness, self._clock = metrics, readiness, clock
+        self._routes = routes
         self._lag = 0.0
         self._runner: web.AppRunner | None = None
         self.port = port
@@ -53,6 +64,7 @@ class HealthServer:
                 web.get("/livez", self._live),
                 web.get("/readyz", self._ready),
                 web.get("/metrics", self._numbers),
+                *self._routes,
             ]
         )
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)

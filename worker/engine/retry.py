@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from worker.engine.job import Bury, Outcome, Retry, Snooze
 from worker.errors import (
     BadAnswer,
     GatewayError,
+    HostBusy,
+    HostRefused,
+    HostUnconfigured,
+    HostUnreachable,
     KeyRefused,
     PayloadError,
     Refused,
@@ -20,6 +25,7 @@ from worker.errors import (
 
 FIRST_RETRY: Final = timedelta(seconds=5)
 LONGEST_RETRY: Final = timedelta(hours=1)
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
 OUR_FAULT_PAUSE: Final = timedelta(seconds=10)
 MAX_ERROR_CHARS: Final = 2_000
 
@@ -27,14 +33,20 @@ MAX_ERROR_CHARS: Final = 2_000
 def outcome_of(error: Exception, *, attempt: int, max_attempts: int, chance: random.Random) -> Outcome:
     """What becomes of a job whose handler raised `error` on its `attempt` (from 1).
 
-    Our own faults (Supabase away, a wrong key, a missing migration) charge nothing. What the database
-    refuses for good, and a payload that fits no handler, is buried at once. The rest is tried again,
-    5 s, 10 s, 20 s … an hour apart, up to `max_attempts`.
+    Our own faults (Supabase or the image host away, a wrong key, a missing migration) charge nothing, nor
+    does a rate limit. What the database or the host refuses for good, and a payload that fits no handler,
+    is buried at once. The rest is tried again, 5 s, 10 s, 20 s … an hour apart, up to `max_attempts`.
     """
     text = describe(error)
     match error:
-        case PayloadError() | Refused():
+        case PayloadError() | Refused() | HostRefused():
             return Bury(error=text)
+        case HostBusy():
+            # never sooner than the host says
+            pause = (error.retry_after or OUR_FAULT_PAUSE) * (1 + 0.4 * chance.random())
+            return Snooze(after=pause, reason=text)
+        case HostUnreachable() | HostUnconfigured():
+            return Snooze(after=_around(OUR_FAULT_PAUSE, chance), reason=text)
         case KeyRefused() | TokenRefused() | SchemaMissing() | BadAnswer():
             return Snooze(after=_around(OUR_FAULT_PAUSE, chance), reason=text)
         case GatewayError() if error.transient:
@@ -42,8 +54,33 @@ def outcome_of(error: Exception, *, attempt: int, max_attempts: int, chance: ran
         case _ if attempt >= max_attempts:
             return Bury(error=text)
         case _:
-            pause = min(FIRST_RETRY * (1 << min(attempt - 1, 20)), LONGEST_RETRY)
-            return Retry(after=_around(pause, chance), error=text)
+            return Retry(after=pause_after(attempt, chance), error=text)
+
+
+def pause_after(attempt: int, chance: random.Random) -> timedelta:
+    """How long to wait after `attempt` (from 1) failed: 5 s, 10 s, 20 s … an hour, give or take a fifth."""
+    return _around(min(FIRST_RETRY * (1 << min(attempt - 1, 20)), LONGEST_RETRY), chance)
+
+
+def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """`Retry-After` (RFC 9110 §10.2.3) as a delay from `now`: seconds or an HTTP date.
+
+    None when absent or not understood; bounded to 0 … 24 h.
+    """
+    text = (value or "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        # more digits than a day needs would overflow timedelta
+        delay = timedelta(seconds=int(text)) if len(text) < 7 else LONGEST_RETRY_AFTER
+        return min(delay, LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(moment - now, timedelta()), LONGEST_RETRY_AFTER)
 
 
 def describe(error: BaseException) -> str:

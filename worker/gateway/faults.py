@@ -1,4 +1,4 @@
-"""What a failed call means: HTTP status, SQLSTATE or PostgREST code -> the error tree.
+"""What a failed call means: HTTP status, SQLSTATE, PostgREST's or Storage's code -> the error tree.
 
 The code decides before the status, because PostgREST answers deadlocks with 500 and `raise sqlstate
 'PT409'` with whatever status that names.
@@ -33,8 +33,14 @@ _AWAY_CODES = frozenset({"PGRST000", "PGRST001", "PGRST002", "PGRST003", "25006"
 _MISSING = frozenset({"PGRST202", "PGRST106", "42883", "3F000"})
 _KEY_POSTGREST = frozenset({"PGRST300", "PGRST301", "PGRST302", "PGRST303", "42501"})
 
+# of servers that do not tell `code`
+_OLD_STORAGE_CODES = {"not_found": "NoSuchKey", "Not found": "NoSuchKey", "Bucket not found": "NoSuchBucket"}
+
 _APPLY = (
     "apply the migrations (supabase db push) and expose the schemas public and worker (supabase config push)"
+)
+_MAKE_BUCKET = (
+    "enable Storage and apply the migrations (supabase db push): they make the bucket product-images"
 )
 _CHECK_KEY = "check that SUPABASE_SECRET_KEY is a secret or service_role key of this project"
 
@@ -57,6 +63,26 @@ def from_answer(status: int, body: bytes) -> GatewayError:
     elif kind is KeyRefused:
         known["hint"] = _CHECK_KEY
     return kind(message, **known)
+
+
+def from_storage(status: int, body: bytes) -> GatewayError:
+    """The error that an answer of 400 and above of Supabase Storage stands for.
+
+    Its bodies tell the status that counts: most of its faults arrive as 400, also those that pass. Source:
+    https://github.com/supabase/storage, src/internal/errors, src/http/error-handler.ts
+    """
+    fields = _fields(body)
+    told = str(fields.get("statusCode") or "")
+    counts = int(told) if told.isdecimal() and 400 <= int(told) < 600 else status
+    code = str(fields.get("code") or _OLD_STORAGE_CODES.get(str(fields.get("error")), "")) or None
+    message = str(fields.get("message") or _head(body) or f"HTTP {status}")
+    if code == "NoSuchBucket":
+        return SchemaMissing(message, code=code, status=counts, hint=_MAKE_BUCKET)
+    if code == "NoSuchKey":
+        return Refused(message, code=code, status=counts)
+    kind = Busy if counts == 423 else _kind("", counts)
+    hint = _CHECK_KEY if kind is KeyRefused else _MAKE_BUCKET if kind is SchemaMissing else None
+    return kind(message, code=code, status=counts, hint=hint)
 
 
 def from_transport(error: Exception) -> GatewayError:

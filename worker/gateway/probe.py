@@ -7,11 +7,14 @@ import re
 from datetime import timedelta
 
 import httpx
+from msgspec import DecodeError, Struct, json
 
 from worker.config import Settings
-from worker.errors import Unreachable
+from worker.errors import BadAnswer, Unreachable
+from worker.gateway import faults
 from worker.gateway.channel import Channel, Doubt
 from worker.gateway.realtime import TOPIC
+from worker.gateway.uploads import BUCKET
 
 _TIMEOUT = 10.0
 _MAX_CHARS = 64 * 1024
@@ -28,7 +31,7 @@ async def exposed_schemas(settings: Settings) -> frozenset[str]:
     try:
         # httpx bounds each wait, not their sum
         async with asyncio.timeout(_TIMEOUT), httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
-            text = await _head(http, f"{settings.rest_url}/", headers)
+            _, text = await _head(http, f"{settings.rest_url}/", headers)
     except (httpx.HTTPError, TimeoutError) as error:
         raise Unreachable(f"Supabase could not be reached: {type(error).__name__}: {error}") from None
     # 12: "The schema must be one of the following: public, worker"; later versions say it in the hint
@@ -36,14 +39,38 @@ async def exposed_schemas(settings: Settings) -> frozenset[str]:
     return frozenset(found.group(1).replace(" ", "").split(",")) if found else frozenset()
 
 
-async def _head(http: httpx.AsyncClient, url: str, headers: dict[str, str]) -> str:
+async def is_bucket_private(settings: Settings) -> bool:
+    """Whether strangers are kept from the bucket of uploads. Raises `GatewayError`."""
+    key = settings.supabase_secret_key.get_secret_value()
+    url = f"{settings.storage_url}/bucket/{BUCKET}"
+    try:
+        async with asyncio.timeout(_TIMEOUT), httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False) as http:
+            status, text = await _head(http, url, {"apikey": key, "Authorization": f"Bearer {key}"})
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise Unreachable(f"Storage could not be reached: {type(error).__name__}: {error}") from None
+    if status >= 400:
+        raise faults.from_storage(status, text.encode())
+    try:
+        return json.decode(text, type=_Bucket).public is False
+    except DecodeError as error:
+        raise BadAnswer(
+            f"Storage says of {BUCKET} what cannot be read: {error}"[:300], status=status
+        ) from None
+
+
+class _Bucket(Struct):
+    public: bool
+
+
+async def _head(http: httpx.AsyncClient, url: str, headers: dict[str, str]) -> tuple[int, str]:
+    """The status, and what is told, at most the head of it."""
     text = ""
     async with http.stream("GET", url, headers=headers) as answer:
         async for chunk in answer.aiter_text():
             text += chunk
             if len(text) > _MAX_CHARS:
                 break
-    return text
+    return answer.status_code, text
 
 
 async def join_realtime(settings: Settings, *, within: timedelta) -> str | None:

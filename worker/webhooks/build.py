@@ -14,9 +14,9 @@ from worker.engine.ports import RawRpc
 from worker.gateway.mark import DeliveryMark
 from worker.gateway.rpc_lanes import RpcLanes
 from worker.resolver import SystemResolver
+from worker.tls import tls_context
 from worker.wall import Wall
 from worker.webhooks.attempt import Attempter, Trier
-from worker.webhooks.http.connect import tls_context
 from worker.webhooks.http.proxy import Proxy, ProxyAddress
 from worker.webhooks.runner import WebhookRunner
 from worker.webhooks.sender import Sender

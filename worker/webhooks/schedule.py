@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
+
+from worker.engine.retry import LONGEST_RETRY_AFTER
 
 # Standard Webhooks' recommended schedule: ten attempts over a little more than three days.
 DELAYS = (
@@ -19,7 +20,6 @@ DELAYS = (
 )
 MAX_ATTEMPTS = len(DELAYS) + 1
 JITTER = 0.2
-LONGEST_RETRY_AFTER = timedelta(hours=24)
 
 
 def next_delay(attempt: int, *, dice: float, retry_after: timedelta | None = None) -> timedelta | None:
@@ -37,24 +37,3 @@ def next_delay(attempt: int, *, dice: float, retry_after: timedelta | None = Non
     if retry_after is None:
         return delay
     return max(delay, min(retry_after, LONGEST_RETRY_AFTER) * (1 + JITTER * dice))
-
-
-def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """`Retry-After` (RFC 9110 §10.2.3) as a delay from `now`: seconds or an HTTP date.
-
-    None when absent or not understood; bounded to 0 … 24 h.
-    """
-    text = (value or "").strip()
-    if not text:
-        return None
-    if text.isascii() and text.isdigit():
-        # more digits than a day needs would overflow timedelta
-        delay = timedelta(seconds=int(text)) if len(text) < 7 else LONGEST_RETRY_AFTER
-        return min(delay, LONGEST_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(moment - now, timedelta()), LONGEST_RETRY_AFTER)

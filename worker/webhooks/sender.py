@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Final
 
 from worker.engine.clock import Clock
+from worker.engine.retry import parse_retry_after
 from worker.gateway.lanes import Timings
 from worker.wall import BlockedError, NoSuchHostError, ResolverError
 from worker.webhooks.answer import Answer, Trouble
@@ -19,7 +20,6 @@ from worker.webhooks.http.pool import MAX_OPEN, Pool
 from worker.webhooks.http.proxy import Proxy
 from worker.webhooks.http.request import BadHeadersError, write_request
 from worker.webhooks.routes import FRESH_FOR, Checker, Route, Routes
-from worker.webhooks.schedule import parse_retry_after
 
 RETRY_WITHIN: Final = 1.0
 """Seconds: what fails later than that after it began is not tried again at once."""

@@ -1,0 +1,1 @@
+"""Product images: from a source to pictures that may be served."""
