@@ -1713,18 +1713,26 @@ CREATE FUNCTION private.doom_forgotten_uploads(p_limit integer) RETURNS integer
     SET search_path TO ''
     AS $_$
 declare
-  v_doomed integer := 0;
+  v_after text;
+  v_looked integer;
+  v_last text;
+  v_old text[];
+  v_doomed integer;
 begin
-  if to_regclass('storage.objects') is not null then
-    execute 'insert into private.doomed_files (host, public_id, why)
-      select ''upload'', o.name, ''unused'' from storage.objects o
-      where o.bucket_id = ''product-images'' and o.created_at < private.now() - interval ''1 day''
-        and not private.is_needed(''upload'', o.name)
-        and not exists (select from private.doomed_files d where d.host = ''upload'' and d.public_id = o.name)
-      order by o.created_at limit $1
-      on conflict do nothing' using p_limit;
-    get diagnostics v_doomed = row_count;
+  if to_regclass('storage.objects') is null then
+    return 0;
   end if;
+  select w.after_name into v_after from private.upload_walk w for update;
+  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.created_at < private.now() - interval ''1 day''), ''{}'')
+    from (
+      select o.name, o.created_at from storage.objects o
+      where o.bucket_id = ''product-images'' and o.name > $1 order by o.name limit $2
+    ) o' into v_looked, v_last, v_old using v_after, p_limit;
+  update private.upload_walk w set after_name = case when v_looked = p_limit then v_last else '' end;
+  insert into private.doomed_files (host, public_id, why)
+  select 'upload', o.name, 'unused' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
+  on conflict do nothing;
+  get diagnostics v_doomed = row_count;
   return v_doomed;
 end $_$;
 
@@ -4849,7 +4857,8 @@ CREATE FUNCTION private.queue_restored_images() RETURNS trigger
     AS $$
 begin
   perform private.queue_image(i.tenant_id, i.id)
-  from public.product_images i where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status = 'pending'
+  from public.product_images i
+  where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status in ('pending', 'fetching', 'processing')
   order by i.id;
   return null;
 end $$;
@@ -9498,7 +9507,7 @@ begin
   v_uploads := private.doom_forgotten_uploads(p_limit);
   v_stuck := private.settle_stuck_images(p_limit);
   return jsonb_build_object('versions', v_versions, 'products', v_products, 'assets', v_assets, 'uploads', v_uploads, 'stuck', v_stuck,
-    'more', greatest(v_versions, v_products, v_assets, v_uploads, v_stuck) >= p_limit);
+    'more', greatest(v_versions, v_products, v_assets, v_stuck) >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.sweep_reservations(p_limit integer DEFAULT 1000) RETURNS jsonb
@@ -9865,6 +9874,14 @@ CREATE TABLE private.tombstones (
 );
 
 COMMENT ON TABLE private.tombstones IS 'Tenants that were deleted: id is what the tenant''s was; erased_at is null until all rows are gone';
+
+CREATE TABLE private.upload_walk (
+    one boolean DEFAULT true NOT NULL,
+    after_name text DEFAULT ''::text NOT NULL,
+    CONSTRAINT upload_walk_one CHECK (one)
+);
+
+COMMENT ON TABLE private.upload_walk IS 'Up to which name the uploads were looked at';
 
 CREATE TABLE public.webhook_attempts (
     attempted_on date NOT NULL,
@@ -10586,6 +10603,9 @@ ALTER TABLE ONLY private.tenant_log
 ALTER TABLE ONLY private.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY private.upload_walk
+    ADD CONSTRAINT upload_walk_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY private.webhook_policy
     ADD CONSTRAINT webhook_policy_pkey PRIMARY KEY (one);
 
@@ -10808,6 +10828,8 @@ CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenan
 
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
+CREATE INDEX image_assets_looks ON public.image_assets USING btree (tenant_id, perceptual_hash);
+
 CREATE INDEX image_assets_unused ON public.image_assets USING btree (unused_since) WHERE (unused_since IS NOT NULL);
 
 CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
@@ -10843,6 +10865,8 @@ CREATE INDEX product_versions_by_tenant ON public.product_versions USING btree (
 CREATE INDEX products_by_category ON public.products USING btree (tenant_id, category_id) WHERE (category_id IS NOT NULL);
 
 CREATE INDEX products_by_parent ON public.products USING btree (tenant_id, parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE INDEX products_deleted ON public.products USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 
 CREATE INDEX products_living_by_age ON public.products USING btree (tenant_id, created_at, id) WHERE (deleted_at IS NULL);
 
@@ -11330,6 +11354,8 @@ ALTER TABLE private.sync_stamps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.upload_walk ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.webhook_policy ENABLE ROW LEVEL SECURITY;
 

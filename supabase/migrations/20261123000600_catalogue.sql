@@ -74,6 +74,7 @@ create index products_by_parent on public.products (tenant_id, parent_id) where 
 create index products_by_category on public.products (tenant_id, category_id) where category_id is not null;
 -- Pages of the living, oldest or newest first.
 create index products_living_by_age on public.products (tenant_id, created_at, id) where deleted_at is null;
+create index products_deleted on public.products (deleted_at) where deleted_at is not null;
 create index products_to_publish on public.products (publish_at, id) where publish_at is not null and deleted_at is null;
 
 alter table public.products enable row level security;

@@ -46,6 +46,7 @@ comment on column public.image_assets.had_gps is 'Whether the source said where 
 comment on column public.image_assets.urls is 'By rendition: master, thumbnail, card, zoom';
 comment on column public.image_assets.stored_at is 'Null: the host may have it or not';
 comment on column public.image_assets.unused_since is 'Null: a version of a picture is this';
+create index image_assets_looks on public.image_assets (tenant_id, perceptual_hash);
 create index image_assets_unused on public.image_assets (unused_since) where unused_since is not null;
 
 alter table public.image_assets enable row level security;
@@ -234,7 +235,8 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   perform private.queue_image(i.tenant_id, i.id)
-  from public.product_images i where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status = 'pending'
+  from public.product_images i
+  where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status in ('pending', 'fetching', 'processing')
   order by i.id;
   return null;
 end $$;

@@ -63,23 +63,41 @@ as $$
 $$;
 revoke all on function private.is_needed(text, text) from public, anon, authenticated, service_role;
 
--- Uploads that no picture names a day after they came. Where Storage is missing there are none.
+-- How far the walk through the uploads is: by name, the index of Storage, and round and round.
+create table private.upload_walk (
+  one boolean primary key default true constraint upload_walk_one check (one),
+  after_name text not null default ''
+);
+comment on table private.upload_walk is 'Up to which name the uploads were looked at';
+insert into private.upload_walk default values;
+alter table private.upload_walk enable row level security;
+revoke all on private.upload_walk from public, anon, authenticated, service_role;
+
+-- Of the next p_limit uploads those that no picture names a day after they came. Where Storage is missing there are none.
 create function private.doom_forgotten_uploads(p_limit integer) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_doomed integer := 0;
+  v_after text;
+  v_looked integer;
+  v_last text;
+  v_old text[];
+  v_doomed integer;
 begin
-  if to_regclass('storage.objects') is not null then
-    execute 'insert into private.doomed_files (host, public_id, why)
-      select ''upload'', o.name, ''unused'' from storage.objects o
-      where o.bucket_id = ''product-images'' and o.created_at < private.now() - interval ''1 day''
-        and not private.is_needed(''upload'', o.name)
-        and not exists (select from private.doomed_files d where d.host = ''upload'' and d.public_id = o.name)
-      order by o.created_at limit $1
-      on conflict do nothing' using p_limit;
-    get diagnostics v_doomed = row_count;
+  if to_regclass('storage.objects') is null then
+    return 0;
   end if;
+  select w.after_name into v_after from private.upload_walk w for update;
+  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.created_at < private.now() - interval ''1 day''), ''{}'')
+    from (
+      select o.name, o.created_at from storage.objects o
+      where o.bucket_id = ''product-images'' and o.name > $1 order by o.name limit $2
+    ) o' into v_looked, v_last, v_old using v_after, p_limit;
+  update private.upload_walk w set after_name = case when v_looked = p_limit then v_last else '' end;
+  insert into private.doomed_files (host, public_id, why)
+  select 'upload', o.name, 'unused' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
+  on conflict do nothing;
+  get diagnostics v_doomed = row_count;
   return v_doomed;
 end $$;
 revoke all on function private.doom_forgotten_uploads(integer) from public, anon, authenticated, service_role;
@@ -170,7 +188,7 @@ begin
   v_uploads := private.doom_forgotten_uploads(p_limit);
   v_stuck := private.settle_stuck_images(p_limit);
   return jsonb_build_object('versions', v_versions, 'products', v_products, 'assets', v_assets, 'uploads', v_uploads, 'stuck', v_stuck,
-    'more', greatest(v_versions, v_products, v_assets, v_uploads, v_stuck) >= p_limit);
+    'more', greatest(v_versions, v_products, v_assets, v_stuck) >= p_limit);
 end $$;
 revoke all on function worker.sweep_images(integer, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.sweep_images(integer, integer) to service_role;

@@ -156,6 +156,7 @@ async def test_nobody_works_for_a_deleted_product_and_one_that_is_back_gets_its_
     await product_command(db, company, "delete", product)
     assert await begin(db, image) is None
     await db.execute("delete from queue.jobs")
+    await db.execute("update public.product_images set status = 'fetching'")
     await product_command(db, company, "restore", product)
     assert await column(db, JOBS) == [str(image)]
     await work(db, image)

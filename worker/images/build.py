@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,7 +22,7 @@ from worker.gateway.images import RpcImages
 from worker.gateway.uploads import StorageUploads
 from worker.images.fetch import Fetcher
 from worker.images.gate import HostGate
-from worker.images.handlers import ProcessImage
+from worker.images.handlers import SCRATCH, ProcessImage
 from worker.images.hearing import HostEar
 from worker.images.hosts.account import Account
 from worker.images.hosts.build import image_host
@@ -48,6 +54,7 @@ async def image_parts(
     """Raises `HostUnconfigured` when the settings mean no image host."""
     async with AsyncExitStack() as stack:
         images = RpcImages(rpc)
+        await asyncio.to_thread(_tidy)
         host = await stack.enter_async_context(image_host(settings))
         uploads = await stack.enter_async_context(StorageUploads(settings))
         proxy = settings.worker_egress_proxy
@@ -70,6 +77,15 @@ async def image_parts(
             ],
             routes=_routes(settings, images),
         )
+
+
+def _tidy() -> None:
+    """Removes what killed workers left of pictures that they had in hand; no job takes so long."""
+    oldest = time.time() - 3600
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):  # another worker is at it, or it is somebody else's
+            if not left.is_symlink() and left.stat().st_mtime < oldest:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _routes(settings: Settings, images: RpcImages) -> Sequence[web.RouteDef]:
