@@ -7,6 +7,7 @@ import hashlib
 import random
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, LiteralString
@@ -96,7 +97,14 @@ class Planned:
     fault: str | None
 
 
-async def images_storm(scene: Scene, *, images: int = 2000, kills: int = 10, every: float = 8.0) -> Report:
+async def images_storm(
+    scene: Scene,
+    *,
+    images: int = 2000,
+    kills: int = 10,
+    every: float = 8.0,
+    sabotage: Callable[[CloudinaryDouble, Connection], Awaitable[None]] | None = None,
+) -> Report:
     """2,000 pictures, 20 % faults at sources and host, ten kills: no orphan, no duplicate, no untrue row."""
     started = time.monotonic()
     chance = random.Random(5)
@@ -116,6 +124,8 @@ async def images_storm(scene: Scene, *, images: int = 2000, kills: int = 10, eve
             seconds = time.monotonic() - began
             assert isinstance(double, MoodyDouble)
             double.moody = False
+            if sabotage is not None:
+                await sabotage(double, db)
             faults = await _judged(db, planned, double)
             ends = Counter(row[1] for row in await _all(db, ENDS))
             faults += await _cleaned(db, shop, double)
