@@ -106,10 +106,13 @@ async def sync_storm(
             group.create_task(storm.write(changes - pushed, per_second=(changes - pushed) / seconds))
             group.create_task(storm.edit(pushed, per_second=pushed / seconds))
             slow_ones = [group.create_task(storm.write_slowly(n)) for n in range(SLOW)]
-            group.create_task(storm.look_naively())
+            looking = group.create_task(storm.look_naively())
             await asyncio.wait(raging)
             storm.over.set()
+            writing = group.create_task(storm.write_on())
             await asyncio.wait(slow_ones)
+            for task in (looking, writing):
+                task.cancel()
         await storm.calm()
         return await storm.report(shop, started)
 
@@ -191,6 +194,11 @@ class _Storm:
         await writers.write(count=count, per_second=per_second)
         self.committed = {(str(it.product), it.version) for it in writers.commits}
 
+    async def write_on(self) -> None:
+        """Behind whom the last slow transactions are late: beside nobody they would be just in time."""
+        writers = Writers(self._scene.platform.db_url, self._shop.products[SLOW:])
+        await writers.write(count=1_000_000, per_second=5)
+
     async def write_slowly(self, number: int) -> None:
         """One product of its own, so that nobody else's write makes up for what is lost of it."""
         async with direct(self._scene.platform.db_url) as db:
@@ -224,7 +232,7 @@ class _Storm:
 
     async def look_naively(self) -> None:
         async with direct(self._scene.platform.db_url) as db:
-            while not self.over.is_set():
+            while True:
                 await self.naive.look(db, self._shop)
                 await asyncio.sleep(0.2)
 

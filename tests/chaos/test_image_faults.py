@@ -26,7 +26,8 @@ async def test_orphans_doubles_and_untrue_rows_are_seen() -> None:
         double.objects["nobody/knows"] = Stored(b"orphan", 1, "orphan")
         double.objects["the/same"] = first
         await db.execute(
-            'update public.product_images set status = \'failed\', error = \'{"code": "image.x", "detail": ""}\''
+            "update public.product_images set status = 'failed',"
+            ' error = \'{"code": "image.x", "detail": ""}\''
             " where id = (select id from public.product_images where status = 'ready' limit 1)"
         )
 
