@@ -1723,14 +1723,14 @@ begin
     return 0;
   end if;
   select w.after_name into v_after from private.upload_walk w for update;
-  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.created_at < private.now() - interval ''1 day''), ''{}'')
+  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.at < private.now() - interval ''1 day''), ''{}'')
     from (
-      select o.name, o.created_at from storage.objects o
+      select o.name, greatest(o.created_at, o.updated_at) as at from storage.objects o
       where o.bucket_id = ''product-images'' and o.name > $1 order by o.name limit $2
     ) o' into v_looked, v_last, v_old using v_after, p_limit;
   update private.upload_walk w set after_name = case when v_looked = p_limit then v_last else '' end;
-  insert into private.doomed_files (host, public_id, why)
-  select 'upload', o.name, 'unused' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
+  insert into private.doomed_files (host, public_id, why, due_at)
+  select 'upload', o.name, 'unused', private.now() + interval '1 day' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
   on conflict do nothing;
   get diagnostics v_doomed = row_count;
   return v_doomed;
@@ -1741,7 +1741,8 @@ CREATE FUNCTION private.doom_upload() RETURNS trigger
     SET search_path TO ''
     AS $$
 begin
-  insert into private.doomed_files (host, public_id, why) values ('upload', old.upload_path, 'unused') on conflict do nothing;
+  insert into private.doomed_files (host, public_id, why, due_at)
+  values ('upload', old.upload_path, 'unused', private.now() + interval '1 day') on conflict do nothing;
   return null;
 end $$;
 
@@ -2700,6 +2701,9 @@ begin
     new.status := 'pending';
     new.error := null;
   end if;
+  if new.upload_path is not null and (tg_op = 'INSERT' or new.upload_path is distinct from old.upload_path) then
+    perform private.keep_upload(new.upload_path);
+  end if;
   return new;
 end $$;
 
@@ -2871,7 +2875,7 @@ CREATE FUNCTION private.image_in_work(p_image_id uuid, p_revision integer) RETUR
     SET search_path TO ''
     AS $$
   select i from public.product_images i
-  where i.id = p_image_id and i.source_revision = coalesce(p_revision, i.source_revision)
+  where i.id = p_image_id and i.source_revision = p_revision
     and i.status in ('pending', 'fetching', 'processing')
     and exists (select from public.products p where p.tenant_id = i.tenant_id and p.id = i.product_id and p.deleted_at is null)
   for no key update of i
@@ -3151,6 +3155,20 @@ CREATE FUNCTION private.is_to_be_judged(p_old public.products, p_new public.prod
   ))
 $$;
 
+CREATE FUNCTION private.is_uploaded_anew(p_path text, p_due_at timestamp with time zone) RETURNS boolean
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $_$
+declare
+  v_anew boolean := false;
+begin
+  if to_regclass('storage.objects') is not null then
+    execute 'select exists (select from storage.objects o where o.bucket_id = ''product-images'' and o.name = $1
+      and greatest(o.created_at, o.updated_at) > $2)' into v_anew using p_path, p_due_at - interval '1 day';
+  end if;
+  return v_anew;
+end $_$;
+
 CREATE FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -3209,6 +3227,19 @@ begin
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
   delete from public.webhook_troubles t where t.endpoint_id = old.id;
   return old;
+end $$;
+
+CREATE FUNCTION private.keep_upload(p_path text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  delete from private.doomed_files d
+  where d.host = 'upload' and d.public_id = p_path and (d.held_until is null or d.held_until < private.now() - interval '5 min');
+  if exists (select from private.doomed_files d where d.host = 'upload' and d.public_id = p_path) then
+    perform private.fail('PT409', 'image.upload_going', 'This upload is being deleted, for no picture named it.',
+      'Upload the file under another name.');
+  end if;
 end $$;
 
 CREATE FUNCTION private.keep_versions() RETURNS trigger
@@ -3893,7 +3924,8 @@ CREATE FUNCTION private.near_duplicates(p_image public.product_images, p_asset p
     from (
       select a.id, bit_count(a.perceptual_hash # p_asset.perceptual_hash) as distance
       from public.image_assets a
-      where a.tenant_id = p_image.tenant_id and bit_count(a.perceptual_hash # p_asset.perceptual_hash) <= 6
+      where a.tenant_id = p_image.tenant_id and a.unused_since is null and a.id <> p_asset.id
+        and bit_count(a.perceptual_hash # p_asset.perceptual_hash) <= 6
       order by 2, 1 limit 10
     ) l
     join public.product_images i on i.asset_id = l.id and i.id <> p_image.id
@@ -4804,12 +4836,13 @@ begin
   return v_id;
 end $_$;
 
-CREATE FUNCTION private.queue_image(p_tenant_id uuid, p_image_id uuid) RETURNS void
+CREATE FUNCTION private.queue_image(p_image public.product_images) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select worker.enqueue_job('images.process', jsonb_build_object('image_id', p_image_id), p_tenant_id,
-    'images.process ' || p_image_id, 'images.process ' || p_image_id, p_max_attempts => 20)
+  select worker.enqueue_job('images.process',
+    jsonb_build_object('image_id', p_image.id, 'revision', p_image.source_revision), p_image.tenant_id,
+    'images.process ' || p_image.id || ' ' || p_image.source_revision, 'images.process ' || p_image.id, p_max_attempts => 20)
 $$;
 
 CREATE FUNCTION private.queue_new_source() RETURNS trigger
@@ -4817,7 +4850,7 @@ CREATE FUNCTION private.queue_new_source() RETURNS trigger
     SET search_path TO ''
     AS $$
 begin
-  perform private.queue_image(new.tenant_id, new.id);
+  perform private.queue_image(new);
   return null;
 end $$;
 
@@ -4856,7 +4889,7 @@ CREATE FUNCTION private.queue_restored_images() RETURNS trigger
     SET search_path TO ''
     AS $$
 begin
-  perform private.queue_image(i.tenant_id, i.id)
+  perform private.queue_image(i)
   from public.product_images i
   where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status in ('pending', 'fetching', 'processing')
   order by i.id;
@@ -6431,11 +6464,10 @@ declare
   v_stuck integer := 0;
 begin
   for v_image in
-    select i.id, i.tenant_id, (
-      select j.last_error from queue.jobs j
+    select i as image, exists (
+      select from queue.jobs j
       where j.state = 'buried' and j.kind = 'images.process' and j.payload ->> 'image_id' = i.id::text
-        and j.created_at >= i.created_at
-      order by j.id desc limit 1
+        and j.payload ->> 'revision' = i.source_revision::text
     ) as buried
     from public.product_images i
     where i.status in ('pending', 'fetching', 'processing') and i.updated_at < private.now() - interval '15 min'
@@ -6447,13 +6479,13 @@ begin
     for no key update of i skip locked
   loop
     v_stuck := v_stuck + 1;
-    if v_image.buried is null then
-      perform private.queue_image(v_image.tenant_id, v_image.id);
+    if not v_image.buried then
+      perform private.queue_image(v_image.image);
     else
       update public.product_images i
       set status = 'failed', error = jsonb_build_object('code', 'image.given_up',
-        'detail', 'Each attempt at it ended before it was done; the last one: ' || left(v_image.buried, 300))
-      where i.id = v_image.id;
+        'detail', 'Each attempt at it ended before it was done.')
+      where i.id = (v_image.image).id;
     end if;
   end loop;
   return v_stuck;
@@ -8165,19 +8197,20 @@ begin
   return jsonb_build_object('asset_id', v_asset.id, 'public_id', v_public_id, 'stored', v_asset.stored_at is not null);
 end $$;
 
-CREATE FUNCTION worker.begin_image(p_image_id uuid) RETURNS jsonb
+CREATE FUNCTION worker.begin_image(p_image_id uuid, p_revision integer) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
-  v_image constant public.product_images := private.image_in_work(p_image_id, null);
+  v_image constant public.product_images := private.image_in_work(p_image_id, p_revision);
 begin
   if v_image.id is null then
     return null;
   end if;
   update public.product_images i set status = 'fetching' where i.id = p_image_id and i.status <> 'fetching';
   return jsonb_build_object('tenant_id', v_image.tenant_id, 'revision', v_image.source_revision,
-    'source_url', v_image.source_url, 'upload_path', v_image.upload_path);
+    'source_url', v_image.source_url, 'upload_path', v_image.upload_path,
+    'crashes', coalesce((v_image.error ->> 'crashes')::integer, 0));
 end $$;
 
 CREATE FUNCTION worker.claim_doomed_files(p_host text, p_limit integer DEFAULT 100, p_lease_seconds integer DEFAULT 300) RETURNS jsonb
@@ -8194,7 +8227,8 @@ begin
   delete from private.doomed_files d
   where (d.host, d.public_id) in (
     select o.host, o.public_id from private.doomed_files o
-    where o.host = p_host and o.due_at <= v_now and private.is_needed(o.host, o.public_id)
+    where o.host = p_host and o.due_at <= v_now
+      and (private.is_needed(o.host, o.public_id) or p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
       and (o.held_until is null or o.held_until < v_now - interval '5 min')
     order by o.due_at limit p_limit for update skip locked
   );
@@ -8204,6 +8238,7 @@ begin
       select o.host, o.public_id from private.doomed_files o
       where o.host = p_host and o.due_at <= v_now and (o.held_until is null or o.held_until < v_now)
         and not private.is_needed(o.host, o.public_id)
+        and not (p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
       order by o.due_at limit p_limit for update skip locked
     )
     returning d.public_id
@@ -8729,7 +8764,7 @@ begin
   end if;
   update public.image_assets a
   set stored_at = coalesce(a.stored_at, v_now), urls = case when a.stored_at is null then p_urls else a.urls end, unused_since = null
-  where a.id = p_asset_id and a.tenant_id = v_image.tenant_id
+  where a.id = p_asset_id and a.tenant_id = v_image.tenant_id and (a.stored_at is not null or p_urls is not null)
   returning * into v_asset;
   if not found then
     return false;
@@ -8967,7 +9002,7 @@ begin
   );
 end $$;
 
-CREATE FUNCTION worker.lose_files(p_host text, p_public_ids text[]) RETURNS integer
+CREATE FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -8980,7 +9015,7 @@ begin
   where a.host = p_host and a.public_id = any (p_public_ids) order by i.id for no key update of i;
   with lost as (
     update public.image_assets a set stored_at = null, urls = '{}'
-    where a.host = p_host and a.public_id = any (p_public_ids) and a.stored_at is not null
+    where a.host = p_host and a.public_id = any (p_public_ids) and a.stored_at < p_told_at
     returning a.id
   )
   select array_agg(l.id) into v_lost from lost l;
@@ -10828,7 +10863,7 @@ CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenan
 
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
-CREATE INDEX image_assets_looks ON public.image_assets USING btree (tenant_id, perceptual_hash);
+CREATE INDEX image_assets_looks ON public.image_assets USING btree (tenant_id, perceptual_hash) INCLUDE (id) WHERE (unused_since IS NULL);
 
 CREATE INDEX image_assets_unused ON public.image_assets USING btree (unused_since) WHERE (unused_since IS NOT NULL);
 
@@ -12082,6 +12117,8 @@ REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_to_be_judged(p_old public.products, p_new public.products) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_uploaded_anew(p_path text, p_due_at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.items_of_depth(p_items jsonb, p_variants boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.judge_endpoint_url() FROM PUBLIC;
@@ -12089,6 +12126,8 @@ REVOKE ALL ON FUNCTION private.judge_endpoint_url() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.keep_upload(p_path text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_versions() FROM PUBLIC;
 
@@ -12258,7 +12297,7 @@ GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_ch
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.queue_image(p_tenant_id uuid, p_image_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.queue_image(p_image public.product_images) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_new_source() FROM PUBLIC;
 
@@ -12760,8 +12799,8 @@ GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) 
 REVOKE ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.begin_image(p_image_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.begin_image(p_image_id uuid) TO service_role;
+REVOKE ALL ON FUNCTION worker.begin_image(p_image_id uuid, p_revision integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.begin_image(p_image_id uuid, p_revision integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) TO service_role;
@@ -12826,8 +12865,8 @@ GRANT ALL ON FUNCTION worker.judge_files(p_host text, p_public_ids text[]) TO se
 REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[]) TO service_role;
+REVOKE ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;

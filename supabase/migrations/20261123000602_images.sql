@@ -46,7 +46,7 @@ comment on column public.image_assets.had_gps is 'Whether the source said where 
 comment on column public.image_assets.urls is 'By rendition: master, thumbnail, card, zoom';
 comment on column public.image_assets.stored_at is 'Null: the host may have it or not';
 comment on column public.image_assets.unused_since is 'Null: a version of a picture is this';
-create index image_assets_looks on public.image_assets (tenant_id, perceptual_hash);
+create index image_assets_looks on public.image_assets (tenant_id, perceptual_hash) include (id) where unused_since is null;
 create index image_assets_unused on public.image_assets (unused_since) where unused_since is not null;
 
 alter table public.image_assets enable row level security;
@@ -201,26 +201,31 @@ begin
     new.status := 'pending';
     new.error := null;
   end if;
+  if new.upload_path is not null and (tg_op = 'INSERT' or new.upload_path is distinct from old.upload_path) then
+    perform private.keep_upload(new.upload_path);
+  end if;
   return new;
 end $$;
 revoke all on function private.guard_image() from public, anon, authenticated, service_role;
 create trigger guard_image before insert or update on public.product_images
   for each row execute function private.guard_image();
 
--- 20 attempts: the last ones an hour apart, so that a server may be away for half a day.
-create function private.queue_image(p_tenant_id uuid, p_image_id uuid) returns void
+-- A job for each revision of its source, with 20 attempts: the last ones an hour apart, so that a server may be away for half a
+-- day. Another revision does not wait for what its predecessor waits for.
+create function private.queue_image(p_image public.product_images) returns void
 language sql volatile security definer set search_path = ''
 as $$
-  select worker.enqueue_job('images.process', jsonb_build_object('image_id', p_image_id), p_tenant_id,
-    'images.process ' || p_image_id, 'images.process ' || p_image_id, p_max_attempts => 20)
+  select worker.enqueue_job('images.process',
+    jsonb_build_object('image_id', p_image.id, 'revision', p_image.source_revision), p_image.tenant_id,
+    'images.process ' || p_image.id || ' ' || p_image.source_revision, 'images.process ' || p_image.id, p_max_attempts => 20)
 $$;
-revoke all on function private.queue_image(uuid, uuid) from public, anon, authenticated, service_role;
+revoke all on function private.queue_image(public.product_images) from public, anon, authenticated, service_role;
 
 create function private.queue_new_source() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform private.queue_image(new.tenant_id, new.id);
+  perform private.queue_image(new);
   return null;
 end $$;
 revoke all on function private.queue_new_source() from public, anon, authenticated, service_role;
@@ -234,7 +239,7 @@ create function private.queue_restored_images() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  perform private.queue_image(i.tenant_id, i.id)
+  perform private.queue_image(i)
   from public.product_images i
   where i.tenant_id = new.tenant_id and i.product_id = new.id and i.status in ('pending', 'fetching', 'processing')
   order by i.id;

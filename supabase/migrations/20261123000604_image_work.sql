@@ -28,29 +28,31 @@ create function private.image_in_work(p_image_id uuid, p_revision integer) retur
 language sql volatile security definer set search_path = ''
 as $$
   select i from public.product_images i
-  where i.id = p_image_id and i.source_revision = coalesce(p_revision, i.source_revision)
+  where i.id = p_image_id and i.source_revision = p_revision
     and i.status in ('pending', 'fetching', 'processing')
     and exists (select from public.products p where p.tenant_id = i.tenant_id and p.id = i.product_id and p.deleted_at is null)
   for no key update of i
 $$;
 revoke all on function private.image_in_work(uuid, integer) from public, anon, authenticated, service_role;
 
--- What is to be done for a picture; null: nothing. {"tenant_id", "revision", "source_url", "upload_path"}
-create function worker.begin_image(p_image_id uuid) returns jsonb
+-- What is to be done for a revision of a picture; null: nothing. {"tenant_id", "revision", "source_url", "upload_path", "crashes"},
+-- crashes: how often decoding it ended the decoder's process, in a row.
+create function worker.begin_image(p_image_id uuid, p_revision integer) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_image constant public.product_images := private.image_in_work(p_image_id, null);
+  v_image constant public.product_images := private.image_in_work(p_image_id, p_revision);
 begin
   if v_image.id is null then
     return null;
   end if;
   update public.product_images i set status = 'fetching' where i.id = p_image_id and i.status <> 'fetching';
   return jsonb_build_object('tenant_id', v_image.tenant_id, 'revision', v_image.source_revision,
-    'source_url', v_image.source_url, 'upload_path', v_image.upload_path);
+    'source_url', v_image.source_url, 'upload_path', v_image.upload_path,
+    'crashes', coalesce((v_image.error ->> 'crashes')::integer, 0));
 end $$;
-revoke all on function worker.begin_image(uuid) from public, anon, authenticated, service_role;
-grant execute on function worker.begin_image(uuid) to service_role;
+revoke all on function worker.begin_image(uuid, integer) from public, anon, authenticated, service_role;
+grant execute on function worker.begin_image(uuid, integer) to service_role;
 
 -- Its source is fetched. False: it was replaced, or the picture is gone.
 create function worker.image_fetched(p_image_id uuid, p_revision integer) returns boolean
@@ -140,7 +142,8 @@ as $$
     from (
       select a.id, bit_count(a.perceptual_hash # p_asset.perceptual_hash) as distance
       from public.image_assets a
-      where a.tenant_id = p_image.tenant_id and bit_count(a.perceptual_hash # p_asset.perceptual_hash) <= 6
+      where a.tenant_id = p_image.tenant_id and a.unused_since is null and a.id <> p_asset.id
+        and bit_count(a.perceptual_hash # p_asset.perceptual_hash) <= 6
       order by 2, 1 limit 10
     ) l
     join public.product_images i on i.asset_id = l.id and i.id <> p_image.id
@@ -151,7 +154,7 @@ $$;
 revoke all on function private.near_duplicates(public.product_images, public.image_assets) from public, anon, authenticated, service_role;
 
 -- The host has it (p_urls, by rendition; null where begin_asset said `stored`), and the picture shows it. False as above, or the
--- asset is gone.
+-- asset is gone, or is not stored any more.
 create function worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -167,7 +170,7 @@ begin
   end if;
   update public.image_assets a
   set stored_at = coalesce(a.stored_at, v_now), urls = case when a.stored_at is null then p_urls else a.urls end, unused_since = null
-  where a.id = p_asset_id and a.tenant_id = v_image.tenant_id
+  where a.id = p_asset_id and a.tenant_id = v_image.tenant_id and (a.stored_at is not null or p_urls is not null)
   returning * into v_asset;
   if not found then
     return false;

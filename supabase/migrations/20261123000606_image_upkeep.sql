@@ -38,12 +38,13 @@ revoke all on function private.doom_files() from public, anon, authenticated, se
 create trigger doom_files after delete on public.image_assets
   referencing old table as old_rows for each statement execute function private.doom_files();
 
--- AFTER row trigger: an upload that no picture names any more is not needed.
+-- AFTER row trigger: an upload that no picture names any more is not needed. It waits a day, for who uploads anew before naming it.
 create function private.doom_upload() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  insert into private.doomed_files (host, public_id, why) values ('upload', old.upload_path, 'unused') on conflict do nothing;
+  insert into private.doomed_files (host, public_id, why, due_at)
+  values ('upload', old.upload_path, 'unused', private.now() + interval '1 day') on conflict do nothing;
   return null;
 end $$;
 revoke all on function private.doom_upload() from public, anon, authenticated, service_role;
@@ -52,6 +53,35 @@ create trigger doom_upload_of_deleted after delete on public.product_images
 create trigger doom_upload_of_replaced after update on public.product_images
   for each row when (old.upload_path is not null and old.upload_path is distinct from new.upload_path)
   execute function private.doom_upload();
+
+-- An upload that is named again is let off; refused while it is being deleted at this moment.
+create function private.keep_upload(p_path text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.doomed_files d
+  where d.host = 'upload' and d.public_id = p_path and (d.held_until is null or d.held_until < private.now() - interval '5 min');
+  if exists (select from private.doomed_files d where d.host = 'upload' and d.public_id = p_path) then
+    perform private.fail('PT409', 'image.upload_going', 'This upload is being deleted, for no picture named it.',
+      'Upload the file under another name.');
+  end if;
+end $$;
+revoke all on function private.keep_upload(text) from public, anon, authenticated, service_role;
+
+-- Whether the file was uploaded anew since it was doomed, a day before it was due.
+create function private.is_uploaded_anew(p_path text, p_due_at timestamptz) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_anew boolean := false;
+begin
+  if to_regclass('storage.objects') is not null then
+    execute 'select exists (select from storage.objects o where o.bucket_id = ''product-images'' and o.name = $1
+      and greatest(o.created_at, o.updated_at) > $2)' into v_anew using p_path, p_due_at - interval '1 day';
+  end if;
+  return v_anew;
+end $$;
+revoke all on function private.is_uploaded_anew(text, timestamptz) from public, anon, authenticated, service_role;
 
 -- Whether somebody here needs this file.
 create function private.is_needed(p_host text, p_public_id text) returns boolean
@@ -88,14 +118,14 @@ begin
     return 0;
   end if;
   select w.after_name into v_after from private.upload_walk w for update;
-  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.created_at < private.now() - interval ''1 day''), ''{}'')
+  execute 'select count(*), max(o.name), coalesce(array_agg(o.name) filter (where o.at < private.now() - interval ''1 day''), ''{}'')
     from (
-      select o.name, o.created_at from storage.objects o
+      select o.name, greatest(o.created_at, o.updated_at) as at from storage.objects o
       where o.bucket_id = ''product-images'' and o.name > $1 order by o.name limit $2
     ) o' into v_looked, v_last, v_old using v_after, p_limit;
   update private.upload_walk w set after_name = case when v_looked = p_limit then v_last else '' end;
-  insert into private.doomed_files (host, public_id, why)
-  select 'upload', o.name, 'unused' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
+  insert into private.doomed_files (host, public_id, why, due_at)
+  select 'upload', o.name, 'unused', private.now() + interval '1 day' from unnest(v_old) o (name) where not private.is_needed('upload', o.name) order by o.name
   on conflict do nothing;
   get diagnostics v_doomed = row_count;
   return v_doomed;
@@ -111,11 +141,10 @@ declare
   v_stuck integer := 0;
 begin
   for v_image in
-    select i.id, i.tenant_id, (
-      select j.last_error from queue.jobs j
+    select i as image, exists (
+      select from queue.jobs j
       where j.state = 'buried' and j.kind = 'images.process' and j.payload ->> 'image_id' = i.id::text
-        and j.created_at >= i.created_at
-      order by j.id desc limit 1
+        and j.payload ->> 'revision' = i.source_revision::text
     ) as buried
     from public.product_images i
     where i.status in ('pending', 'fetching', 'processing') and i.updated_at < private.now() - interval '15 min'
@@ -127,13 +156,13 @@ begin
     for no key update of i skip locked
   loop
     v_stuck := v_stuck + 1;
-    if v_image.buried is null then
-      perform private.queue_image(v_image.tenant_id, v_image.id);
+    if not v_image.buried then
+      perform private.queue_image(v_image.image);
     else
       update public.product_images i
       set status = 'failed', error = jsonb_build_object('code', 'image.given_up',
-        'detail', 'Each attempt at it ended before it was done; the last one: ' || left(v_image.buried, 300))
-      where i.id = v_image.id;
+        'detail', 'Each attempt at it ended before it was done.')
+      where i.id = (v_image.image).id;
     end if;
   end loop;
   return v_stuck;
@@ -207,7 +236,8 @@ begin
   delete from private.doomed_files d
   where (d.host, d.public_id) in (
     select o.host, o.public_id from private.doomed_files o
-    where o.host = p_host and o.due_at <= v_now and private.is_needed(o.host, o.public_id)
+    where o.host = p_host and o.due_at <= v_now
+      and (private.is_needed(o.host, o.public_id) or p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
       and (o.held_until is null or o.held_until < v_now - interval '5 min')
     order by o.due_at limit p_limit for update skip locked
   );
@@ -217,6 +247,7 @@ begin
       select o.host, o.public_id from private.doomed_files o
       where o.host = p_host and o.due_at <= v_now and (o.held_until is null or o.held_until < v_now)
         and not private.is_needed(o.host, o.public_id)
+        and not (p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
       order by o.due_at limit p_limit for update skip locked
     )
     returning d.public_id
@@ -262,8 +293,9 @@ end $$;
 revoke all on function worker.judge_files(text, text[]) from public, anon, authenticated, service_role;
 grant execute on function worker.judge_files(text, text[]) to service_role;
 
--- Files that are at p_host no more, though nobody here deleted them: the pictures that show them are worked on anew. How many.
-create function worker.lose_files(p_host text, p_public_ids text[]) returns integer
+-- Files that were not at p_host any more at p_told_at, though nobody here deleted them: the pictures that show them are worked on
+-- anew, but for those that were stored since. How many.
+create function worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamptz) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -275,7 +307,7 @@ begin
   where a.host = p_host and a.public_id = any (p_public_ids) order by i.id for no key update of i;
   with lost as (
     update public.image_assets a set stored_at = null, urls = '{}'
-    where a.host = p_host and a.public_id = any (p_public_ids) and a.stored_at is not null
+    where a.host = p_host and a.public_id = any (p_public_ids) and a.stored_at < p_told_at
     returning a.id
   )
   select array_agg(l.id) into v_lost from lost l;
@@ -283,5 +315,5 @@ begin
   get diagnostics v_pictures = row_count;
   return v_pictures;
 end $$;
-revoke all on function worker.lose_files(text, text[]) from public, anon, authenticated, service_role;
-grant execute on function worker.lose_files(text, text[]) to service_role;
+revoke all on function worker.lose_files(text, text[], timestamptz) from public, anon, authenticated, service_role;
+grant execute on function worker.lose_files(text, text[], timestamptz) to service_role;

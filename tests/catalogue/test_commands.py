@@ -210,6 +210,21 @@ async def test_pictures_that_the_pms_gave_a_variant_outlive_an_import(
     assert await _count(service, "product_images", tenant) == 1
 
 
+async def test_an_upload_is_nothing_of_a_files(
+    pms_worker: PmsWorker, tenant: Tenant, service: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "file.csv", tmp_path / "out.csv"
+    file.write_text(sheet(item("a", Image_Src="https://e.x/1.jpg", Image_Position="1")))
+    await pms_worker("import", file, "--tenant", tenant.slug)
+    [product] = (await service.get("/products", params={"tenant_id": f"eq.{tenant.id}"})).json()
+    upload = {"product_id": product["id"], "upload_path": f"{tenant.id}/a.jpg", "position": 2}
+    (await service.post("/product_images", json={"tenant_id": str(tenant.id), **upload})).raise_for_status()
+    assert "1 unchanged" in (await pms_worker("import", file, "--tenant", tenant.slug)).out
+    await pms_worker("export", out, "--tenant", tenant.slug)
+    assert out.read_text().count("https://") == 1
+    assert await _count(service, "product_images", tenant) == 2
+
+
 async def test_what_the_database_refuses_is_named_by_line_too(
     pms_worker: PmsWorker, tenant: Tenant, tmp_path: Path
 ) -> None:

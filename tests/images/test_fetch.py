@@ -129,6 +129,15 @@ async def test_each_hop_passes_the_wall(where: str, tmp_path: Path) -> None:
             await fetcher.fetch(f"{base}/a", tmp_path / "a")
 
 
+async def test_a_redirect_to_what_is_no_url(tmp_path: Path) -> None:
+    async def serve(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=302, headers={"location": "https://["})
+
+    async with pictures(serve) as base, fetching() as fetcher:
+        with pytest.raises(SourceRefused, match=r"image\.source_refused"):
+            await fetcher.fetch(f"{base}/a", tmp_path / "a")
+
+
 async def test_redirects_are_followed_so_far(tmp_path: Path) -> None:
     async def serve(request: web.Request) -> web.StreamResponse:
         left = int(request.path.lstrip("/"))
@@ -195,9 +204,10 @@ async def test_too_much_is_refused_before_it_fills_the_disk(told: bool, tmp_path
 
 
 async def test_what_is_packed_is_not_unpacked(tmp_path: Path) -> None:
+    body = gzip.compress(bytes(50_000_000), 1)
+
     async def serve(request: web.Request) -> web.StreamResponse:
         assert request.headers["accept-encoding"] == "identity"
-        body = gzip.compress(bytes(50_000_000))
         return web.Response(body=body, headers={"content-encoding": "gzip"})
 
     async with pictures(serve) as base, fetching() as fetcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -38,7 +39,7 @@ class World:
     def __init__(self, *, derives: bool = False) -> None:
         self.derives = derives
         self.told: list[str] = []
-        self.errors: list[Mapping[str, str]] = []
+        self.errors: list[Mapping[str, Any]] = []
         self.task: ImageTask | None = TASK
         self.asset: Asset | None = Asset(asset_id="x", public_id=NAME)
         self.current = True
@@ -51,20 +52,21 @@ class World:
         if (fault := self.faults.get(what.split(" ", 1)[0])) is not None:
             raise fault
 
-    async def begin(self, image_id: str) -> ImageTask | None:
+    async def begin(self, image_id: str, revision: int) -> ImageTask | None:
         self._say("begin")
+        assert revision == 1
         return self.task
 
     async def fetched(self, image_id: str, revision: int) -> bool:
         self._say("fetched")
         return self.current
 
-    async def troubled(self, image_id: str, revision: int, error: Mapping[str, str]) -> bool:
+    async def troubled(self, image_id: str, revision: int, error: Mapping[str, Any]) -> bool:
         self._say("troubled")
         self.errors.append(error)
         return self.current
 
-    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, str]) -> bool:
+    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, Any]) -> bool:
         self._say(f"fail {ending}")
         self.errors.append(error)
         return self.current
@@ -149,7 +151,9 @@ async def processed(world: World, *, attempt: int = 1, gate: HostGate | None = N
     handler = ProcessImage(
         world, world, world, world, gate or HostGate(ManualClock()), chance=random.Random(1)
     )
-    return await handler(job(ImagePayload.model_validate({"image_id": IMAGE}), attempt=attempt))
+    return await handler(
+        job(ImagePayload.model_validate({"image_id": IMAGE, "revision": 1}), attempt=attempt)
+    )
 
 
 STEPS = ["begin", "fetch", "fetched", "work with derivatives", "begin_asset", "store", "finish new"]
@@ -203,7 +207,7 @@ async def test_it_waits_for_a_file_that_is_being_deleted(world: World) -> None:
         ("fetch", SourceAway("image.source_slow", "Slow."), 20, Done, "fail failed"),
         ("work", Unfit("image.bomb", "A bomb."), 1, Done, "fail quarantined"),
         ("work", WorkshopLost("crash", "it died"), 1, Retry, "troubled"),
-        ("work", WorkshopLost("crash", "it died"), 3, Done, "fail quarantined"),
+        ("work", WorkshopLost("crash", "it died"), 9, Retry, "troubled"),
         ("store", HostFailing("500"), 1, Retry, "troubled"),
         ("store", HostUnreachable("reset"), 1, Snooze, "troubled"),
     ],
@@ -218,6 +222,15 @@ async def test_trouble_ends_it_or_brings_it_back(
     assert not world.scratch.exists()
 
 
+async def test_a_third_crash_in_a_row_ends_it(world: World) -> None:
+    world.faults["work"] = WorkshopLost("crash", "it died")
+    for crashes in range(3):
+        world.task = TASK.model_copy(update={"crashes": crashes})
+        await processed(world)
+    assert [error.get("crashes") for error in world.errors] == [1, 2, 3]
+    assert world.told[-1] == "fail quarantined"
+
+
 async def test_it_waits_as_long_as_the_source_says(world: World) -> None:
     world.faults["fetch"] = SourceAway("image.source_unavailable", "503.", timedelta(hours=1))
     outcome = await processed(world)
@@ -230,11 +243,14 @@ async def test_while_the_host_is_away_nothing_is_fetched(world: World) -> None:
     gate = HostGate(clock)
     world.faults["store"] = HostUnreachable("reset")
     await processed(world, gate=gate)
+    gate.shut(timedelta(minutes=1))
     world.told.clear()
-    assert isinstance(await processed(world, gate=gate), Snooze)
+    waiting = asyncio.create_task(processed(world, gate=gate))
+    await clock.advance(20)
+    assert isinstance(await waiting, Snooze)
     assert world.told == []
     world.faults.clear()
-    await clock.advance(5)
+    await clock.advance(60)
     assert await processed(world, gate=gate) == Done()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pytest
 from structlog.testing import capture_logs
 
+from tests.engine.clock import START
 from worker.images.hearing import LOST, NOT_DERIVED, HostEar
 from worker.images.hosts.notifications import Deleted, Derived, Moderated, Notification
 
@@ -17,7 +19,8 @@ class Files:
     def __init__(self) -> None:
         self.told: list[tuple[str, list[str]]] = []
 
-    async def lost(self, host: str, public_ids: Sequence[str]) -> int:
+    async def lost(self, host: str, public_ids: Sequence[str], *, at: datetime) -> int:
+        assert at == START
         self.told.append((host, list(public_ids)))
         return 1
 
@@ -26,8 +29,8 @@ async def test_of_deleted_files_ours_are_lost() -> None:
     files = Files()
     ear = HostEar(files, "cloudinary", "shop/")
     with capture_logs() as logs:
-        await ear.hear(Deleted([f"shop/{NAME}", NAME, "shop/holiday", f"other/{NAME}"]))
-        await ear.hear(Deleted(["shop/holiday"]))
+        await ear.hear(Deleted([f"shop/{NAME}", NAME, "shop/holiday", f"other/{NAME}"]), START)
+        await ear.hear(Deleted(["shop/holiday"]), START)
     assert files.told == [("cloudinary", [NAME])]
     assert [line["event"] for line in logs] == [LOST]
 
@@ -43,6 +46,6 @@ async def test_of_deleted_files_ours_are_lost() -> None:
 async def test_other_things_are_told_to_people(told: Notification, logged: list[str]) -> None:
     files = Files()
     with capture_logs() as logs:
-        await HostEar(files, "cloudinary", "").hear(told)
+        await HostEar(files, "cloudinary", "").hear(told, START)
     assert [line["event"] for line in logs] == logged
     assert not files.told

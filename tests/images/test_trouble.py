@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -36,19 +37,42 @@ CASES: dict[str, tuple[Fault, int, str | None, bool]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_cases(case: str) -> None:
     error, attempt, ending, charged = CASES[case]
-    found = trouble_of(error, attempt=attempt, max_attempts=20)
+    before = attempt - 1 if error is LOST else 0
+    found = trouble_of(error, attempt=attempt, max_attempts=20, crashes=before)
     assert found.ending == ending
     assert ending is not None or found.charged is charged
-    assert set(found.told) == {"code", "detail"}
+    assert set(found.told) == {"code", "detail"} | ({"crashes"} if error is LOST else set())
     assert found.code.startswith("image.")
     assert found.detail.endswith("."), "a sentence"
 
 
+def test_other_trouble_is_no_crash() -> None:
+    """A healthy picture whose source was away, and then its decoder ended from outside, is tried again."""
+    assert trouble_of(LOST, attempt=CRASHES + 5, max_attempts=20, crashes=0).ending is None
+
+
 def test_who_says_when_is_waited_for() -> None:
     away = SourceAway("image.source_unavailable", "503.", 90 * SECOND)
-    assert trouble_of(away, attempt=1, max_attempts=20).wait == 90 * SECOND
+    assert trouble_of(away, attempt=1, max_attempts=20, crashes=0).wait == 90 * SECOND
     busy = HostBusy("420", retry_after=3600 * SECOND)
-    assert trouble_of(busy, attempt=1, max_attempts=20).wait == 3600 * SECOND
+    assert trouble_of(busy, attempt=1, max_attempts=20, crashes=0).wait == 3600 * SECOND
+
+
+async def test_whoever_meets_a_shut_gate_holds_a_slot_for_a_while() -> None:
+    clock = ManualClock()
+    gate = HostGate(clock)
+    assert not await gate.passable()
+    gate.shut(50 * SECOND)
+    asked = asyncio.create_task(gate.passable())
+    await clock.advance(19.9)
+    assert not asked.done()
+    await clock.advance(0.2)
+    assert 29 * SECOND < await asked <= 30 * SECOND
+    asked = asyncio.create_task(gate.passable())
+    await clock.advance(20)
+    asked = asyncio.create_task(gate.passable())
+    await clock.advance(10)
+    assert not await asked
 
 
 async def test_a_gate_is_shut_longer_each_time_until_somebody_passes() -> None:

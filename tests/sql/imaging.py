@@ -48,7 +48,9 @@ async def add_image(
 
 
 async def begin(db: Connection, image: uuid.UUID) -> Any:
-    return await rpc(db, "begin_image", p_image_id=image)
+    """Its present revision."""
+    revision = await value(db, "select source_revision from public.product_images where id = %s", image)
+    return await rpc(db, "begin_image", p_image_id=image, p_revision=revision)
 
 
 async def begin_asset(db: Connection, image: uuid.UUID, revision: int, told: dict[str, Any]) -> Any:

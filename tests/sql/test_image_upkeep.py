@@ -6,6 +6,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.databases import Connection
@@ -134,7 +135,7 @@ async def test_whatever_deletes_rows_dooms_files(
     assert await rows(db, DOOMED) == [(name, "unused")]
 
 
-async def test_an_upload_that_is_not_needed_goes_at_once(
+async def test_an_upload_that_is_not_needed_goes_after_a_day(
     db: Connection, company: Company, product: uuid.UUID
 ) -> None:
     path = f"{company.tenant_id}/a.jpg"
@@ -145,10 +146,35 @@ async def test_an_upload_that_is_not_needed_goes_at_once(
         "delete from public.product_images where ctid = (select min(ctid) from public.product_images)"
     )
     assert await doomed(db, "upload") == [], "another picture has it, too"
-    await db.execute(
-        "update public.product_images set upload_path = null, source_url = 'https://e.example/a'"
-    )
+    elsewhere = "update public.product_images set upload_path = null, source_url = 'https://e.example/a'"
+    await db.execute(elsewhere)
+    assert await doomed(db, "upload") == [], "it may be named again, or uploaded anew"
+    back = "update public.product_images set source_url = null, upload_path = %s"
+    await db.execute(back, (path,))
+    assert await rows(db, DOOMED) == []
+    await db.execute(elsewhere)
+    await move_clock(db, DAY)
     assert await doomed(db, "upload") == [path]
+    with pytest.raises(psycopg.Error, match=r"image\.upload_going"):
+        await db.execute(back, (path,))
+
+
+async def test_an_upload_that_came_anew_is_another(
+    db: Connection, company: Company, product: uuid.UUID
+) -> None:
+    path = f"{company.tenant_id}/a.jpg"
+    add = "insert into public.product_images (tenant_id, product_id, upload_path) values (%s, %s, %s)"
+    await db.execute(add, (company.tenant_id, product, path))
+    await db.execute("delete from public.product_images")
+    await move_clock(db, timedelta(hours=23))
+    await db.execute(
+        "insert into storage.objects (bucket_id, name, created_at, updated_at)"
+        " values ('product-images', %s, private.now(), private.now())",
+        (path,),
+    )
+    await move_clock(db, timedelta(hours=2))
+    assert await doomed(db, "upload") == []
+    assert await rows(db, DOOMED) == []
 
 
 async def test_an_upload_that_no_picture_names_goes_after_a_day(
@@ -156,8 +182,8 @@ async def test_an_upload_that_no_picture_names_goes_after_a_day(
 ) -> None:
     paths = [f"{company.tenant_id}/{name}.jpg" for name in ("named", "forgotten")]
     await db.execute(
-        "insert into storage.objects (bucket_id, name, created_at)"
-        " select 'product-images', path, private.now() from unnest(%s::text[]) path",
+        "insert into storage.objects (bucket_id, name, created_at, updated_at)"
+        " select 'product-images', path, private.now(), private.now() from unnest(%s::text[]) path",
         (paths,),
     )
     add = "insert into public.product_images (tenant_id, product_id, upload_path) values (%s, %s, %s)"
@@ -169,6 +195,8 @@ async def test_an_upload_that_no_picture_names_goes_after_a_day(
     # a walk of one at a time, and from the beginning again
     looks = [await rpc(db, "sweep_images", p_limit=1) for _ in range(4)]
     assert sorted(each["uploads"] for each in looks) == [0, 0, 0, 1]
+    assert await doomed(db, "upload") == []
+    await move_clock(db, DAY)
     assert await doomed(db, "upload") == paths[1:]
 
 
@@ -178,8 +206,10 @@ async def test_a_file_that_somebody_else_deleted_is_made_again(
     name = await file_of(db, await work(db, image))
     await work(db, await add_image(db, company, product, "https://e.example/b.jpg"), "b")
     lost = {"p_host": HOST, "p_public_ids": [name, "unknown/0"]}
-    assert await rpc(db, "lose_files", **lost) == 1
-    assert await rpc(db, "lose_files", **lost) == 0
+    [stored] = await column(db, "select stored_at from public.image_assets where public_id = %s", name)
+    assert await rpc(db, "lose_files", **lost, p_told_at=stored) == 0, "that was of another, before"
+    assert await rpc(db, "lose_files", **lost, p_told_at=stored + timedelta(seconds=1)) == 1
+    assert await rpc(db, "lose_files", **lost, p_told_at=stored + timedelta(seconds=1)) == 0
     assert await state(db, image) == ("pending", None, 1)
     await begin(db, image)
     assert (await begin_asset(db, image, 2, picture()))["stored"] is False

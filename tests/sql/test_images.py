@@ -68,9 +68,31 @@ async def test_another_source_is_another_job_though_one_runs(db: Connection, ima
     await rpc(db, "claim_jobs", p_worker="w", p_kinds=["images.process"], p_limit=1)
     await db.execute("update public.product_images set source_url = 'https://e.example/b.jpg'")
     assert len(await column(db, JOBS)) == 2
-    await db.execute("update public.product_images set source_url = 'https://e.example/c.jpg'")
     await db.execute("update public.product_images set alt_text = 'A boot'")
-    assert len(await column(db, JOBS)) == 2, "one that waits is enough"
+    assert len(await column(db, JOBS)) == 2
+
+
+async def test_another_source_waits_for_nothing_that_the_former_waits_for(
+    db: Connection, image: uuid.UUID
+) -> None:
+    """Its job is another: with the former's, it would have its pause, and what is left of its attempts."""
+    await db.execute("update queue.jobs set attempt = 19, due_at = now() + interval '1 h'")
+    await db.execute("update public.product_images set source_url = 'https://e.example/b.jpg'")
+    jobs = "select payload -> 'revision', attempt, due_at <= private.now() from queue.jobs order by id"
+    assert await rows(db, jobs) == [(1, 19, False), (2, 0, True)]
+    assert await rpc(db, "begin_image", p_image_id=image, p_revision=1) is None, "it is overtaken"
+    assert (await rpc(db, "begin_image", p_image_id=image, p_revision=2))["crashes"] == 0
+
+
+async def test_a_file_that_was_lost_before_the_end_is_stored_again(db: Connection, image: uuid.UUID) -> None:
+    asset = await work(db, image)
+    await db.execute("update public.product_images set source_revision = 2")
+    await begin(db, image)
+    assert (await begin_asset(db, image, 2, picture()))["stored"] is True
+    await db.execute("update public.image_assets set stored_at = null, urls = '{}'")
+    told = {"p_image_id": image, "p_revision": 2, "p_asset_id": asset, "p_urls": None}
+    assert await rpc(db, "finish_image", **told) is False
+    await work(db, image)
 
 
 async def test_what_it_showed_is_shown_until_the_new_one_is_ready_and_stays_a_version(

@@ -196,6 +196,7 @@ class CatalogueGateway:
         return await self._of(ProductRow, "products", _PRODUCT, tenant_id, by, ids)
 
     async def images(self, tenant_id: TenantId, product_ids: Iterable[str]) -> list[ImageRow]:
+        """Those that have a URL: an upload is nothing that a file could name."""
         select = "id,product_id,source_url,position,alt_text"
         return await self._of(ImageRow, "product_images", select, tenant_id, "product_id", product_ids)
 
@@ -212,6 +213,8 @@ class CatalogueGateway:
             def page(some: Sequence[str] = some) -> AsyncSelectRequestBuilder:
                 query = self._tables.from_(table).select(select).eq("tenant_id", tenant_id)
                 query = query.in_(column, some)
+                if table == "product_images":
+                    return query.not_.is_("source_url", "null")
                 return query.is_("deleted_at", "null") if table == "products" else query
 
             found += [row async for row in self._pages(model, page)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -25,6 +25,8 @@ class ImageTask(BaseModel):
     revision: int
     source_url: str | None
     upload_path: str | None
+    crashes: int = 0
+    """How often decoding it ended the decoder's process, in a row."""
 
 
 class Asset(BaseModel):
@@ -58,21 +60,21 @@ class RpcImages:
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
 
-    async def begin(self, image_id: str) -> ImageTask | None:
+    async def begin(self, image_id: str, revision: int) -> ImageTask | None:
         """What is to be done for a picture; None: nothing."""
-        told = await self._rpc.call("begin_image", p_image_id=image_id)
+        told = await self._rpc.call("begin_image", p_image_id=image_id, p_revision=revision)
         return None if told is None else parse(ImageTask, told)
 
     async def fetched(self, image_id: str, revision: int) -> bool:
         return bool(await self._rpc.call("image_fetched", p_image_id=image_id, p_revision=revision))
 
-    async def troubled(self, image_id: str, revision: int, error: Mapping[str, str]) -> bool:
+    async def troubled(self, image_id: str, revision: int, error: Mapping[str, Any]) -> bool:
         """It will be tried again; `error`: code and detail."""
         return bool(
             await self._rpc.call("image_troubled", p_image_id=image_id, p_revision=revision, p_error=error)
         )
 
-    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, str]) -> bool:
+    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, Any]) -> bool:
         return bool(
             await self._rpc.call(
                 "fail_image", p_image_id=image_id, p_revision=revision, p_status=ending, p_error=error
@@ -119,6 +121,8 @@ class RpcImages:
         """Of files that the host has: how many nobody here knows, and are doomed from now on."""
         return int(await self._rpc.call("judge_files", p_host=host, p_public_ids=public_ids))
 
-    async def lost(self, host: str, public_ids: Sequence[str]) -> int:
-        """Files that are at the host no more: how many pictures are worked on anew for that."""
-        return int(await self._rpc.call("lose_files", p_host=host, p_public_ids=public_ids))
+    async def lost(self, host: str, public_ids: Sequence[str], *, at: datetime) -> int:
+        """Files that were not at the host any more at that time: how many pictures are worked on anew."""
+        return int(
+            await self._rpc.call("lose_files", p_host=host, p_public_ids=public_ids, p_told_at=at.isoformat())
+        )

@@ -75,7 +75,9 @@ def _work(question: dict[str, Any], limits: Limits) -> Picture:
 
 def _die_with(parent: int) -> None:
     """Linux only; elsewhere the end of standard input has to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then tells us
+    # for the parent, which then tells us: they may go to the whole group
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(NICE)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

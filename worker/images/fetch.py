@@ -106,7 +106,7 @@ class Fetcher:
                 location = answer.headers.get("location", "")
             if not location:
                 raise SourceRefused("image.source_refused", "The server sent a redirect to nowhere.")
-            url = urljoin(target.url, location)
+            url = _joined(target.url, location)
         raise SourceRefused(
             "image.too_many_redirects", f"The picture was not found after {self.limits.hops} redirects."
         )
@@ -162,6 +162,13 @@ class Fetcher:
         if not length:
             raise SourceAway("image.source_empty", "The server of the picture sent nothing.")
         return length
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise SourceRefused("image.source_refused", "The server sent a redirect that is no URL.") from None
 
 
 def _judge(answer: aiohttp.ClientResponse, now: datetime) -> None:

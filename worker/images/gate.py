@@ -10,6 +10,7 @@ from worker.engine.retry import Backoff
 
 FIRST: Final = timedelta(seconds=5)
 LONGEST: Final = timedelta(minutes=5)
+AT_MOST: Final = timedelta(seconds=20)
 
 
 class HostGate:
@@ -24,6 +25,13 @@ class HostGate:
     def shut_for(self) -> timedelta:
         """Zero: it is open."""
         return timedelta(seconds=max(0.0, self._opens - self._clock.monotonic()))
+
+    async def passable(self) -> timedelta:
+        """Waits for the gate to open, up to 20 s; for how long it is shut still. Whoever waits holds a slot:
+        else all that is due would be claimed, and put back, as fast as the database allows."""
+        if self.shut_for > timedelta(0):
+            await self._clock.sleep(min(self.shut_for, AT_MOST))
+        return self.shut_for
 
     def shut(self, wait: timedelta | None = None) -> timedelta:
         """The host is away, and asked for `wait`; how long it is shut."""

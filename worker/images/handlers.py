@@ -47,10 +47,10 @@ _FAULTS: Final = (
 class Images(Protocol):
     """The slice's outside door: see `worker.gateway.images.RpcImages`. Raises `GatewayError`."""
 
-    async def begin(self, image_id: str) -> ImageTask | None: ...
+    async def begin(self, image_id: str, revision: int) -> ImageTask | None: ...
     async def fetched(self, image_id: str, revision: int) -> bool: ...
-    async def troubled(self, image_id: str, revision: int, error: Mapping[str, str]) -> bool: ...
-    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, str]) -> bool: ...
+    async def troubled(self, image_id: str, revision: int, error: Mapping[str, Any]) -> bool: ...
+    async def fail(self, image_id: str, revision: int, ending: Ending, error: Mapping[str, Any]) -> bool: ...
     async def begin_asset(
         self, image_id: str, revision: int, *, host: str, picture: Mapping[str, Any]
     ) -> Asset | None: ...
@@ -75,6 +75,7 @@ class ImagePayload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     image_id: UUID
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,10 @@ class ProcessImage:
     Payload: ClassVar[type[ImagePayload]] = ImagePayload
 
     async def __call__(self, job: Job[Any]) -> Outcome:
-        if (shut := self.gate.shut_for) > _AT_ONCE:
+        if (shut := await self.gate.passable()) > _AT_ONCE:
             return Snooze(shut * (1 + self.chance.random()), "the image host is away")
         image_id = str(job.payload.image_id)
-        task = await self.images.begin(image_id)
+        task = await self.images.begin(image_id, job.payload.revision)
         if task is None:
             return Done()
         try:
@@ -136,7 +137,7 @@ class ProcessImage:
         return urls
 
     async def _troubled(self, job: Job[Any], image_id: str, task: ImageTask, error: Fault) -> Outcome:
-        trouble = trouble_of(error, attempt=job.attempt, max_attempts=job.max_attempts)
+        trouble = trouble_of(error, attempt=job.attempt, max_attempts=job.max_attempts, crashes=task.crashes)
         log = get_logger("worker.images").bind(image_id=image_id, code=trouble.code)
         if trouble.ending is not None:
             log.info(ENDED, ending=trouble.ending, detail=trouble.detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol, assert_never
 
 from worker.images.hosts import PUBLIC_ID
@@ -18,25 +19,25 @@ MODERATED: Final = "images.moderated"
 class LostFiles(Protocol):
     """See `worker.gateway.images.RpcImages`. Raises `GatewayError`."""
 
-    async def lost(self, host: str, public_ids: Sequence[str]) -> int: ...
+    async def lost(self, host: str, public_ids: Sequence[str], *, at: datetime) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class HostEar:
-    """`prefix`: what stands before our names there. To hear the same twice costs work, and changes nothing:
-    a file that is there is not stored again."""
+    """`prefix`: what stands before our names there. To hear the same twice, or late, changes nothing: what
+    was stored since is not lost."""
 
     files: LostFiles
     host: str
     prefix: str
 
-    async def hear(self, told: Notification) -> None:
+    async def hear(self, told: Notification, at: datetime) -> None:
         """Raises `GatewayError`: it will be told again."""
         log = get_logger("worker.images")
         match told:
             case Deleted():
                 ours = [each.removeprefix(self.prefix) for each in told.public_ids if self._is_ours(each)]
-                if ours and (pictures := await self.files.lost(self.host, ours)):
+                if ours and (pictures := await self.files.lost(self.host, ours, at=at)):
                     log.warning(LOST, files=len(ours), pictures=pictures)
             case Derived() if told.failures:
                 log.warning(NOT_DERIVED, public_id=told.public_id, failures=list(told.failures))

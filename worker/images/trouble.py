@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 from worker.errors import HostBusy, HostFailing, HostRefused, HostUnconfigured, HostUnreachable
 from worker.gateway.images import Ending
@@ -23,7 +23,7 @@ Fault = (
     | HostUnconfigured
 )
 CRASHES: Final = 3
-"""A file that takes the decoder down so often is not opened again."""
+"""A file that takes the decoder down so often, in a row, is not opened again."""
 HOST_AWAY: Final = "image.host_unavailable"
 
 
@@ -37,22 +37,24 @@ class Trouble:
     ending: Ending | None = None
     charged: bool = True
     wait: timedelta | None = None
+    crashes: int = 0
 
     @property
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """As the picture's row has it."""
-        return {"code": self.code, "detail": self.detail}
+        told: dict[str, Any] = {"code": self.code, "detail": self.detail}
+        return {**told, "crashes": self.crashes} if self.crashes else told
 
 
-def trouble_of(error: Fault, *, attempt: int, max_attempts: int) -> Trouble:
-    """`attempt` from 1. After the last one what was to be tried again has failed."""
-    found = _read(error, attempt)
+def trouble_of(error: Fault, *, attempt: int, max_attempts: int, crashes: int) -> Trouble:
+    """`attempt` from 1; after the last, what was to be tried again has failed. `crashes`: until now."""
+    found = _read(error, crashes)
     if found.ending is None and found.charged and attempt >= max_attempts:
         return Trouble(found.code, f"{found.detail} It was tried {attempt} times.", "failed")
     return found
 
 
-def _read(error: Fault, attempt: int) -> Trouble:
+def _read(error: Fault, crashes: int) -> Trouble:
     match error:
         case SourceRefused():
             return Trouble(error.code, error.detail, "failed")
@@ -61,8 +63,9 @@ def _read(error: Fault, attempt: int) -> Trouble:
         case Unfit():
             return Trouble(error.code, error.detail, "quarantined")
         case WorkshopLost():
-            ending: Ending | None = "quarantined" if attempt >= CRASHES else None
-            return Trouble("image.undecodable", f"The file cannot be worked on: {error}.", ending)
+            ending: Ending | None = "quarantined" if crashes + 1 >= CRASHES else None
+            detail = f"The file cannot be worked on: {error}."
+            return Trouble("image.undecodable", detail, ending, crashes=crashes + 1)
         case HostRefused():
             return Trouble(error.code, error.detail, "failed")
         case HostFailing():

@@ -142,7 +142,7 @@ class Heard:
         self.broken: Exception | None = None
         self.url = ""
 
-    async def __call__(self, notification: Notification) -> None:
+    async def __call__(self, notification: Notification, at: datetime) -> None:
         if self.broken is not None:
             raise self.broken
         self.told.append(notification)

@@ -106,10 +106,12 @@ def read_notification(payload: Mapping[str, Any]) -> Notification | None:
 
 
 def notification_routes(
-    secret: SecretStr, receive: Callable[[Notification], Awaitable[None]]
+    secret: SecretStr, receive: Callable[[Notification, datetime], Awaitable[None]]
 ) -> list[web.RouteDef]:
-    """The route. 200 when `receive` returned (or had nothing to do), 401 when it is not believed;
-    what `receive` raises is answered with 500, and Cloudinary tries again.
+    """The route; `receive` is also told when it was signed.
+
+    200 when it returned (or had nothing to do), 401 when the notification is not believed; what it raises is
+    answered with 500, and Cloudinary tries again.
     """
 
     async def hear(request: web.Request) -> web.Response:
@@ -121,9 +123,10 @@ def notification_routes(
         if body is None:
             return web.Response(status=413)
         try:
+            timestamp = request.headers.get("X-Cld-Timestamp", "")
             payload = verified_notification(
                 body,
-                request.headers.get("X-Cld-Timestamp", ""),
+                timestamp,
                 request.headers.get("X-Cld-Signature", ""),
                 secret,
                 datetime.now(UTC),
@@ -132,7 +135,7 @@ def notification_routes(
             # why is nobody's business but ours
             return web.Response(status=401)
         if (told := read_notification(payload)) is not None:
-            await receive(told)
+            await receive(told, datetime.fromtimestamp(int(timestamp), UTC))
         # not 204: anything but 200 counts as failed
         return web.Response(status=200)
 
