@@ -17,7 +17,7 @@ from psycopg import sql
 from tests.access.permissions import ACTIONS, ACTORS, MEMBERS
 from tests.access.scene import Scene, Session, acting, set_scene
 from tests.databases import Connection, Database, acting_as
-from tests.sql.ask import column, rows, value
+from tests.sql.ask import column, rows, rpc
 from tests.sql.plans import nodes
 from tests.stack.paths import SUPABASE
 
@@ -219,10 +219,11 @@ async def test_the_migration_may_run_twice_and_mends_the_bucket(database: Databa
 
 async def test_the_migration_passes_where_storage_is_missing(database: Database) -> None:
     admin = await database.connect("supabase_admin")
-    await admin.execute("drop schema storage cascade; drop function private.upload_tenant(text)")
+    await admin.execute("drop schema storage cascade")
     db = await database.connect()
     await db.execute(MIGRATION.read_text().encode())
-    assert await value(db, "select private.upload_tenant('a.png')") is None
+    assert (await rpc(db, "sweep_images"))["uploads"] == 0
+    assert await rpc(db, "claim_doomed_files", p_host="upload") == []
 
 
 async def test_the_config_says_of_the_bucket_what_the_migration_does(db: Connection) -> None:

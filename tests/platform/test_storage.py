@@ -365,4 +365,4 @@ async def test_the_bucket_is_private_and_bounded(people: People, addresses: Addr
     bucket = (await service.get(f"/bucket/{BUCKET}")).json()
     assert (bucket["public"], bucket["file_size_limit"]) == (False, LIMIT)
     assert "image/svg+xml" not in bucket["allowed_mime_types"]
-    assert len(bucket["allowed_mime_types"]) == 7
+    assert len(bucket["allowed_mime_types"]) == 5
