@@ -103,17 +103,17 @@ async def test_exif_without_a_place_is_no_place(develop: Develop) -> None:
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "gif", "avif"])
 async def test_facts(develop: Develop, kind: str) -> None:
-    source = encode(photograph(320, 200), kind)
+    source = encode(photograph(400, 250), kind)
     picture = await develop(source, derivatives=True)
-    assert (picture.format, picture.width, picture.height) == (kind, 320, 200)
+    assert (picture.format, picture.width, picture.height) == (kind, 400, 250)
     assert picture.sha256 == hashlib.sha256(source).hexdigest()
     assert picture.source_bytes == len(source)
     assert picture.color_space == "rgb"
     assert (picture.animated, picture.has_alpha, picture.appended) == (False, False, "")
     assert {(each.name, each.format, each.width, each.height) for each in picture.renditions} == {
-        ("master", "webp", 320, 200),
-        *(("thumbnail", each, 200, 125) for each in ("webp", "avif")),
-        *((name, each, 320, 200) for name in ("card", "zoom") for each in ("webp", "avif")),
+        ("master", "webp", 400, 250),
+        *(("thumbnail", each, 320, 200) for each in ("webp", "avif")),
+        *((name, each, 400, 250) for name in ("card", "zoom") for each in ("webp", "avif")),
     }
     for rendition in picture.renditions:
         image = pixels(rendition.path)
@@ -126,8 +126,8 @@ async def test_sides_are_bounded(develop: Develop) -> None:
     sizes = {each.name: (each.width, each.height) for each in picture.renditions}
     assert sizes == {
         "master": (2560, 1280),
-        "thumbnail": (200, 100),
-        "card": (600, 300),
+        "thumbnail": (320, 160),
+        "card": (800, 400),
         "zoom": (1600, 800),
     }
     assert (picture.width, picture.height) == (3000, 1500)
