@@ -19,6 +19,7 @@ from worker.images.picture import Picture, Unfit, Why, WorkshopLost
 
 START_SECONDS = 30.0
 END_SECONDS = 2.0
+GONE_SECONDS = 10.0
 ANSWER_BYTES = 256 * 1024
 STDERR_KEPT = 2000
 Answer = Mapping[str, Any]
@@ -36,6 +37,7 @@ class PictureProcess:
         self._said = bytearray()
         self._listening = asyncio.create_task(self._listen())
         self.worked = 0
+        self._killed = False
 
     @classmethod
     async def start(cls, limits: Limits, scratch: Path) -> Self:
@@ -59,7 +61,7 @@ class PictureProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.returncode is None and not self._killed
 
     @property
     def pid(self) -> int:
@@ -134,8 +136,12 @@ class PictureProcess:
 
     async def kill(self) -> None:
         """At once, and waits until it is gone, even when cancelled meanwhile: a kill takes no time."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._killed = True
+        if self._process.returncode is None:
+            # not Process.kill: it looks first whether the process ended, and so takes the exit code from
+            # asyncio's watcher, which then knows none
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         gone = asyncio.ensure_future(self._gone())
         try:
             await asyncio.shield(gone)
@@ -144,8 +150,12 @@ class PictureProcess:
             raise
 
     async def _gone(self) -> None:
-        await self._process.wait()
-        await self._listening
+        """Not for ever: a killed process is no reason to hold up whoever waits for its end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GONE_SECONDS):
+                await self._process.wait()
+                await asyncio.shield(self._listening)
+        self._listening.cancel()
 
 
 def _environment(scratch: Path) -> dict[str, str]:
