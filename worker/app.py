@@ -120,9 +120,27 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         ]
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner("jobs", every_handler, queue, clock, metrics, working, settings=settings),
+            _job_runner(
+                "jobs",
+                settings.worker_concurrency,
+                every_handler,
+                queue,
+                clock,
+                metrics,
+                working,
+                settings=settings,
+            ),
             # slow ones must not take the slots of the others
-            _job_runner("images", [images.process], queue, clock, metrics, imaging, settings=settings),
+            _job_runner(
+                "images",
+                settings.worker_image_concurrency,
+                [images.process],
+                queue,
+                clock,
+                metrics,
+                imaging,
+                settings=settings,
+            ),
             webhooks,
         ]
         for runner in runners:
@@ -187,6 +205,7 @@ def _dispatcher(
 
 def _job_runner(
     name: str,
+    slots: int,
     every_handler: Sequence[Handler],
     queue: JobQueue,
     clock: Clock,
@@ -196,7 +215,6 @@ def _job_runner(
     settings: Settings,
 ) -> JobRunner:
     claiming, settling, extending = conditions
-    slots = {"jobs": settings.worker_concurrency, "images": settings.worker_image_concurrency}
     return JobRunner(
         queue,
         Executor(every_handler),
@@ -206,7 +224,7 @@ def _job_runner(
         condition=claiming,
         settling=settling,
         extending=extending,
-        slots=slots[name],
+        slots=slots,
         poll=settings.poll,
         lease=settings.lease,
     )
