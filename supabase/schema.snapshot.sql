@@ -3088,6 +3088,29 @@ begin
   );
 end $$;
 
+CREATE TABLE private.doomed_files (
+    host text NOT NULL,
+    public_id text NOT NULL,
+    due_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    held_until timestamp with time zone,
+    why text NOT NULL,
+    CONSTRAINT doomed_files_why_known CHECK ((why = ANY (ARRAY['unused'::text, 'unknown'::text])))
+);
+
+COMMENT ON TABLE private.doomed_files IS 'Files to be deleted where they are';
+
+COMMENT ON COLUMN private.doomed_files.held_until IS 'Until then, and a while longer, a worker may be deleting it';
+
+COMMENT ON COLUMN private.doomed_files.why IS 'unused: ours, and nothing shows it; unknown: it has a tenant''s name, and nobody here knows it';
+
+CREATE FUNCTION private.is_let_off(p_file private.doomed_files) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.is_needed(p_file.host, p_file.public_id)
+    or (p_file.host = 'upload' and private.is_uploaded_anew(p_file.public_id, p_file.due_at))
+$$;
+
 CREATE FUNCTION private.is_needed(p_host text, p_public_id text) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -8228,7 +8251,7 @@ begin
   where (d.host, d.public_id) in (
     select o.host, o.public_id from private.doomed_files o
     where o.host = p_host and o.due_at <= v_now
-      and (private.is_needed(o.host, o.public_id) or p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
+      and private.is_let_off(o)
       and (o.held_until is null or o.held_until < v_now - interval '5 min')
     order by o.due_at limit p_limit for update skip locked
   );
@@ -8237,8 +8260,7 @@ begin
     where (d.host, d.public_id) in (
       select o.host, o.public_id from private.doomed_files o
       where o.host = p_host and o.due_at <= v_now and (o.held_until is null or o.held_until < v_now)
-        and not private.is_needed(o.host, o.public_id)
-        and not (p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
+        and not private.is_let_off(o)
       order by o.due_at limit p_limit for update skip locked
     )
     returning d.public_id
@@ -9692,21 +9714,6 @@ CREATE TABLE private.command_results (
 );
 
 COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
-
-CREATE TABLE private.doomed_files (
-    host text NOT NULL,
-    public_id text NOT NULL,
-    due_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    held_until timestamp with time zone,
-    why text NOT NULL,
-    CONSTRAINT doomed_files_why_known CHECK ((why = ANY (ARRAY['unused'::text, 'unknown'::text])))
-);
-
-COMMENT ON TABLE private.doomed_files IS 'Files to be deleted where they are';
-
-COMMENT ON COLUMN private.doomed_files.held_until IS 'Until then, and a while longer, a worker may be deleting it';
-
-COMMENT ON COLUMN private.doomed_files.why IS 'unused: ours, and nothing shows it; unknown: it has a tenant''s name, and nobody here knows it';
 
 CREATE TABLE private.event_examples (
     entity text NOT NULL,
@@ -12102,6 +12109,8 @@ GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.is_edit(p_edit jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.is_let_off(p_file private.doomed_files) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_needed(p_host text, p_public_id text) FROM PUBLIC;
 

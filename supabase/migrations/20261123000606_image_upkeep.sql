@@ -93,6 +93,15 @@ as $$
 $$;
 revoke all on function private.is_needed(text, text) from public, anon, authenticated, service_role;
 
+-- Whether a doomed file is not to be deleted after all.
+create function private.is_let_off(p_file private.doomed_files) returns boolean
+language sql stable security definer set search_path = ''
+as $$
+  select private.is_needed(p_file.host, p_file.public_id)
+    or (p_file.host = 'upload' and private.is_uploaded_anew(p_file.public_id, p_file.due_at))
+$$;
+revoke all on function private.is_let_off(private.doomed_files) from public, anon, authenticated, service_role;
+
 -- How far the walk through the uploads is: by name, the index of Storage, and round and round.
 create table private.upload_walk (
   one boolean primary key default true constraint upload_walk_one check (one),
@@ -237,7 +246,7 @@ begin
   where (d.host, d.public_id) in (
     select o.host, o.public_id from private.doomed_files o
     where o.host = p_host and o.due_at <= v_now
-      and (private.is_needed(o.host, o.public_id) or p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
+      and private.is_let_off(o)
       and (o.held_until is null or o.held_until < v_now - interval '5 min')
     order by o.due_at limit p_limit for update skip locked
   );
@@ -246,8 +255,7 @@ begin
     where (d.host, d.public_id) in (
       select o.host, o.public_id from private.doomed_files o
       where o.host = p_host and o.due_at <= v_now and (o.held_until is null or o.held_until < v_now)
-        and not private.is_needed(o.host, o.public_id)
-        and not (p_host = 'upload' and private.is_uploaded_anew(o.public_id, o.due_at))
+        and not private.is_let_off(o)
       order by o.due_at limit p_limit for update skip locked
     )
     returning d.public_id
