@@ -28,7 +28,10 @@ CASES: dict[str, tuple[Fault, int, str | None, bool]] = {
     "host refuses": (HostRefused("image.host_refused", "No."), 1, "failed", True),
     "host fails": (HostFailing("500"), 19, None, True),
     "host fails for too long": (HostFailing("500"), 20, "failed", True),
-    "host busy": (HostBusy("429"), 500, None, False),
+    "host busy": (HostBusy("429", status=429), 500, None, False),
+    "host busy with it": (HostBusy("423", status=423), 19, None, True),
+    "host busy with its twin": (HostBusy("409", status=409), 19, None, True),
+    "host busy with it for too long": (HostBusy("423", status=423), 20, "failed", True),
     "host away": (HostUnreachable("reset"), 500, None, False),
     "host set up wrongly": (HostUnconfigured("401"), 500, None, False),
 }

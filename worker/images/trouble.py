@@ -70,6 +70,8 @@ def _read(error: Fault, crashes: int) -> Trouble:
             return Trouble(error.code, error.detail, "failed")
         case HostFailing():
             return Trouble(HOST_AWAY, "The image host failed to take it.")
+        case HostBusy(status=409 | 423):
+            return Trouble(HOST_AWAY, "The image host is at work on it.", wait=error.retry_after)
         case HostBusy():
             detail = "The image host is busy."
             return Trouble(HOST_AWAY, detail, charged=False, wait=error.retry_after)

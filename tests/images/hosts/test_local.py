@@ -179,6 +179,31 @@ async def test_storing_and_deleting_at_once_ends_whole_or_gone(
         await host.delete(NAME)
 
 
+async def test_a_directory_that_goes_while_it_is_made_is_made_again(
+    host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Path.mkdir` finds it, then looks whether it is a directory, and says that a file is there."""
+    (made,) = renditions(tmp_path, "a boot")
+    real = Path.mkdir
+
+    def overtaken(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == NAME.partition("/")[2]:
+            monkeypatch.undo()
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    await host.store(NAME, [made])
+    assert (await host.listing(None, 10)).public_ids == [NAME]
+
+
+async def test_a_file_in_the_place_of_an_object_is_told(host: LocalHost, held: Path, tmp_path: Path) -> None:
+    (held / NAME).parent.mkdir(parents=True)
+    (held / NAME).write_bytes(b"")
+    with pytest.raises(HostUnconfigured, match=r"WORKER_IMAGE_DIR .*Not a directory"):
+        await host.store(NAME, renditions(tmp_path, "a boot"))
+
+
 async def test_two_processes_share_a_directory(held: Path, tmp_path: Path) -> None:
     made = renditions(tmp_path, "a boot", names=ALL)
     one, other = (LocalHost(held, base_url="http://x") for _ in range(2))

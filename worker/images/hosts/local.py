@@ -170,8 +170,8 @@ def _copy(source: Path, target: Path) -> Path:
 def _publish(written: Path, target: Path) -> None:
     """Gives a whole file its name; a twin that was quicker stays."""
     for attempt in range(_TRIES):
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            _make(target.parent)
             target.hardlink_to(written)
         except FileExistsError:
             return
@@ -181,6 +181,16 @@ def _publish(written: Path, target: Path) -> None:
                 raise
         else:
             return
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        # mkdir found it, and then looked whether it is a directory: so quickly was it deleted
+        if directory.exists() and not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory)) from None
 
 
 def _sync(directory: Path) -> None:
