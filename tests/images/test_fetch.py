@@ -18,6 +18,7 @@ from tests.webhooks.connect_proxy import proxying
 from tests.webhooks.scripted import Visit, serving
 from worker.engine.clock import SystemClock
 from worker.images.fetch import Fetcher, FetchLimits
+from worker.images.room import NoRoom
 from worker.images.source import SourceAway, SourceError, SourceRefused
 from worker.tls import tls_context
 from worker.wall import NoSuchHostError, ResolverError, Wall
@@ -97,6 +98,12 @@ async def test_a_picture_arrives_byte_for_byte_and_its_server_hears_its_own_name
         "as it was written, and no cookies"
     )
     assert names.asked == [HOST, HOST]
+
+
+async def test_a_full_disk_is_no_fault_of_the_server(tmp_path: Path) -> None:
+    async with pictures(ok) as base, fetching() as fetcher:
+        with pytest.raises(NoRoom, match="No space left on device"):
+            await fetcher.fetch(f"{base}/a", Path("/dev/full"))
 
 
 async def test_what_was_checked_is_connected_to_whatever_the_name_says_then(tmp_path: Path) -> None:

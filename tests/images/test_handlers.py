@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -205,6 +206,7 @@ async def test_it_waits_for_a_file_that_is_being_deleted(world: World) -> None:
         ("fetch", SourceRefused("image.source_refused", "404."), 1, Done, "fail failed"),
         ("fetch", SourceAway("image.source_slow", "Slow."), 1, Retry, "troubled"),
         ("fetch", SourceAway("image.source_slow", "Slow."), 20, Done, "fail failed"),
+        ("fetch", OSError(errno.ENOSPC, "No space left on device"), 500, Snooze, "troubled"),
         ("work", Unfit("image.bomb", "A bomb."), 1, Done, "fail quarantined"),
         ("work", WorkshopLost("crash", "it died"), 1, Retry, "troubled"),
         ("work", WorkshopLost("crash", "it died"), 9, Retry, "troubled"),

@@ -11,6 +11,7 @@ from tests.engine.clock import ManualClock
 from worker.errors import HostBusy, HostFailing, HostRefused, HostUnconfigured, HostUnreachable
 from worker.images.gate import LONGEST, HostGate
 from worker.images.picture import Unfit, WorkshopLost
+from worker.images.room import NoRoom
 from worker.images.source import SourceAway, SourceRefused
 from worker.images.trouble import CRASHES, Fault, trouble_of
 
@@ -25,6 +26,7 @@ CASES: dict[str, tuple[Fault, int, str | None, bool]] = {
     "unfit": (Unfit("image.bomb", "A bomb."), 1, "quarantined", True),
     "crash": (LOST, CRASHES - 1, None, True),
     "crashes": (LOST, CRASHES, "quarantined", True),
+    "no room": (NoRoom("/tmp: No space left on device"), 500, None, False),
     "host refuses": (HostRefused("image.host_refused", "No."), 1, "failed", True),
     "host fails": (HostFailing("500"), 19, None, True),
     "host fails for too long": (HostFailing("500"), 20, "failed", True),

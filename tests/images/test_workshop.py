@@ -18,6 +18,7 @@ from tests.images.conftest import Develop
 from tests.images.samples import encode, photograph
 from worker.images.limits import MIB, Limits
 from worker.images.picture import Picture, WorkshopLost
+from worker.images.room import NoRoom
 from worker.images.workshop import Workshop
 
 
@@ -68,6 +69,20 @@ async def in_work(workshop: Workshop, source: Path, slow: Path) -> tuple[asyncio
     task = asyncio.create_task(workshop.work(slow, slow.parent, derivatives=True))
     await eventually(busy, 60, what="it is busy")
     return task, pid
+
+
+async def test_a_full_disk_is_no_fault_of_the_picture(
+    workshop: Workshop, source: Path, tmp_path: Path
+) -> None:
+    into = tmp_path / "made"
+    into.mkdir()
+    (into / "card.avif").symlink_to("/dev/full")
+    with pytest.raises(NoRoom, match=r"TMPDIR.*No space left on device"):
+        await workshop.work(source, into, derivatives=True)
+    before = workshop.pids
+    (into / "card.avif").unlink()
+    await workshop.work(source, into, derivatives=True)
+    assert workshop.pids == before, "nor does it cost a process"
 
 
 @pytest.mark.parametrize("fatal", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from worker.images.inspect import inspect
 from worker.images.limits import Limits
 from worker.images.picture import Picture, Unfit
+from worker.images.room import NoRoom
 
 PR_SET_PDEATHSIG = 1
 NICE = 10
@@ -41,9 +42,11 @@ def main() -> int:
     while (question := _hear(sys.stdin.buffer)) is not None:
         _cpu_from_now(limits)
         try:
-            answer = {"picture": _work(question, limits).to_json()}
+            answer: dict[str, Any] = {"picture": _work(question, limits).to_json()}
         except Unfit as unfit:
             answer = {"unfit": {"code": unfit.code, "detail": unfit.detail}}
+        except NoRoom as full:
+            answer = {"full": str(full)}
         except (darkroom.OutOfMemory, MemoryError):
             _say(answers, {"lost": "memory"})
             return 1  # what is left of the heap is not worth keeping

@@ -20,6 +20,7 @@ from worker.images.formats.header import Header, corrupt, truncated
 from worker.images.icc import profile_name
 from worker.images.likeness import SIDE, perceptual_hash
 from worker.images.picture import DERIVED, Rendition
+from worker.images.room import room
 
 LOADERS = {
     "jpeg": "VipsForeignLoadJpeg",
@@ -171,7 +172,8 @@ def _write(image: pyvips.Image, into: Path, name: str, kind: str) -> Rendition:
         written = image.webpsave_buffer(**WEBP)
     else:
         written = image.heifsave_buffer(effort=AVIF_EFFORT[name], **AVIF)
-    path.write_bytes(written)
+    with room():
+        path.write_bytes(written)
     return Rendition(name, kind, image.width, image.height, path, len(written))
 
 

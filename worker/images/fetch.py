@@ -24,6 +24,7 @@ from yarl import URL
 
 from worker.engine.clock import Clock
 from worker.engine.retry import parse_retry_after
+from worker.images.room import room
 from worker.images.source import SourceAway, SourceRefused
 from worker.wall import BlockedError, Target, Wall, WallError
 
@@ -153,7 +154,7 @@ class Fetcher:
         refused = SourceRefused("image.too_large", f"The file has more than {most >> 20} MiB.")
         if (answer.content_length or 0) > most:
             raise refused
-        with into.open("wb") as file:
+        with room(), into.open("wb") as file:
             async for chunk in answer.content.iter_chunked(_CHUNK):
                 length += len(chunk)
                 if length > most:

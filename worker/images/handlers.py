@@ -21,6 +21,7 @@ from worker.images.gate import HostGate
 from worker.images.hosts import ImageHost, master_of
 from worker.images.meter import ImageMeter
 from worker.images.picture import Picture, Unfit, WorkshopLost
+from worker.images.room import NoRoom, room
 from worker.images.source import SourceAway, SourceRefused
 from worker.images.trouble import Fault, trouble_of
 from worker.log import get_logger
@@ -36,6 +37,7 @@ _FAULTS: Final = (
     SourceAway,
     Unfit,
     WorkshopLost,
+    NoRoom,
     HostRefused,
     HostBusy,
     HostUnreachable,
@@ -95,13 +97,13 @@ class ProcessImage:
 
     async def __call__(self, job: Job[Any]) -> Outcome:
         if (shut := await self.gate.passable()) > _AT_ONCE:
-            return Snooze(shut * (1 + self.chance.random()), "the image host is away")
+            return Snooze(shut * (1 + self.chance.random()), "the image host is away, or the disk is full")
         image_id = str(job.payload.image_id)
         task = await self.images.begin(image_id, job.payload.revision)
         if task is None:
             return Done()
         try:
-            with TemporaryDirectory(prefix=SCRATCH) as scratch:
+            with room(), TemporaryDirectory(prefix=SCRATCH) as scratch:
                 return await self._process(image_id, task, Path(scratch))
         except _FAULTS as error:
             return await self._troubled(job, image_id, task, error)
@@ -144,7 +146,7 @@ class ProcessImage:
             if await self.images.fail(image_id, task.revision, trouble.ending, trouble.told):
                 self.meter.ended(trouble.ending)
             return Done()
-        cause = str(error) if isinstance(error, HostError) else trouble.detail
+        cause = str(error) if isinstance(error, HostError | NoRoom) else trouble.detail
         log.warning(TROUBLED, detail=cause)
         await self.images.troubled(image_id, task.revision, trouble.told)
         if not trouble.charged:

@@ -16,6 +16,7 @@ from typing import Any, Self
 import worker
 from worker.images.limits import Limits
 from worker.images.picture import Picture, Unfit, Why, WorkshopLost
+from worker.images.room import NoRoom
 
 START_SECONDS = 30.0
 END_SECONDS = 2.0
@@ -68,7 +69,7 @@ class PictureProcess:
         return self._process.pid
 
     async def work(self, source: Path, into: Path, *, derivatives: bool) -> Picture:
-        """Raises `Unfit`, or `WorkshopLost` and is dead."""
+        """Raises `Unfit` and `NoRoom`, or `WorkshopLost` and is dead."""
         question = {
             "source": str(source),
             "into": str(into),
@@ -81,6 +82,8 @@ class PictureProcess:
                 return Picture.from_json(told)
             case {"unfit": {"code": code, "detail": detail}}:
                 raise Unfit(code, detail)
+            case {"full": told}:
+                raise NoRoom(told)
             case _:
                 await self.kill()
                 raise WorkshopLost("memory", "A picture needed more memory than one may have.")

@@ -9,6 +9,7 @@ from typing import Any, Final, assert_never
 from worker.errors import HostBusy, HostFailing, HostRefused, HostUnconfigured, HostUnreachable
 from worker.gateway.images import Ending
 from worker.images.picture import Unfit, WorkshopLost
+from worker.images.room import NoRoom
 from worker.images.source import SourceAway, SourceRefused
 
 Fault = (
@@ -16,6 +17,7 @@ Fault = (
     | SourceAway
     | Unfit
     | WorkshopLost
+    | NoRoom
     | HostRefused
     | HostBusy
     | HostUnreachable
@@ -25,12 +27,13 @@ Fault = (
 CRASHES: Final = 3
 """A file that takes the decoder down so often, in a row, is not opened again."""
 HOST_AWAY: Final = "image.host_unavailable"
+NO_ROOM: Final = "image.no_room"
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """`ending`: how the picture ends, None: it is tried again. `charged`: that counts as one of its attempts;
-    else it is the host's trouble with everybody. `wait`: at least so long, as somebody asked."""
+    else it is the host's trouble with everybody, or ours. `wait`: at least so long, as somebody asked."""
 
     code: str
     detail: str
@@ -66,6 +69,8 @@ def _read(error: Fault, crashes: int) -> Trouble:
             ending: Ending | None = "quarantined" if crashes + 1 >= CRASHES else None
             detail = f"The file cannot be worked on: {error}."
             return Trouble("image.undecodable", detail, ending, crashes=crashes + 1)
+        case NoRoom():
+            return Trouble(NO_ROOM, "The worker has no room to work on it.", charged=False)
         case HostRefused():
             return Trouble(error.code, error.detail, "failed")
         case HostFailing():

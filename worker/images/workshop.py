@@ -49,8 +49,9 @@ class Workshop:
         """Looks at the file `source` and writes what may be served to the folder `into`.
 
         The same bytes give the same renditions, byte for byte, on the same version of libvips. Raises
-        `Unfit` when the file is no picture that can be served, and `WorkshopLost` when the process ended or
-        had to be ended; whoever is cancelled ends it as well. After any of these `into` may hold a part.
+        `Unfit` when the file is no picture that can be served, `NoRoom` when the disk is full, and
+        `WorkshopLost` when the process ended or had to be ended; whoever is cancelled ends it as well. After
+        any of these `into` may hold a part.
         """
         async with self._process() as process:
             return await process.work(source, into, derivatives=derivatives)
