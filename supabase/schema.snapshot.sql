@@ -51,6 +51,32 @@ begin
   return to_jsonb(v_member);
 end $$;
 
+CREATE FUNCTION private.admit(p_subject text, p_rate_per_minute integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_rate constant integer := least(greatest(coalesce(p_rate_per_minute, 1), 1), 1000000);
+  -- cut, not rounded up: a minute must hold all of them
+  v_each constant interval := make_interval(secs => trunc(60.0 / v_rate, 6)::double precision);
+  v_full_at timestamptz;
+begin
+  insert into private.api_rates as r (subject, full_at) values (p_subject, v_now + v_each)
+  on conflict (subject) do update set full_at = greatest(r.full_at, v_now) + v_each
+  where greatest(r.full_at, v_now) + v_each <= v_now + interval '1 minute'
+  returning r.full_at into v_full_at;
+  if found then
+    return jsonb_build_object('admitted', true, 'why', null,
+      'remaining', floor(extract(epoch from v_now + interval '1 minute' - v_full_at) / extract(epoch from v_each))::integer,
+      'reset_seconds', ceil(extract(epoch from v_full_at - v_now))::integer);
+  end if;
+  select r.full_at into v_full_at from private.api_rates r where r.subject = p_subject;
+  return jsonb_build_object('admitted', false, 'why', 'limited', 'remaining', 0, 'reset_seconds',
+    greatest(1, ceil(extract(epoch from v_full_at + v_each - v_now - interval '1 minute')))::integer);
+end $$;
+
 CREATE FUNCTION private.now() RETURNS timestamp with time zone
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -125,6 +151,98 @@ begin
     left join line l on l.product_id = q.product_id and l.location_id is null
   )
   select t.id, t.quantity from taken t where t.quantity > 0;
+end $$;
+
+CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
+
+CREATE TABLE public.api_keys (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    role text NOT NULL,
+    scopes text[],
+    status text DEFAULT 'active'::text NOT NULL,
+    expires_at timestamp with time zone,
+    allowed_ips cidr[],
+    rate_per_minute integer,
+    secret_changed_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    last_used_at timestamp with time zone,
+    created_by uuid,
+    revoked_at timestamp with time zone,
+    version bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT api_keys_allowed_ips_some CHECK (((cardinality(allowed_ips) >= 1) AND (cardinality(allowed_ips) <= 50))),
+    CONSTRAINT api_keys_expires_at_finite CHECK (isfinite(expires_at)),
+    CONSTRAINT api_keys_name_clean CHECK (private.is_clean(name)),
+    CONSTRAINT api_keys_name_length CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT api_keys_rate_range CHECK (((rate_per_minute >= 1) AND (rate_per_minute <= 100000))),
+    CONSTRAINT api_keys_revoked_at_some_time CHECK (((status = 'revoked'::text) = (revoked_at IS NOT NULL))),
+    CONSTRAINT api_keys_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text]))),
+    CONSTRAINT api_keys_status_known CHECK ((status = ANY (ARRAY['active'::text, 'revoked'::text])))
+);
+
+COMMENT ON TABLE public.api_keys IS 'Keys of machine clients; the id is the principal in memberships';
+
+COMMENT ON COLUMN public.api_keys.scopes IS 'The permissions that are left of the role; null: all of them';
+
+COMMENT ON COLUMN public.api_keys.expires_at IS 'When it ends by itself; null: never';
+
+COMMENT ON COLUMN public.api_keys.allowed_ips IS 'Networks that it may be used from; null: any';
+
+COMMENT ON COLUMN public.api_keys.rate_per_minute IS 'Requests a minute; null: as the adapter is set';
+
+COMMENT ON COLUMN public.api_keys.secret_changed_at IS 'When it got its newest secret';
+
+COMMENT ON COLUMN public.api_keys.last_used_at IS 'When it was used last, up to 10 s ago';
+
+CREATE FUNCTION private.api_key_answer(p_key public.api_keys) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select to_jsonb(p_key) || jsonb_build_object('api_key_id', p_key.id, 'key', 'key_' || replace(p_key.id::text, '-', ''))
+$$;
+
+CREATE FUNCTION private.api_key_with(p_key public.api_keys, p_changes jsonb) RETURNS public.api_keys
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_unknown text;
+  v_key public.api_keys := p_key;
+begin
+  if jsonb_typeof(p_changes) is distinct from 'object' then
+    perform private.fail('PT422', 'row.invalid', 'p_changes must be an object.');
+  end if;
+  select string_agg(k, ', ') into v_unknown from jsonb_object_keys(p_changes) k
+  where k <> all ('{name,role,scopes,expires_at,allowed_ips,rate_per_minute,version}'::text[]);
+  if v_unknown is not null then
+    perform private.fail('PT422', 'row.field_unknown', format('Of an API key nobody changes: %s.', left(v_unknown, 500)));
+  end if;
+  begin
+    v_key := jsonb_populate_record(p_key, p_changes - '{scopes,allowed_ips}'::text[]);
+    if p_changes ? 'scopes' then
+      v_key.scopes := case jsonb_typeof(p_changes -> 'scopes') when 'null' then null
+        else array(select jsonb_array_elements_text(p_changes -> 'scopes')) end;
+    end if;
+  exception when data_exception then
+    perform private.fail('PT422', 'row.invalid', sqlerrm);
+  end;
+  v_key.name := btrim(v_key.name);
+  v_key.version := coalesce(v_key.version, p_key.version);
+  perform private.require_known_role(v_key.role);
+  v_key.scopes := private.checked_scopes(v_key.role, v_key.scopes);
+  if p_changes ? 'allowed_ips' then
+    if jsonb_typeof(p_changes -> 'allowed_ips') not in ('null', 'array') then
+      perform private.fail('PT422', 'row.invalid', 'allowed_ips is a list or null.');
+    end if;
+    v_key.allowed_ips := private.checked_networks(case jsonb_typeof(p_changes -> 'allowed_ips') when 'array'
+      then array(select jsonb_array_elements_text(p_changes -> 'allowed_ips')) end);
+  end if;
+  return v_key;
 end $$;
 
 CREATE FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) RETURNS record
@@ -239,6 +357,43 @@ begin
   end case;
 end $$;
 
+CREATE FUNCTION private.apply_webhook(p_webhook_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_webhook public.inbound_webhooks;
+  v_event text;
+  v_code text;
+  v_detail text;
+begin
+  -- a twin waits, and finds it settled
+  select * into v_webhook from public.inbound_webhooks w
+  where w.id = p_webhook_id and w.principal_id = auth.uid() and w.kind = 'order' for update;
+  if v_webhook.id is null then
+    return jsonb_build_object('status', 'gone');
+  end if;
+  if v_webhook.status <> 'queued' then
+    return jsonb_build_object('status', v_webhook.status);
+  end if;
+  select t.order_event into v_event from private.inbound_types t where t.type = v_webhook.type;
+  begin
+    perform private.order_event(v_webhook.tenant_id, v_webhook.order_id, v_event, (v_webhook.data ->> 'version')::bigint,
+      v_webhook.event_id, v_webhook.data - '{order_id,number,version}'::text[]);
+  exception when others then
+    get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
+    -- what the database refuses it will refuse again; locks, time limits and the like are the worker's to try once more
+    if sqlstate not like 'PT4%' and sqlstate not like '23%' and sqlstate not like '22%' then
+      raise;
+    end if;
+    perform private.reject_webhook(v_webhook, v_code, v_detail);
+    return jsonb_build_object('status', 'rejected');
+  end;
+  update public.inbound_webhooks w set status = 'done', settled_at = private.now() where w.id = p_webhook_id;
+  return jsonb_build_object('status', 'done');
+end $$;
+
 CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -249,11 +404,6 @@ CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
   ), true)
   from jsonb_each(case jsonb_typeof(p_headers) when 'object' then p_headers else '{}' end) e
 $_$;
-
-CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
 
 CREATE FUNCTION private.upload_tenant(p_name text) RETURNS uuid
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -805,6 +955,43 @@ CREATE FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) R
   select t.id from tree t
 $$;
 
+CREATE FUNCTION private.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_old public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
+  v_key public.api_keys;
+begin
+  perform private.require_no_api_key(p_tenant_id);
+  if v_old.status = 'revoked' then
+    perform private.fail('PT409', 'api_key.revoked', 'The key was revoked.', 'Make a new one.');
+  end if;
+  v_key := private.api_key_with(v_old, p_changes);
+  if v_key.expires_at is not distinct from v_old.expires_at then
+    v_key.expires_at := null;  -- only a new one must lie ahead
+    perform private.check_api_key(v_key);
+    v_key.expires_at := v_old.expires_at;
+  else
+    perform private.check_api_key(v_key);
+  end if;
+  perform private.require_as_strong(p_tenant_id, v_key.role, v_key.scopes);
+  if v_key.role = 'owner' then
+    perform private.require(p_tenant_id, 'owners.write');
+  end if;
+  if (v_key.role, v_key.scopes) is distinct from (v_old.role, v_old.scopes) then
+    perform private.revoke_invitations_of(p_tenant_id, p_api_key_id);
+  end if;
+  update public.api_keys k
+  set name = v_key.name, role = v_key.role, scopes = v_key.scopes, expires_at = v_key.expires_at,
+      allowed_ips = v_key.allowed_ips, rate_per_minute = v_key.rate_per_minute, version = v_key.version
+  where k.id = p_api_key_id returning * into v_key;
+  update public.memberships m set role = v_key.role, scopes = v_key.scopes, expires_at = v_key.expires_at
+  where m.tenant_id = p_tenant_id and m.principal_id = p_api_key_id
+    and (m.role, m.scopes, m.expires_at) is distinct from (v_key.role, v_key.scopes, v_key.expires_at);
+  return private.api_key_answer(v_key);
+end $$;
+
 CREATE FUNCTION private.change_fault(p_change jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -991,6 +1178,22 @@ begin
   end loop;
   if not p_waits then
     told.settled := case when v_insert then told.state else p_known.state end;
+  end if;
+end $$;
+
+CREATE FUNCTION private.check_api_key(p_key public.api_keys) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if p_key.name is null or length(p_key.name) not between 1 and 200 or not private.is_clean(p_key.name) then
+    perform private.fail('PT422', 'api_key.name_invalid', 'A name has 1 to 200 characters, none of them a control character.');
+  end if;
+  if p_key.expires_at <= private.now() or not isfinite(p_key.expires_at) then
+    perform private.fail('PT422', 'api_key.expiry_invalid', 'expires_at must lie ahead.', 'Revoke the key to end it now.');
+  end if;
+  if p_key.rate_per_minute not between 1 and 100000 then
+    perform private.fail('PT422', 'api_key.rate_invalid', 'rate_per_minute must lie between 1 and 100,000.');
   end if;
 end $$;
 
@@ -1239,6 +1442,40 @@ begin
   if v_unknown is not null then
     perform private.fail('PT422', 'sync.field_unknown', format('Of a %s no client changes: %s.', p_entity, v_unknown));
   end if;
+end $$;
+
+CREATE FUNCTION private.checked_networks(p_allowed_ips text[]) RETURNS cidr[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_bad text;
+begin
+  select string_agg(coalesce(a, 'null'), ', ') into v_bad from unnest(p_allowed_ips) a
+  where a is null or not pg_input_is_valid(a, 'cidr');
+  if v_bad is not null or cardinality(p_allowed_ips) = 0 or cardinality(p_allowed_ips) > 50 then
+    perform private.fail('PT422', 'api_key.allowed_ips_invalid',
+      coalesce(format('These are no networks: %s.', left(v_bad, 500)), 'A list has 1 to 50 networks.'),
+      'Networks look like 192.0.2.0/24, 192.0.2.7 or 2001:db8::/48; null means any.');
+  end if;
+  return p_allowed_ips::cidr[];
+end $$;
+
+CREATE FUNCTION private.checked_scopes(p_role text, p_scopes text[]) RETURNS text[]
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_strange text;
+begin
+  select string_agg(coalesce(s, 'null'), ', ') into v_strange from unnest(p_scopes) s
+  where s is null or s <> all (private.permissions_of(p_role, null));
+  if v_strange is not null or cardinality(p_scopes) = 0 then
+    perform private.fail('PT422', 'api_key.scopes_invalid',
+      coalesce(format('The role %s has no permission %s.', p_role, left(v_strange, 500)), 'A key without any scope can do nothing.'),
+      'Scopes are permissions of the role, as my_permissions lists them; null means all of them.');
+  end if;
+  return case when p_scopes is not null then private.permissions_of(p_role, p_scopes) end;
 end $$;
 
 CREATE FUNCTION private.checksum(p_sum numeric) RETURNS text
@@ -1579,6 +1816,60 @@ begin
     jsonb_build_object('levels', private.count_levels(p_tenant_id, p_lines, p_reason)));
 end $$;
 
+CREATE FUNCTION private.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key public.api_keys;
+begin
+  perform private.require(p_tenant_id, 'api_keys.write');
+  perform private.lock_roles(p_tenant_id);
+  perform private.require(p_tenant_id, case p_role when 'owner' then 'owners.write' else 'api_keys.write' end);
+  perform private.require_no_api_key(p_tenant_id);
+  perform private.require_known_role(p_role);
+  v_key.name := btrim(p_name);
+  v_key.role := p_role;
+  v_key.scopes := private.checked_scopes(p_role, p_scopes);
+  v_key.expires_at := p_expires_at;
+  v_key.allowed_ips := private.checked_networks(p_allowed_ips);
+  v_key.rate_per_minute := p_rate_per_minute;
+  perform private.check_api_key(v_key);
+  perform private.require_as_strong(p_tenant_id, p_role, v_key.scopes);
+  if (select count(*) from public.api_keys k where k.tenant_id = p_tenant_id and k.status = 'active') >= 200 then
+    perform private.fail('PT422', 'api_key.too_many', 'A tenant has at most 200 active keys.', 'Revoke those that are not used.');
+  end if;
+  insert into public.api_keys (tenant_id, name, role, scopes, expires_at, allowed_ips, rate_per_minute, created_by)
+  values (p_tenant_id, v_key.name, v_key.role, v_key.scopes, v_key.expires_at, v_key.allowed_ips, v_key.rate_per_minute, auth.uid())
+  returning * into v_key;
+  insert into public.memberships (tenant_id, principal_id, role, kind, scopes, expires_at)
+  values (p_tenant_id, v_key.id, v_key.role, 'api_key', v_key.scopes, v_key.expires_at);
+  return private.api_key_answer(v_key) || jsonb_build_object('secret', private.make_api_key_secret(v_key.id));
+end $$;
+
+CREATE FUNCTION private.create_product(p_tenant_id uuid, p_product jsonb, p_key text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known jsonb;
+  v_product public.products;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  v_known := private.begin_command(p_tenant_id, 'create_product', p_key, p_product);
+  if v_known is not null then
+    return v_known;
+  end if;
+  v_product := private.described_product(p_tenant_id, null, p_product);
+  insert into public.products
+    (id, tenant_id, parent_id, category_id, sku, name, description, status, price, currency, attributes, publish_at)
+  values (coalesce((p_product ->> 'id')::uuid, gen_random_uuid()), p_tenant_id, v_product.parent_id, v_product.category_id,
+    v_product.sku, v_product.name, v_product.description, v_product.status, v_product.price, v_product.currency,
+    v_product.attributes, v_product.publish_at)
+  returning * into v_product;
+  return private.end_command(p_tenant_id, 'create_product', p_key, to_jsonb(v_product));
+end $$;
+
 CREATE TABLE public.tenants (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     slug text NOT NULL,
@@ -1644,18 +1935,25 @@ CREATE FUNCTION private.days_of(p_parent regclass) RETURNS TABLE(name text, day 
   where i.inhparent = p_parent
 $$;
 
-CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
+CREATE FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) RETURNS public.products
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_now constant timestamptz := private.now();
+  v_known jsonb;
   v_product public.products;
   v_variants uuid[];
 begin
   perform private.require(p_tenant_id, 'products.delete');
+  v_known := private.begin_command(p_tenant_id, 'delete_product', p_key,
+    jsonb_build_object('product_id', p_product_id, 'expected_version', p_expected_version));
+  if v_known is not null then
+    return jsonb_populate_record(null::public.products, v_known);
+  end if;
   v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
   if v_product.deleted_at is not null then
+    perform private.end_command(p_tenant_id, 'delete_product', p_key, to_jsonb(v_product));
     return v_product;
   end if;
   v_variants := array(
@@ -1666,6 +1964,7 @@ begin
   perform private.refuse_held(p_tenant_id, p_product_id || v_variants);
   update public.products p set deleted_at = v_now where p.id = any (v_variants);
   update public.products p set deleted_at = v_now where p.id = p_product_id returning * into v_product;
+  perform private.end_command(p_tenant_id, 'delete_product', p_key, to_jsonb(v_product));
   return v_product;
 end $$;
 
@@ -1689,12 +1988,53 @@ begin
   end if;
   insert into private.tombstones (id) values (p_tenant_id);
   delete from public.webhook_endpoints e where e.tenant_id = p_tenant_id;
+  delete from public.api_keys k where k.tenant_id = p_tenant_id;
   delete from public.invitations i where i.tenant_id = p_tenant_id;
   delete from public.memberships m where m.tenant_id = p_tenant_id;
   update public.tenants t
   set slug = 'deleted-' || replace(p_tenant_id::text, '-', ''), name = 'Deleted' where t.id = p_tenant_id;
   perform worker.enqueue_job('upkeep.erase_tenants', '{}', null, 'upkeep.erase_tenants');
   return jsonb_build_object('tenant_id', p_tenant_id, 'status', 'erasing');
+end $$;
+
+CREATE FUNCTION private.described_product(p_tenant_id uuid, p_base public.products, p_product jsonb) RETURNS public.products
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_fault jsonb;
+  v_failures jsonb;
+  v_fields jsonb;
+begin
+  if jsonb_typeof(p_product) is distinct from 'object' or octet_length(p_product::text) > 262144 then
+    perform private.fail('PT422', 'row.invalid', 'p_product must be a JSON object of at most 256 KiB.');
+  end if;
+  v_fault := private.row_fault(p_product || '{"sku": "any"}');
+  if v_fault ->> 'code' = 'row.field_unknown' then
+    perform private.fail('PT422', 'row.field_unknown', v_fault ->> 'detail');
+  end if;
+  v_failures := private.type_failures(p_product - 'parent_sku');
+  if v_failures = '[]' and v_fault is not null then
+    v_failures := jsonb_build_array(private.failure(v_fault ->> 'code', 'price', v_fault ->> 'detail'));
+  end if;
+  if v_failures <> '[]' then
+    perform private.fail('PT422', 'product.invalid', v_failures::text,
+      'Correct every field named in the details; validate_product checks without writing.');
+  end if;
+  v_fields := (
+    select jsonb_build_object('parent_id', null, 'category_id', null, 'sku', null, 'name', null, 'description', '', 'status', 'draft',
+      'price', 0, 'currency', t.currency, 'attributes', '{}'::jsonb, 'publish_at', null)
+    from public.tenants t where t.id = p_tenant_id
+  ) || (p_product - '{id,tenant_id,parent_sku,version,deleted_at,created_at,updated_at,publish_failures}'::text[]);
+  if p_product ->> 'parent_sku' is not null then
+    v_fields := v_fields || jsonb_build_object('parent_id', (
+      select p.id from public.products p
+      where p.tenant_id = p_tenant_id and p.sku = p_product ->> 'parent_sku' and p.deleted_at is null));
+    if v_fields ->> 'parent_id' is null then
+      perform private.fail('PT404', 'product.parent_missing', format('There is no product %s.', p_product ->> 'parent_sku'));
+    end if;
+  end if;
+  return jsonb_populate_record(p_base, v_fields);
 end $$;
 
 CREATE FUNCTION private.doom_files() RETURNS trigger
@@ -1743,6 +2083,15 @@ CREATE FUNCTION private.doom_upload() RETURNS trigger
 begin
   insert into private.doomed_files (host, public_id, why, due_at)
   values ('upload', old.upload_path, 'unused', private.now() + interval '1 day') on conflict do nothing;
+  return null;
+end $$;
+
+CREATE FUNCTION private.drop_api_key_secret() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.drop_secret(old.secret_id);
   return null;
 end $$;
 
@@ -1858,6 +2207,22 @@ begin
   execute 'create schema if not exists graphql';
   execute 'create extension if not exists pg_graphql with schema graphql';
   return format('GraphQL is on at /graphql/v1; %s types have names.', private.name_graphql_types());
+end $$;
+
+CREATE FUNCTION private.end_api_key(p_api_key_id uuid) RETURNS public.api_keys
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key public.api_keys;
+begin
+  update public.api_keys k set status = 'revoked', revoked_at = private.now()
+  where k.id = p_api_key_id and k.status = 'active';
+  select * into v_key from public.api_keys k where k.id = p_api_key_id;
+  perform private.revoke_invitations_of(v_key.tenant_id, p_api_key_id);
+  delete from public.memberships m where m.tenant_id = v_key.tenant_id and m.principal_id = p_api_key_id;
+  delete from private.api_key_secrets s where s.api_key_id = p_api_key_id;
+  return v_key;
 end $$;
 
 CREATE FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) RETURNS jsonb
@@ -2549,6 +2914,14 @@ begin
   return v_looked;
 end $$;
 
+CREATE FUNCTION private.forget_nonce_at(p_signed_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$
+  select greatest(n.now, least(p_signed_at, n.now + interval '10 minutes')) + interval '11 minutes'
+  from (select private.now() as now offset 0) n
+$$;
+
 CREATE FUNCTION private.forget_own_changes(p_tenant_id uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
@@ -2612,7 +2985,8 @@ CREATE FUNCTION private.graphql_names() RETURNS TABLE(table_name text, type_name
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
     AS $$
-  values ('tenants', 'Tenant'), ('memberships', 'Membership'), ('invitations', 'Invitation'), ('products', 'Product'),
+  values ('tenants', 'Tenant'), ('memberships', 'Membership'), ('invitations', 'Invitation'), ('api_keys', 'ApiKey'),
+    ('api_key_usage', 'ApiKeyUsage'), ('products', 'Product'),
     ('product_versions', 'ProductVersion'), ('product_images', 'ProductImage'), ('categories', 'Category'),
     ('locations', 'Location'), ('stock_levels', 'StockLevel'), ('stock_movements', 'StockMovement'),
     ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),
@@ -3035,6 +3409,7 @@ begin
   perform private.lock_roles(p_tenant_id);
   perform private.require(p_tenant_id, case p_role when 'owner' then 'owners.write' else 'members.write' end);
   perform private.require_known_role(p_role);
+  perform private.require_as_strong(p_tenant_id, p_role);
   if p_expires_in is null or p_expires_in < interval '1 minute' or p_expires_in > interval '30 days' then
     perform private.fail('PT422', 'invitation.expiry_invalid', 'An invitation is good for 1 minute to 30 days.');
   end if;
@@ -3226,7 +3601,7 @@ CREATE FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) RET
 begin
   if not exists (
     select from public.memberships m
-    where m.tenant_id = p_tenant_id and m.role = 'owner' and m.principal_id <> p_principal_id
+    where m.tenant_id = p_tenant_id and m.role = 'owner' and m.kind = 'user' and m.principal_id <> p_principal_id
   ) then
     perform private.fail('PT409', 'member.last_owner', 'A tenant keeps an owner, and this is the last one.',
       'Make somebody else an owner first.');
@@ -3498,11 +3873,12 @@ begin
     perform private.revoke_invitations_of(v_membership.tenant_id, old.id);
     delete from public.memberships m where m.id = v_membership.id;
     continue when exists (
-      select from public.memberships m where m.tenant_id = v_membership.tenant_id and m.role = 'owner'
+      select from public.memberships m
+      where m.tenant_id = v_membership.tenant_id and m.role = 'owner' and m.kind = 'user'
     );
     update public.memberships m set role = 'owner'
     where m.id = (
-      select c.id from public.memberships c where c.tenant_id = v_membership.tenant_id and c.role = 'manager'
+      select c.id from public.memberships c where c.tenant_id = v_membership.tenant_id and c.role = 'manager' and c.kind = 'user'
       order by c.created_at, c.id limit 1
     );
     if not found then
@@ -3604,6 +3980,14 @@ begin
   values (p_entity, p_table::text, p_read_permission, p_hidden);
 end $$;
 
+CREATE FUNCTION private.log_place(p_tenant_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('epoch', e.epoch, 'seq', coalesce((select t.seq from private.tenant_log t where t.tenant_id = p_tenant_id), 0))
+  from private.log_epoch e
+$$;
+
 CREATE FUNCTION private.log_reach(p_tenant_id uuid, OUT head bigint, OUT first bigint) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -3611,6 +3995,18 @@ CREATE FUNCTION private.log_reach(p_tenant_id uuid, OUT head bigint, OUT first b
   select coalesce((select t.seq from private.tenant_log t where t.tenant_id = p_tenant_id), 0),
     (select e.seq from public.events e where e.tenant_id = p_tenant_id order by e.seq limit 1)
 $$;
+
+CREATE FUNCTION private.make_api_key_secret(p_api_key_id uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_secret constant text := 'pms_sk_' || translate(encode(extensions.gen_random_bytes(32), 'base64'), '+/=', '-_');
+begin
+  insert into private.api_key_secrets (secret_id, api_key_id)
+  values (private.put_secret('api key ' || p_api_key_id || ' ' || gen_random_uuid(), v_secret), p_api_key_id);
+  return v_secret;
+end $$;
 
 CREATE FUNCTION private.make_partition(p_parent text, p_day date) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3656,6 +4052,21 @@ begin
   );
   return case when v_public_key is null then jsonb_build_object('secret', v_secret)
     else jsonb_build_object('public_key', v_public_key) end;
+end $$;
+
+CREATE FUNCTION private.mark_cached(p_tenant_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+begin
+  if exists (select from private.cached_tenants c where c.tenant_id = p_tenant_id and c.until > v_now + interval '12 hours') then
+    return;
+  end if;
+  perform private.lock_dispatch();
+  insert into private.cached_tenants as c (tenant_id, until) values (p_tenant_id, v_now + interval '1 day')
+  on conflict (tenant_id) do update set until = greatest(c.until, excluded.until);
 end $$;
 
 CREATE FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) RETURNS integer
@@ -3843,11 +4254,9 @@ CREATE FUNCTION private.my_permissions(p_tenant_id uuid) RETURNS TABLE(tenant_id
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select m.tenant_id, m.role, array(
-    select rp.permission from private.role_permissions rp where rp.role = m.role order by rp.permission
-  )
+  select m.tenant_id, m.role, private.permissions_of(m.role, m.scopes)
   from public.memberships m
-  where m.principal_id = auth.uid() and (p_tenant_id is null or m.tenant_id = p_tenant_id)
+  where m.principal_id = auth.uid() and (m.expires_at is null or m.expires_at > private.now()) and (p_tenant_id is null or m.tenant_id = p_tenant_id)
   order by m.tenant_id
 $$;
 
@@ -3857,7 +4266,10 @@ CREATE FUNCTION private.my_tenants() RETURNS uuid[]
     SET enable_seqscan TO 'off'
     AS $$
 begin
-  return (select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid());
+  return (
+    select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m
+    where m.principal_id = auth.uid() and (m.expires_at is null or m.expires_at > private.now())
+  );
 end $$;
 
 CREATE FUNCTION private.name_graphql_types() RETURNS integer
@@ -4172,6 +4584,26 @@ CREATE FUNCTION private.oldest_xmin_holder() RETURNS jsonb
   order by h.xids desc, h.seconds desc nulls last limit 1
 $$;
 
+CREATE FUNCTION private.open_api_key(p_tenant_id uuid, p_api_key_id uuid) RETURNS public.api_keys
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_key public.api_keys;
+begin
+  perform private.require(p_tenant_id, 'api_keys.write');
+  perform private.lock_roles(p_tenant_id);
+  perform private.require(p_tenant_id, 'api_keys.write');
+  select * into v_key from public.api_keys k where k.tenant_id = p_tenant_id and k.id = p_api_key_id for update;
+  if v_key.id is null then
+    perform private.fail('PT404', 'api_key.not_found', format('There is no API key %s in this tenant.', p_api_key_id));
+  end if;
+  if v_key.role = 'owner' then
+    perform private.require(p_tenant_id, 'owners.write');
+  end if;
+  return v_key;
+end $$;
+
 CREATE FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) RETURNS public.sync_conflicts
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -4230,13 +4662,24 @@ CREATE TABLE public.memberships (
     tenant_id uuid NOT NULL,
     principal_id uuid NOT NULL,
     role text NOT NULL,
+    kind text DEFAULT 'user'::text NOT NULL,
+    scopes text[],
+    expires_at timestamp with time zone,
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT memberships_kind_known CHECK ((kind = ANY (ARRAY['user'::text, 'api_key'::text]))),
+    CONSTRAINT memberships_limits_of_keys CHECK (((kind = 'api_key'::text) OR (num_nonnulls(scopes, expires_at) = 0))),
     CONSTRAINT memberships_role_known CHECK ((role = ANY (ARRAY['owner'::text, 'manager'::text, 'clerk'::text, 'viewer'::text, 'integration'::text])))
 );
 
 COMMENT ON TABLE public.memberships IS 'Who belongs to which tenant, in which role';
+
+COMMENT ON COLUMN public.memberships.kind IS 'Whether the principal is a user or an API key';
+
+COMMENT ON COLUMN public.memberships.scopes IS 'The permissions that are left of the role; null: all of them';
+
+COMMENT ON COLUMN public.memberships.expires_at IS 'When it ends by itself; null: never';
 
 CREATE FUNCTION private.open_membership(p_tenant_id uuid, p_principal_id uuid, p_new_role text) RETURNS public.memberships
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4257,7 +4700,14 @@ begin
   if v_member.id is null then
     perform private.fail('PT404', 'member.not_found', 'Nobody of this id belongs to the tenant.');
   end if;
-  if v_member.role = 'owner' and p_new_role is distinct from 'owner' then
+  if p_new_role is not null and v_member.kind = 'api_key' then
+    perform private.fail('PT409', 'member.is_api_key', 'This member is an API key, and its scopes belong to its role.',
+      'Use change_api_key.');
+  end if;
+  if p_new_role is not null then
+    perform private.require_as_strong(p_tenant_id, p_new_role);
+  end if;
+  if v_member.kind = 'user' and v_member.role = 'owner' and p_new_role is distinct from 'owner' then
     perform private.keep_an_owner(p_tenant_id, p_principal_id);
   end if;
   return v_member;
@@ -4450,6 +4900,74 @@ CREATE FUNCTION private.partitions_ahead() RETURNS integer
   from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
 $$;
 
+CREATE TABLE public.inbound_webhooks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    event_id text NOT NULL,
+    kind text NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    error jsonb,
+    settled_at timestamp with time zone,
+    inbox_message_id uuid,
+    change_id uuid,
+    order_id uuid,
+    CONSTRAINT inbound_webhooks_data_object CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT inbound_webhooks_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbound_webhooks_event_id_form CHECK ((((length(event_id) >= 1) AND (length(event_id) <= 200)) AND private.is_clean(event_id))),
+    CONSTRAINT inbound_webhooks_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text]))),
+    CONSTRAINT inbound_webhooks_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'done'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text, 'unknown'::text]))),
+    CONSTRAINT inbound_webhooks_type_form CHECK ((type ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text))
+);
+
+COMMENT ON TABLE public.inbound_webhooks IS 'Events that other systems sent, and what became of them; kept 30 days';
+
+COMMENT ON COLUMN public.inbound_webhooks.principal_id IS 'Who sent it, an API key for example: its permissions decide';
+
+COMMENT ON COLUMN public.inbound_webhooks.inbox_message_id IS 'The message that it became: inbox_messages, as long as that is kept';
+
+COMMENT ON COLUMN public.inbound_webhooks.change_id IS 'What was pushed for it: sync_changes says what became of that';
+
+CREATE FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_message constant jsonb := private.webhook_message(p_webhook);
+  v_source constant text := 'key_' || replace(p_webhook.principal_id::text, '-', '');
+  v_code text;
+  v_detail text;
+begin
+  if v_message ->> 'entity_id' is null then
+    perform private.reject_webhook(p_webhook, case p_webhook.kind when 'product' then 'product.not_found' else 'stock.not_found' end,
+      'data names nothing that there is in this tenant');
+    return;
+  end if;
+  begin
+    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(v_message));
+  exception when others then
+    get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
+    if sqlstate not like 'PT4%' then
+      raise;
+    end if;
+    perform private.reject_webhook(p_webhook, v_code, v_detail);
+    return;
+  end;
+  update public.inbound_webhooks w
+  set status = i.status, error = i.error, inbox_message_id = i.id, change_id = i.change_id,
+      settled_at = case when i.status <> 'queued' then private.now() end
+  from public.inbox_messages i
+  where w.id = p_webhook.id and i.tenant_id = p_webhook.tenant_id and i.source = v_source and i.message_id = p_webhook.event_id
+  returning w.* into p_webhook;
+  if p_webhook.status = 'rejected' then
+    perform private.reject_webhook(p_webhook, p_webhook.error ->> 'code', p_webhook.error ->> 'detail');
+  end if;
+end $$;
+
 CREATE FUNCTION private.pattern_problem(p_pattern text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
@@ -4477,6 +4995,14 @@ begin
 exception when invalid_regular_expression then
   return 'is no regular expression: ' || sqlerrm;
 end $_$;
+
+CREATE FUNCTION private.permissions_of(p_role text, p_scopes text[]) RETURNS text[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select coalesce(array_agg(rp.permission order by rp.permission), '{}') from private.role_permissions rp
+  where rp.role = p_role and (p_scopes is null or rp.permission = any (p_scopes))
+$$;
 
 CREATE FUNCTION private.pick_order_stock(p_order public.orders, p_asked jsonb) RETURNS jsonb
     LANGUAGE sql SECURITY DEFINER
@@ -4868,6 +5394,34 @@ CREATE FUNCTION private.queue_image(p_image public.product_images) RETURNS void
     'images.process ' || p_image.id || ' ' || p_image.source_revision, 'images.process ' || p_image.id, p_max_attempts => 20)
 $$;
 
+CREATE FUNCTION private.queue_invalidations(p_tenant_ids uuid[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_left uuid[] := p_tenant_ids;
+  v_new integer;
+  v_queued integer := 0;
+begin
+  loop
+    insert into queue.jobs (kind, tenant_id, payload, unique_key, serial_key)
+    select 'cache.invalidate', t, jsonb_build_object('tenant_id', t), 'cache:' || t, 'cache:' || t from unnest(v_left) t order by t
+    on conflict (unique_key) where state = 'waiting' and unique_key is not null do nothing;
+    get diagnostics v_new = row_count;
+    v_queued := v_queued + v_new;
+    with held as (
+      select j.tenant_id from queue.jobs j
+      where j.unique_key = any (array(select 'cache:' || t from unnest(v_left) t)) and j.state = 'waiting'
+      order by j.id for key share
+    )
+    select array_agg(t) into v_left from unnest(v_left) t where t not in (select h.tenant_id from held h);
+    -- those that were claimed between the two statements get a new one
+    exit when v_left is null;
+  end loop;
+  return v_queued;
+end $$;
+
 CREATE FUNCTION private.queue_new_source() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -4876,6 +5430,32 @@ begin
   perform private.queue_image(new);
   return null;
 end $$;
+
+CREATE FUNCTION private.queue_order_webhook(p_webhook public.inbound_webhooks) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+  v_data constant jsonb := p_webhook.data;
+  v_order_id constant uuid := (
+    select o.id from public.orders o
+    where o.tenant_id = p_webhook.tenant_id and case
+      when v_data ->> 'order_id' is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
+      else o.number = v_data ->> 'number' end
+  );
+begin
+  if v_order_id is null then
+    perform private.reject_webhook(p_webhook, 'order.not_found', 'data names no order of this tenant by order_id or number');
+  elsif v_data ->> 'version' is not null and (jsonb_typeof(v_data -> 'version') <> 'number' or v_data ->> 'version' !~ '^[0-9]{1,18}$') then
+    perform private.reject_webhook(p_webhook, 'webhook.event_invalid', 'version must be a whole number');
+  else
+    update public.inbound_webhooks w set order_id = v_order_id where w.id = p_webhook.id;
+    perform worker.enqueue_job('inbound.order',
+      jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
+      p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || v_order_id);
+  end if;
+end $_$;
 
 CREATE FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5139,6 +5719,59 @@ begin
     'product_id', p_product.id, 'location_id', v_location, 'quantity', v_quantity, 'source', p_row ->> 'source'
   )), 'import');
   return v_quantity;
+end $$;
+
+CREATE FUNCTION private.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_fault constant text := private.webhook_fault(p_event);
+  v_webhook public.inbound_webhooks;
+  v_new boolean;
+begin
+  if p_kind in ('product', 'inventory') then
+    perform private.require(p_tenant_id, 'sync.push');
+  end if;
+  perform private.require(p_tenant_id, case p_kind when 'product' then 'products.write' when 'inventory' then 'inventory.write' else 'orders.write' end);
+  if auth.uid() is null then
+    perform private.fail('PT401', 'auth.required', 'Sign in to hand events in: your permissions decide what becomes of them.');
+  end if;
+  if coalesce(p_kind, '') not in ('product', 'inventory', 'order') then
+    perform private.fail('PT400', 'webhook.kind_unknown', 'p_kind must be product, inventory or order.');
+  end if;
+  if v_fault is not null then
+    perform private.fail('PT400', 'webhook.event_invalid', format('It is no event: %s.', v_fault));
+  end if;
+
+  -- a twin waits here for the first, and finds what it kept
+  insert into public.inbound_webhooks (tenant_id, principal_id, event_id, kind, type, data, occurred_at)
+  values (p_tenant_id, auth.uid(), p_event ->> 'id', p_kind, p_event ->> 'type', p_event -> 'data', (p_event ->> 'timestamp')::timestamptz)
+  on conflict (tenant_id, principal_id, event_id) do nothing
+  returning * into v_webhook;
+  v_new := v_webhook.id is not null;
+  if not v_new then
+    select * into v_webhook from public.inbound_webhooks w
+    where w.tenant_id = p_tenant_id and w.principal_id = auth.uid() and w.event_id = p_event ->> 'id';
+    if (v_webhook.kind, v_webhook.type, v_webhook.data) is distinct from (p_kind, p_event ->> 'type', p_event -> 'data') then
+      perform private.fail('PT409', 'webhook.id_reused', format('The id %s was used for another event.', left(p_event ->> 'id', 80)),
+        'Give every event an id of its own; the first one stands.');
+    end if;
+  elsif not exists (select from private.inbound_types t where t.type = v_webhook.type and t.kind = p_kind) then
+    update public.inbound_webhooks w set status = 'unknown', settled_at = private.now() where w.id = v_webhook.id;
+    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s %s', p_kind, v_webhook.type, private.today()),
+      'inbound.unknown', 'info', v_webhook.id, format('Inbound events of an unknown type: %s', v_webhook.type),
+      format('A sender sends %s to the %s webhook. They are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
+  elsif p_kind = 'order' then
+    perform private.queue_order_webhook(v_webhook);
+  else
+    perform private.pass_to_inbox(v_webhook);
+  end if;
+  return (
+    select jsonb_build_object('id', w.event_id, 'status', w.status, 'repeated', not v_new)
+    from public.inbound_webhooks w where w.id = v_webhook.id
+  );
 end $$;
 
 CREATE FUNCTION private.record_order_event(p_order public.orders, p_event text, p_from text, p_payload jsonb) RETURNS void
@@ -5405,6 +6038,19 @@ CREATE FUNCTION private.refused_row(p_item jsonb, p_error jsonb) RETURNS jsonb
     'product_id', null, 'version', null, 'error', p_error)
 $$;
 
+CREATE FUNCTION private.reject_webhook(p_webhook public.inbound_webhooks, p_code text, p_detail text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  update public.inbound_webhooks w
+  set status = 'rejected', error = jsonb_build_object('code', p_code, 'detail', p_detail), settled_at = private.now()
+  where w.id = p_webhook.id;
+  perform private.notify_tenant(p_webhook.tenant_id, left(format('inbound %s %s %s', p_webhook.kind, p_code, private.today()), 200),
+    'inbound.rejected', 'warning', p_webhook.id, format('An inbound %s event was refused: %s', p_webhook.kind, left(p_code, 100)),
+    format('%s of %s: %s. Others like it may follow; inbound_webhooks lists them.', p_webhook.type, p_webhook.event_id, p_detail));
+end $$;
+
 CREATE FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) RETURNS SETOF public.reservations
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5443,6 +6089,10 @@ declare
   v_member public.memberships;
 begin
   v_member := private.open_membership(p_tenant_id, p_principal_id, null);
+  if v_member.kind = 'api_key' then
+    perform private.end_api_key(p_principal_id);
+    return to_jsonb(v_member);
+  end if;
   perform private.revoke_invitations_of(p_tenant_id, p_principal_id);
   delete from public.memberships m where m.id = v_member.id;
   return to_jsonb(v_member);
@@ -5471,6 +6121,43 @@ begin
     (m.level).reserved - m.ledger_reserved, (m.level).on_hand, (m.level).reserved, 'stock proof', auth.uid(),
     nullif(current_setting('pms.command_id', true), '')
   from moved m;
+end $$;
+
+CREATE FUNCTION private.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_known jsonb;
+  v_new public.products;
+  v_product public.products;
+begin
+  perform private.require(p_tenant_id, 'products.write');
+  v_known := private.begin_command(p_tenant_id, 'replace_product', p_key,
+    jsonb_build_object('product_id', p_product_id, 'product', p_product, 'expected_version', p_expected_version));
+  if v_known is not null then
+    return v_known;
+  end if;
+  v_new := private.described_product(p_tenant_id, null, p_product);
+  -- Parents before variants, as everywhere: the triggers lock the parent too.
+  perform 1 from public.products p
+  where p.tenant_id = p_tenant_id and (p.id = v_new.parent_id or p.id = (select v.parent_id from public.products v where v.id = p_product_id))
+  order by p.id for share;
+  v_product := private.lock_product(p_tenant_id, p_product_id, coalesce(p_expected_version, (p_product ->> 'version')::bigint));
+  if (p_product ->> 'id')::uuid <> p_product_id then
+    perform private.fail('PT400', 'row.id_changed', 'The id in p_product is not p_product_id.');
+  elsif (p_product ->> 'tenant_id')::uuid <> p_tenant_id then
+    perform private.fail('PT400', 'row.tenant_changed', 'A product cannot move to another tenant.');
+  elsif v_product.deleted_at is not null then
+    perform private.fail('PT409', 'product.deleted', 'The product is deleted.', 'Restore it first.');
+  end if;
+  update public.products p
+  set parent_id = v_new.parent_id, category_id = v_new.category_id, sku = v_new.sku, name = v_new.name, description = v_new.description,
+      status = v_new.status, price = v_new.price, currency = v_new.currency, attributes = v_new.attributes,
+      publish_at = v_new.publish_at, version = coalesce((p_product ->> 'version')::bigint, p.version)
+  where p.id = p_product_id
+  returning * into v_product;
+  return private.end_command(p_tenant_id, 'replace_product', p_key, to_jsonb(v_product));
 end $$;
 
 CREATE FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) RETURNS jsonb
@@ -5558,9 +6245,25 @@ begin
     return;
   end if;
   if p_tenant_id = any (private.my_tenants()) then
-    perform private.fail('PT403', 'access.denied', format('Your role lacks the permission %s.', p_permission));
+    perform private.fail('PT403', 'access.denied',
+      format('Your role, or the scopes of your API key, lacks the permission %s.', p_permission));
   end if;
   perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s for you.', p_tenant_id));
+end $$;
+
+CREATE FUNCTION private.require_as_strong(p_tenant_id uuid, p_role text, p_scopes text[] DEFAULT NULL::text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_lacking text;
+begin
+  select string_agg(p, ', ' order by p) into v_lacking
+  from unnest(private.permissions_of(p_role, p_scopes)) p
+  where auth.role() is distinct from 'service_role' and p_tenant_id <> all (private.tenants_with(p));
+  if v_lacking is not null then
+    perform private.fail('PT403', 'access.denied', format('You cannot give what you lack yourself: %s.', v_lacking));
+  end if;
 end $$;
 
 CREATE FUNCTION private.require_known_role(p_role text) RETURNS void
@@ -5571,6 +6274,16 @@ begin
   if p_role is null or p_role not in ('owner', 'manager', 'clerk', 'viewer', 'integration') then
     perform private.fail('PT422', 'role.unknown', format('There is no role %s.', coalesce(p_role, 'null')),
       'Roles are owner, manager, clerk, viewer and integration.');
+  end if;
+end $$;
+
+CREATE FUNCTION private.require_no_api_key(p_tenant_id uuid, p_but uuid DEFAULT NULL::uuid) RETURNS void
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  if auth.uid() is distinct from p_but and exists (select from public.api_keys k where k.id = auth.uid()) then
+    perform private.fail('PT403', 'api_key.by_api_key', 'An API key makes and changes no API keys.', 'Let a person do it.');
   end if;
 end $$;
 
@@ -5725,6 +6438,15 @@ begin
   return private.move_stock(p_tenant_id, 'return', p_lines, p_reason);
 end $$;
 
+CREATE FUNCTION private.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  perform private.open_api_key(p_tenant_id, p_api_key_id);
+  return private.api_key_answer(private.end_api_key(p_api_key_id));
+end $$;
+
 CREATE FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5842,6 +6564,34 @@ begin
   where p.id = p_product_id
   returning * into v_product;
   return v_product;
+end $$;
+
+CREATE FUNCTION private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_key public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
+begin
+  perform private.require_no_api_key(p_tenant_id, p_but => p_api_key_id);
+  if v_key.status = 'revoked' then
+    perform private.fail('PT409', 'api_key.revoked', 'The key was revoked.', 'Make a new one.');
+  end if;
+  -- Whoever has the secret is the key.
+  perform private.require_as_strong(p_tenant_id, v_key.role, v_key.scopes);
+  if p_overlap is null or p_overlap < interval '0' or p_overlap > interval '30 days' then
+    perform private.fail('PT422', 'api_key.overlap_invalid', 'p_overlap must lie between 0 and 30 days.');
+  end if;
+  delete from private.api_key_secrets s
+  where s.api_key_id = p_api_key_id and (s.expires_at is not null or p_overlap = interval '0');
+  update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id;
+  -- The event of it: who keeps the secrets elsewhere learns that they changed.
+  update public.api_keys k set secret_changed_at = v_now where k.id = p_api_key_id returning * into v_key;
+  return private.api_key_answer(v_key) || jsonb_build_object(
+    'secret', private.make_api_key_secret(p_api_key_id),
+    'old_secret_expires_at', (
+      select max(s.expires_at) from private.api_key_secrets s where s.api_key_id = p_api_key_id and s.expires_at > v_now));
 end $$;
 
 CREATE FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) RETURNS jsonb
@@ -6302,14 +7052,20 @@ begin
   return v_touched + v_rows > 0;
 end $$;
 
-CREATE FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) RETURNS public.products
+CREATE FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text, p_key text DEFAULT NULL::text) RETURNS public.products
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
+  v_known jsonb;
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  v_known := private.begin_command(p_tenant_id, 'publish_product', p_key,
+    jsonb_build_object('product_id', p_product_id, 'expected_version', p_expected_version));
+  if v_known is not null then
+    return jsonb_populate_record(null::public.products, v_known);
+  end if;
   -- Parents before variants, as everywhere: the trigger locks the parent too.
   perform 1 from public.products p
   where p.tenant_id = p_tenant_id and p.id = (select v.parent_id from public.products v where v.id = p_product_id)
@@ -6320,6 +7076,7 @@ begin
   end if;
   update public.products p set status = p_status, publish_at = null where p.id = p_product_id
   returning * into v_product;
+  perform private.end_command(p_tenant_id, 'publish_product', p_key, to_jsonb(v_product));
   return v_product;
 end $$;
 
@@ -7018,6 +7775,7 @@ begin
     from public.memberships m
     join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
     where m.principal_id = auth.uid()
+      and (m.scopes is null or p_permission = any (m.scopes)) and (m.expires_at is null or m.expires_at > private.now())
   );
 end $$;
 
@@ -7308,6 +8066,17 @@ begin
   return null;
 end $_$;
 
+CREATE FUNCTION private.uuid_or_null(p_text text) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if pg_input_is_valid(p_text, 'uuid') then
+    return p_text::uuid;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -7353,6 +8122,25 @@ CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[])
   limit 100
 $$;
 
+CREATE FUNCTION private.webhook_fault(p_event jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  return case
+    when jsonb_typeof(p_event) is distinct from 'object' then 'the event must be an object'
+    when jsonb_typeof(p_event -> 'id') is distinct from 'string' or length(p_event ->> 'id') not between 1 and 200
+      or not private.is_clean(p_event ->> 'id') then 'id must be a text of 1 to 200 characters'
+    when jsonb_typeof(p_event -> 'type') is distinct from 'string' or p_event ->> 'type' !~ '^[A-Za-z0-9_.:/-]{1,100}$'
+      then 'type must be a text of 1 to 100 letters, digits or "_.:/-"'
+    when jsonb_typeof(p_event -> 'timestamp') is distinct from 'string' or p_event ->> 'timestamp' !~ '^[0-9]{4}-'
+      or not pg_input_is_valid(p_event ->> 'timestamp', 'timestamptz') then 'timestamp must be a time, as 2026-11-23T07:19:23Z'
+    when jsonb_typeof(p_event -> 'data') is distinct from 'object' then 'data must be an object'
+    when octet_length(p_event ->> 'data') > 131072 or not private.is_plain(p_event -> 'data')
+      then 'data is too large (128 KiB), too deep, or has numbers of more than 40 digits'
+  end;
+end $_$;
+
 CREATE FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -7367,6 +8155,56 @@ begin
     from private.webhook_secrets s
     where s.endpoint_id = p_endpoint_id and (s.expires_at is null or s.expires_at > private.now())
   );
+end $$;
+
+CREATE FUNCTION private.webhook_level(p_tenant_id uuid, p_data jsonb) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  if p_data ->> 'level_id' is not null then
+    return private.uuid_or_null(p_data ->> 'level_id');
+  end if;
+  return (
+    select l.id from public.stock_levels l join public.locations s on s.id = l.location_id
+    where l.tenant_id = p_tenant_id and s.tenant_id = p_tenant_id
+      and l.product_id = private.webhook_product(p_tenant_id, p_data ->> 'product_id', p_data ->> 'sku')
+      and case when p_data ->> 'location_id' is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
+        else s.code = p_data ->> 'location' end
+  );
+end $$;
+
+CREATE FUNCTION private.webhook_message(p_webhook public.inbound_webhooks) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_data constant jsonb := p_webhook.data;
+  v_is_product constant boolean := p_webhook.kind = 'product';
+begin
+  return jsonb_build_object('message_id', p_webhook.event_id,
+    'entity', case when v_is_product then 'product' else 'stock_level' end,
+    'entity_id', case when v_is_product then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
+      else private.webhook_level(p_webhook.tenant_id, v_data) end,
+    'sender_version', coalesce(nullif(v_data -> 'version', 'null'), to_jsonb(floor(extract(epoch from p_webhook.occurred_at) * 1000)::bigint)),
+    'occurred_at', p_webhook.occurred_at,
+    'body', case when p_webhook.type <> 'product.deleted' then v_data - case when v_is_product
+      -- what rows of ours have and no sender changes
+      then '{id,version,tenant_id,created_at,updated_at,deleted_at}'::text[]
+      else '{level_id,product_id,sku,location_id,location,version}'::text[] end end);
+end $$;
+
+CREATE FUNCTION private.webhook_product(p_tenant_id uuid, p_id text, p_sku text) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  if p_id is not null then
+    return private.uuid_or_null(p_id);
+  end if;
+  return (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null);
 end $$;
 
 CREATE FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) RETURNS text
@@ -7658,6 +8496,11 @@ begin
   return v_outcomes;
 end $$;
 
+CREATE FUNCTION public.apply_webhook(p_webhook_id uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.apply_webhook(p_webhook_id) $$;
+
 CREATE FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) RETURNS SETOF public.product_images
     LANGUAGE sql
     SET search_path TO ''
@@ -7681,6 +8524,11 @@ CREATE FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) RETURNS
     SET search_path TO ''
     AS $$ select private.cancel_replay(p_tenant_id, p_replay_id) $$;
 
+CREATE FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.change_api_key(p_tenant_id, p_api_key_id, p_changes) $$;
+
 CREATE FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -7698,6 +8546,16 @@ CREATE FUNCTION public.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text D
     SET search_path TO ''
     AS $$ select private.count_stock(p_tenant_id, p_lines, p_key, p_reason) $$;
 
+CREATE FUNCTION public.create_api_key(p_tenant_id uuid, p_name text, p_role text DEFAULT 'integration'::text, p_scopes text[] DEFAULT NULL::text[], p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_allowed_ips text[] DEFAULT NULL::text[], p_rate_per_minute integer DEFAULT NULL::integer) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.create_api_key(p_tenant_id, p_name, p_role, p_scopes, p_expires_at, p_allowed_ips, p_rate_per_minute) $$;
+
+CREATE FUNCTION public.create_product(p_tenant_id uuid, p_product jsonb, p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.create_product(p_tenant_id, p_product, p_key) $$;
+
 CREATE FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text DEFAULT 'USD'::text) RETURNS public.tenants
     LANGUAGE sql
     SET search_path TO ''
@@ -7711,10 +8569,10 @@ CREATE FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_e
     p_timeout_seconds, p_max_concurrency, p_rate_limit_per_second, p_ordered, p_signature, p_expires_after_hours)
 $$;
 
-CREATE FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+CREATE FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint, p_key text DEFAULT NULL::text) RETURNS public.products
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version) $$;
+    AS $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version, p_key) $$;
 
 CREATE FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) RETURNS jsonb
     LANGUAGE sql
@@ -7812,10 +8670,10 @@ CREATE FUNCTION public.primary_image(p_product public.products) RETURNS SETOF pu
   order by i.position, i.created_at, i.id limit 1
 $$;
 
-CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint) RETURNS public.products
+CREATE FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint DEFAULT NULL::bigint, p_key text DEFAULT NULL::text) RETURNS public.products
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
+    AS $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active', p_key) $$;
 
 CREATE FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text DEFAULT NULL::text, p_limit integer DEFAULT 500, p_wait boolean DEFAULT false, p_client text DEFAULT NULL::text) RETURNS json
     LANGUAGE sql
@@ -7837,6 +8695,11 @@ CREATE FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text
     SET search_path TO ''
     AS $$ select private.stock_command(p_tenant_id, 'receive', p_lines, p_key, p_reason) $$;
 
+CREATE FUNCTION public.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.receive_webhook(p_tenant_id, p_kind, p_event) $$;
+
 CREATE FUNCTION public.redact_customer(p_tenant_id uuid, p_email text DEFAULT NULL::text, p_order_ids uuid[] DEFAULT NULL::uuid[]) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -7853,6 +8716,11 @@ CREATE FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) RETU
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.remove_member(p_tenant_id, p_principal_id) $$;
+
+CREATE FUNCTION public.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint DEFAULT NULL::bigint, p_key text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.replace_product(p_tenant_id, p_product_id, p_product, p_expected_version, p_key) $$;
 
 CREATE FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) RETURNS jsonb
     LANGUAGE sql
@@ -7974,6 +8842,11 @@ CREATE FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) RETURNS pu
     SET search_path TO ''
     AS $$ select private.retry_image(p_tenant_id, p_image_id) $$;
 
+CREATE FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.revoke_api_key(p_tenant_id, p_api_key_id) $$;
+
 CREATE FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -7983,6 +8856,11 @@ CREATE FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_t
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select private.rollback_product(p_tenant_id, p_product_id, p_to_version, p_expected_version) $$;
+
+CREATE FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval DEFAULT '24:00:00'::interval) RETURNS jsonb
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select private.rotate_api_key(p_tenant_id, p_api_key_id, p_overlap) $$;
 
 CREATE FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric DEFAULT 24, p_signature text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -8189,6 +9067,54 @@ CREATE FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) RETURN
     SET search_path TO ''
     AS $$ select private.webhook_keys(p_tenant_id, p_endpoint_id) $$;
 
+CREATE FUNCTION worker.adapter_health() RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  return jsonb_build_object(
+    'inbound', (
+      select jsonb_build_object(
+        'rejected', count(*) filter (where w.status = 'rejected' and w.received_at > private.now() - interval '1 day'),
+        'unknown', count(*) filter (where w.status = 'unknown' and w.received_at > private.now() - interval '1 day'),
+        'queued', count(*) filter (where w.status = 'queued'),
+        'oldest_queued_seconds', coalesce(extract(epoch from private.now() - min(w.received_at) filter (where w.status = 'queued')), 0)::float)
+      from public.inbound_webhooks w
+      where w.status in ('rejected', 'unknown') and w.received_at > private.now() - interval '1 day' or w.status = 'queued' and w.kind = 'order'
+    ),
+    'today', (
+      select jsonb_build_object('requests', coalesce(sum(u.requests), 0), 'refused', coalesce(sum(u.refused), 0),
+        'hit', coalesce(sum(u.cache_hit), 0), 'miss', coalesce(sum(u.cache_miss), 0), 'stale', coalesce(sum(u.cache_stale), 0),
+        'joined', coalesce(sum(u.cache_joined), 0), 'bypass', coalesce(sum(u.cache_bypass), 0))
+      from public.api_key_usage u where u.day = private.today()
+    ));
+end $$;
+
+CREATE FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select private.admit('address ' || case
+    when not pg_input_is_valid(p_address, 'inet') then left(coalesce(p_address, ''), 64)
+    when family(p_address::inet) = 6 then network(set_masklen(p_address::inet, 64))::text
+    else host(p_address::inet) end, p_rate_per_minute)
+$$;
+
+CREATE FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+begin
+  insert into private.api_nonces (api_key_id, nonce, forget_at)
+  values (p_api_key_id, p_nonce, private.forget_nonce_at(p_signed_at))
+  on conflict do nothing;
+  if not found then
+    return '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
+  end if;
+  return private.admit('key ' || p_api_key_id, p_rate_per_minute);
+end $$;
+
 CREATE FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8234,6 +9160,43 @@ begin
   return jsonb_build_object('tenant_id', v_image.tenant_id, 'revision', v_image.source_revision,
     'source_url', v_image.source_url, 'upload_path', v_image.upload_path,
     'crashes', coalesce((v_image.error ->> 'crashes')::integer, 0));
+end $$;
+
+CREATE FUNCTION worker.changed_tags(p_tenant_id uuid, p_epoch text, p_after bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_place constant jsonb := private.log_place(p_tenant_id);
+  v_seq constant bigint := (v_place ->> 'seq')::bigint;
+  v_reach record := private.log_reach(p_tenant_id);
+begin
+  if p_epoch is distinct from v_place ->> 'epoch'
+    or private.why_snapshot(p_epoch, p_after, v_place ->> 'epoch', v_reach.head, v_reach.first) is not null then
+    return v_place || jsonb_build_object(
+      'tags', (select jsonb_object_agg(t.tag, v_seq) from (select distinct c.tag from private.cached_entities c where c.tag is not null) t),
+      'keys', (select coalesce(jsonb_object_agg(k.id, v_seq), '{}') from public.api_keys k where k.tenant_id = p_tenant_id));
+  end if;
+  return v_place || (
+    select jsonb_build_object(
+      'tags', coalesce(jsonb_object_agg(g.tag, g.seq) filter (where g.tag is not null), '{}'),
+      'keys', coalesce(jsonb_object_agg(g.key, g.seq) filter (where g.key is not null), '{}'))
+    from (
+      select c.tag, k.key, max(e.seq) as seq
+      from public.events e
+      join private.cached_entities c on c.entity = e.entity
+      cross join lateral (
+        select case
+          when e.entity = 'api_key' then e.entity_id::text
+          when e.entity = 'membership' and e.body::jsonb #>> '{data,object,kind}' = 'api_key' then e.body::jsonb #>> '{data,object,principal_id}'
+        end as key
+      ) k
+      where e.tenant_id = p_tenant_id and e.seq > p_after and e.seq <= v_seq
+      group by 1, 2
+    ) g
+  );
 end $$;
 
 CREATE FUNCTION worker.claim_doomed_files(p_host text, p_limit integer DEFAULT 100, p_lease_seconds integer DEFAULT 300) RETURNS jsonb
@@ -8432,6 +9395,8 @@ declare
   v_fanned_out boolean := true;
   v_last bigint;
   v_news uuid[];
+  v_stale uuid[];
+  v_jobs integer := 0;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
@@ -8453,9 +9418,10 @@ begin
     with slice as materialized (
       select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
     ), fan_out as materialized (
-      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id
+      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id, t.cached
       from (
         select d.tenant_id,
+          exists (select from private.cached_tenants c where c.tenant_id = d.tenant_id and c.until > v_now) as cached,
           (select count(*) from (select from queue.lanes l where l.tenant_id = d.tenant_id limit private.wide_tenant()) l) as lanes,
           case when exists (select from queue.fan_outs f where f.tenant_id = d.tenant_id)
             or exists (select from queue.lanes l where l.tenant_id = d.tenant_id offset private.wide_tenant())
@@ -8464,7 +9430,7 @@ begin
       ) t
     ), taken as materialized (
       select w.* from (
-        select s.*, f.wide, f.through_lane_id, case when f.wide then 0 else f.lanes end as lanes,
+        select s.*, f.wide, f.through_lane_id, f.cached, case when f.wide then 0 else f.lanes end as lanes,
           sum(case when f.wide then 0 else f.lanes end) over (order by s.id rows unbounded preceding) as owed
         from slice s join fan_out f on f.tenant_id = s.tenant_id
       ) w
@@ -8520,8 +9486,13 @@ begin
     select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
       (select count(*) from taken t where t.entity = 'webhook_endpoint'),
       exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
-      (select array_agg(c.tenant_id) from counted c)
-    into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+      (select array_agg(c.tenant_id) from counted c),
+      (select array_agg(distinct n.tenant_id) from numbered n
+        where n.cached and n.entity = any (array(select e.entity from private.cached_entities e)))
+    into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news, v_stale;
+  end if;
+  if v_stale is not null then
+    v_jobs := private.queue_invalidations(v_stale);
   end if;
 
   if exists (select from queue.fan_outs) then
@@ -8552,11 +9523,14 @@ begin
   if (v_deliveries > 0 or v_endpoints > 0) and exists (
     select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
   ) then
-    perform private.ring(case when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+    -- whoever hears of more than one thing looks for all
+    perform private.ring(case when v_jobs > 0 then 'all' when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+  elsif v_jobs > 0 then
+    perform private.ring('jobs');
   end if;
 
   return jsonb_build_object(
-    'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
+    'events', v_events, 'deliveries', v_deliveries, 'jobs', v_jobs, 'endpoints', v_endpoints,
     'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit and v_fanned_out,
     'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );
@@ -8805,6 +9779,31 @@ begin
   return true;
 end $$;
 
+CREATE FUNCTION worker.forget_api_requests(p_limit integer DEFAULT 20000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_nonces integer;
+  v_rates integer;
+  v_secrets integer;
+begin
+  delete from private.api_nonces n where n.ctid = any (array(
+    select o.ctid from private.api_nonces o where o.forget_at < v_now order by o.forget_at limit p_limit for update skip locked));
+  get diagnostics v_nonces = row_count;
+  delete from private.api_rates r where r.ctid = any (array(
+    select o.ctid from private.api_rates o where o.full_at < v_now limit p_limit for update skip locked));
+  get diagnostics v_rates = row_count;
+  delete from private.api_key_secrets s where s.expires_at < v_now - interval '1 hour';
+  get diagnostics v_secrets = row_count;
+  delete from private.cached_tenants c where c.until < v_now;
+  delete from public.api_key_usage u where u.day < private.today() - 400;
+  return jsonb_build_object('nonces', v_nonces, 'rates', v_rates, 'secrets', v_secrets,
+    'more', v_nonces >= p_limit or v_rates >= p_limit);
+end $$;
+
 CREATE FUNCTION worker.forget_changes(p_keep_days integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8874,6 +9873,29 @@ begin
   delete from private.webhook_secrets s where s.expires_at < private.now() - interval '1 hour';
   get diagnostics v_forgotten = row_count;
   return jsonb_build_object('forgotten', v_forgotten);
+end $$;
+
+CREATE FUNCTION worker.forget_webhooks(p_keep_days integer DEFAULT 30, p_limit integer DEFAULT 10000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_before timestamptz;
+  v_forgotten integer;
+begin
+  if p_keep_days is null or p_keep_days < 1 then
+    perform private.fail('PT400', 'retention.too_short', 'Keep at least one day.');
+  end if;
+  v_before := private.now() - make_interval(days => p_keep_days);
+  delete from public.inbound_webhooks w
+  where w.received_at < v_before and w.id in (
+    select o.id from public.inbound_webhooks o
+    where o.received_at < v_before and not (o.status = 'queued' and o.kind = 'order')
+    order by o.received_at limit p_limit for update skip locked
+  );
+  get diagnostics v_forgotten = row_count;
+  return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) RETURNS boolean
@@ -9024,6 +10046,32 @@ begin
   );
 end $$;
 
+CREATE FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_first xid8;
+  v_through bigint;
+begin
+  if p_wait then
+    select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id) into v_first, v_through from private.outbox o;
+    for v_turn in 1 .. 10 loop
+      exit when v_through is null;
+      -- whoever dispatches meanwhile is waited for; what is younger than the first that waited need not be looked at below it
+      perform worker.dispatch_outbox(p_mark => v_first);
+      select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id and o.id <= v_through) into v_first, v_through
+      from private.outbox o;
+    end loop;
+    if v_through is not null then
+      perform private.fail('PT503', 'seq.busy', 'Much is written at this moment, and the log is not that far yet.', 'Ask again.');
+    end if;
+  end if;
+  return private.log_place(p_tenant_id);
+end $$;
+
 CREATE FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -9057,6 +10105,63 @@ CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS j
     cross join generate_series(0, least(p_days_ahead, 60)) d (days)
   ) m
 $$;
+
+CREATE FUNCTION worker.note_api_use(p_uses jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+  v_today constant date := private.today();
+  v_now constant timestamptz := private.now();
+  v_noted integer;
+begin
+  if jsonb_typeof(p_uses) is distinct from 'array' or jsonb_array_length(p_uses) > 1000 then
+    perform private.fail('PT422', 'row.invalid', 'p_uses must be an array of at most 1,000 objects.');
+  end if;
+  with used as (
+    select u.api_key_id, least(greatest(coalesce(u.day, v_today), v_today - 1), v_today + 1) as day, sum(u.requests) as requests, sum(u.refused) as refused,
+      sum((u.cache ->> 'hit')::bigint) as hit, sum((u.cache ->> 'miss')::bigint) as miss, sum((u.cache ->> 'stale')::bigint) as stale,
+      sum((u.cache ->> 'joined')::bigint) as joined, sum((u.cache ->> 'bypass')::bigint) as bypass
+    from jsonb_to_recordset(p_uses) as u (api_key_id uuid, day date, requests bigint, refused bigint, cache jsonb)
+    group by 1, 2
+  ), counted as (
+    insert into public.api_key_usage as a
+      (tenant_id, api_key_id, day, requests, refused, cache_hit, cache_miss, cache_stale, cache_joined, cache_bypass)
+    select k.tenant_id, k.id, u.day, coalesce(u.requests, 0), coalesce(u.refused, 0), coalesce(u.hit, 0), coalesce(u.miss, 0),
+      coalesce(u.stale, 0), coalesce(u.joined, 0), coalesce(u.bypass, 0)
+    from used u join public.api_keys k on k.id = u.api_key_id
+    order by k.id, u.day
+    on conflict (api_key_id, day) do update
+    set requests = a.requests + excluded.requests, refused = a.refused + excluded.refused,
+        cache_hit = a.cache_hit + excluded.cache_hit, cache_miss = a.cache_miss + excluded.cache_miss,
+        cache_stale = a.cache_stale + excluded.cache_stale, cache_joined = a.cache_joined + excluded.cache_joined,
+        cache_bypass = a.cache_bypass + excluded.cache_bypass
+    returning a.api_key_id
+  )
+  select count(distinct c.api_key_id) into v_noted from counted c;
+
+  update public.api_keys k set last_used_at = u.at
+  from (
+    select l.api_key_id, least(max(l.last_used_at), v_now) as at
+    from jsonb_to_recordset(p_uses) as l (api_key_id uuid, last_used_at timestamptz) group by 1
+  ) u
+  where k.id = u.api_key_id and k.id = any (array(
+    -- one that a twin or a command holds is noted the next time
+    select o.id from public.api_keys o
+    where o.id = any (array(select l.api_key_id from jsonb_to_recordset(p_uses) as l (api_key_id uuid)))
+    order by o.id for no key update skip locked
+  )) and u.at > coalesce(k.last_used_at, '-infinity') + interval '10 s';
+
+  insert into private.api_nonces (api_key_id, nonce, forget_at)
+  select u.api_key_id, n.nonce, max(private.forget_nonce_at(n.signed_at))
+  from jsonb_to_recordset(p_uses) as u (api_key_id uuid, nonces jsonb)
+  cross join jsonb_to_recordset(u.nonces) as n (nonce text, signed_at timestamptz)
+  group by 1, 2 order by 1, 2
+  on conflict do nothing;
+  return jsonb_build_object('noted', v_noted);
+end $$;
 
 CREATE FUNCTION worker.notify_open_conflicts(p_minutes integer DEFAULT 60) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9136,6 +10241,39 @@ CREATE FUNCTION worker.queue_health(p_mark xid8 DEFAULT '0'::xid8) RETURNS jsonb
     )
   )
 $$;
+
+CREATE FUNCTION worker.read_api_key(p_api_key_id uuid, p_cached boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_now constant timestamptz := private.now();
+  v_tenant_id constant uuid := (
+    select m.tenant_id from public.memberships m where m.principal_id = p_api_key_id and m.kind = 'api_key' limit 1);
+  v_place jsonb;
+  v_key jsonb;
+begin
+  if v_tenant_id is null then
+    return null;
+  end if;
+  if p_cached then
+    perform private.mark_cached(v_tenant_id);
+  end if;
+  v_place := private.log_place(v_tenant_id);
+  select jsonb_build_object('api_key_id', k.id, 'tenant_id', k.tenant_id, 'role', m.role, 'permissions', p.permissions,
+    'fingerprint', left(encode(sha256(convert_to(k.tenant_id || ' ' || p.permissions::text, 'UTF8')), 'hex'), 32),
+    'secrets', (
+      select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.expires_at desc nulls first), '[]')
+      from private.api_key_secrets s where s.api_key_id = k.id and (s.expires_at is null or s.expires_at > v_now)),
+    'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute)
+  into v_key
+  from public.api_keys k
+  join public.memberships m on m.tenant_id = k.tenant_id and m.principal_id = k.id
+  cross join lateral (select to_jsonb(private.permissions_of(m.role, m.scopes)) as permissions) p
+  where k.id = p_api_key_id and k.status = 'active' and (m.expires_at is null or m.expires_at > v_now);
+  return v_key || v_place;
+end $$;
 
 CREATE FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint DEFAULT 0, p_limit integer DEFAULT 200) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -9702,6 +10840,46 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
   )
 $$;
 
+CREATE TABLE private.api_key_secrets (
+    secret_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    expires_at timestamp with time zone
+);
+
+COMMENT ON TABLE private.api_key_secrets IS 'Which secrets sign for an API key';
+
+CREATE TABLE private.api_nonces (
+    api_key_id uuid NOT NULL,
+    nonce text NOT NULL,
+    forget_at timestamp with time zone NOT NULL,
+    CONSTRAINT api_nonces_length CHECK (((length(nonce) >= 1) AND (length(nonce) <= 64)))
+);
+
+COMMENT ON TABLE private.api_nonces IS 'Nonces of signed requests, each good for one';
+
+CREATE UNLOGGED TABLE private.api_rates (
+    subject text NOT NULL,
+    full_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE private.api_rates IS 'How far keys and addresses have used their requests up';
+
+CREATE TABLE private.cached_entities (
+    entity text NOT NULL,
+    tag text
+);
+
+COMMENT ON TABLE private.cached_entities IS 'Which changes touch which cached answers';
+
+CREATE TABLE private.cached_tenants (
+    tenant_id uuid NOT NULL,
+    until timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE private.cached_tenants IS 'Tenants that an edge adapter caches, and how long dispatch tells it of changes';
+
 CREATE TABLE private.command_results (
     tenant_id uuid NOT NULL,
     principal_id uuid NOT NULL,
@@ -9768,6 +10946,16 @@ CREATE TABLE public.events (
 PARTITION BY RANGE (dispatched_on);
 
 COMMENT ON TABLE public.events IS 'The log of every tenant, gapless by seq; body is what webhooks sign';
+
+CREATE TABLE private.inbound_types (
+    type text NOT NULL,
+    kind text NOT NULL,
+    order_event text,
+    CONSTRAINT inbound_types_event_of_orders CHECK (((kind = 'order'::text) = (order_event IS NOT NULL))),
+    CONSTRAINT inbound_types_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text])))
+);
+
+COMMENT ON TABLE private.inbound_types IS 'The types of inbound webhooks that mean something here';
 
 CREATE TABLE private.invalid_events (
     tenant_id uuid NOT NULL,
@@ -9996,6 +11184,24 @@ CREATE TABLE private.webhook_tests (
 );
 
 COMMENT ON TABLE private.webhook_tests IS 'Tests that wait to be sent; the id is that of a delivery';
+
+CREATE TABLE public.api_key_usage (
+    tenant_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    day date NOT NULL,
+    requests bigint DEFAULT 0 NOT NULL,
+    refused bigint DEFAULT 0 NOT NULL,
+    cache_hit bigint DEFAULT 0 NOT NULL,
+    cache_miss bigint DEFAULT 0 NOT NULL,
+    cache_stale bigint DEFAULT 0 NOT NULL,
+    cache_joined bigint DEFAULT 0 NOT NULL,
+    cache_bypass bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.api_key_usage IS 'Requests by API key and day (UTC), and how the cache answered them; kept for 400 days';
+
+COMMENT ON COLUMN public.api_key_usage.refused IS 'Of the requests: replays, those over the limit, and those from other networks';
 
 CREATE TABLE public.categories (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -10573,6 +11779,21 @@ CREATE TABLE queue.worker_awake (
 
 COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the worker';
 
+ALTER TABLE ONLY private.api_key_secrets
+    ADD CONSTRAINT api_key_secrets_pkey PRIMARY KEY (secret_id);
+
+ALTER TABLE ONLY private.api_nonces
+    ADD CONSTRAINT api_nonces_pkey PRIMARY KEY (api_key_id, nonce);
+
+ALTER TABLE ONLY private.api_rates
+    ADD CONSTRAINT api_rates_pkey PRIMARY KEY (subject);
+
+ALTER TABLE ONLY private.cached_entities
+    ADD CONSTRAINT cached_entities_pkey PRIMARY KEY (entity);
+
+ALTER TABLE ONLY private.cached_tenants
+    ADD CONSTRAINT cached_tenants_pkey PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY private.command_results
     ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
 
@@ -10587,6 +11808,9 @@ ALTER TABLE ONLY private.event_keys
 
 ALTER TABLE ONLY private.event_map
     ADD CONSTRAINT event_map_pkey PRIMARY KEY (entity, operation, rank);
+
+ALTER TABLE ONLY private.inbound_types
+    ADD CONSTRAINT inbound_types_pkey PRIMARY KEY (type);
 
 ALTER TABLE ONLY private.inbox_states
     ADD CONSTRAINT inbox_states_pkey PRIMARY KEY (tenant_id, source, entity, entity_id);
@@ -10657,6 +11881,12 @@ ALTER TABLE ONLY private.webhook_secrets
 ALTER TABLE ONLY private.webhook_tests
     ADD CONSTRAINT webhook_tests_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.api_key_usage
+    ADD CONSTRAINT api_key_usage_pkey PRIMARY KEY (api_key_id, day);
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_pkey PRIMARY KEY (id);
 
@@ -10680,6 +11910,12 @@ ALTER TABLE ONLY public.image_assets
 
 ALTER TABLE ONLY public.image_assets
     ADD CONSTRAINT image_assets_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.inbound_webhooks
+    ADD CONSTRAINT inbound_webhooks_once UNIQUE (tenant_id, principal_id, event_id);
+
+ALTER TABLE ONLY public.inbound_webhooks
+    ADD CONSTRAINT inbound_webhooks_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.inbox_messages
     ADD CONSTRAINT inbox_messages_once UNIQUE (tenant_id, source, message_id);
@@ -10846,6 +12082,14 @@ ALTER TABLE ONLY queue.retries
 ALTER TABLE ONLY queue.worker_awake
     ADD CONSTRAINT worker_awake_pkey PRIMARY KEY (one);
 
+CREATE INDEX api_key_secrets_by_key ON private.api_key_secrets USING btree (api_key_id, created_at DESC);
+
+CREATE INDEX api_key_secrets_expiring ON private.api_key_secrets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+CREATE UNIQUE INDEX api_key_secrets_newest ON private.api_key_secrets USING btree (api_key_id) WHERE (expires_at IS NULL);
+
+CREATE INDEX api_nonces_by_age ON private.api_nonces USING btree (forget_at);
+
 CREATE INDEX command_results_by_age ON private.command_results USING btree (created_at);
 
 CREATE INDEX doomed_files_due ON private.doomed_files USING btree (host, due_at);
@@ -10868,11 +12112,23 @@ CREATE INDEX webhook_tests_by_endpoint ON private.webhook_tests USING btree (end
 
 CREATE INDEX webhook_tests_by_tenant ON private.webhook_tests USING btree (tenant_id);
 
+CREATE INDEX api_key_usage_by_day ON public.api_key_usage USING btree (day);
+
+CREATE INDEX api_key_usage_by_tenant ON public.api_key_usage USING btree (tenant_id, day);
+
+CREATE INDEX api_keys_by_tenant ON public.api_keys USING btree (tenant_id, created_at, id);
+
 CREATE INDEX event_types_by_entity ON public.event_types USING btree (entity) WHERE webhooks;
 
 CREATE INDEX image_assets_looks ON public.image_assets USING btree (tenant_id, perceptual_hash) INCLUDE (id) WHERE (unused_since IS NULL);
 
 CREATE INDEX image_assets_unused ON public.image_assets USING btree (unused_since) WHERE (unused_since IS NOT NULL);
+
+CREATE INDEX inbound_webhooks_by_age ON public.inbound_webhooks USING btree (received_at);
+
+CREATE INDEX inbound_webhooks_newest ON public.inbound_webhooks USING btree (tenant_id, received_at DESC);
+
+CREATE INDEX inbound_webhooks_unsettled ON public.inbound_webhooks USING btree (status, received_at) WHERE ((status = ANY (ARRAY['rejected'::text, 'unknown'::text])) OR ((status = 'queued'::text) AND (kind = 'order'::text)));
 
 CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
 
@@ -11004,9 +12260,13 @@ CREATE INDEX retries_expiring ON queue.retries USING btree (expires_at);
 
 CREATE INDEX retries_in_order ON queue.retries USING btree (lane_id, order_key, id) WHERE (order_key IS NOT NULL);
 
+CREATE TRIGGER drop_secret AFTER DELETE ON private.api_key_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_api_key_secret();
+
 CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_webhook_secret();
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.stock_movements FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_ledger_change();
+
+CREATE TRIGGER capture_delete AFTER DELETE ON public.api_keys REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('api_key', 'last_used_at');
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.categories REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
@@ -11032,6 +12292,8 @@ CREATE TRIGGER capture_delete AFTER DELETE ON public.tenants REFERENCING OLD TAB
 
 CREATE TRIGGER capture_delete AFTER DELETE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
 
+CREATE TRIGGER capture_insert AFTER INSERT ON public.api_keys REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('api_key', 'last_used_at');
+
 CREATE TRIGGER capture_insert AFTER INSERT ON public.categories REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.invitations REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('invitation', 'token_hash', 'email');
@@ -11055,6 +12317,8 @@ CREATE TRIGGER capture_insert AFTER INSERT ON public.stock_levels REFERENCING NE
 CREATE TRIGGER capture_insert AFTER INSERT ON public.tenants REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
 CREATE TRIGGER capture_insert AFTER INSERT ON public.webhook_endpoints REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
+
+CREATE TRIGGER capture_update AFTER UPDATE ON public.api_keys REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('api_key', 'last_used_at');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.categories REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('category');
 
@@ -11150,6 +12414,8 @@ CREATE TRIGGER queue_restored_images AFTER UPDATE ON public.products FOR EACH RO
 
 CREATE TRIGGER queue_work_of_new_changes AFTER INSERT ON public.sync_changes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.queue_work_of_new_changes();
 
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
+
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.categories FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
 
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON public.invitations FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_truncate();
@@ -11180,6 +12446,8 @@ CREATE TRIGGER schedule_publishing AFTER UPDATE ON public.products REFERENCING O
 
 CREATE TRIGGER schedule_publishing_of_new AFTER INSERT ON public.products REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.schedule_publishing();
 
+CREATE TRIGGER stamp_version BEFORE UPDATE ON public.api_keys FOR EACH ROW WHEN ((NOT (new.last_used_at IS DISTINCT FROM old.last_used_at))) EXECUTE FUNCTION private.stamp_version();
+
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.categories FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.invitations FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
@@ -11208,9 +12476,14 @@ CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.validation_rules 
 
 CREATE TRIGGER stamp_version BEFORE INSERT OR UPDATE ON public.webhook_endpoints FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
 
+CREATE TRIGGER stamp_version_of_new BEFORE INSERT ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.stamp_version();
+
 CREATE TRIGGER take_variants_along AFTER UPDATE ON public.products FOR EACH ROW WHEN (((old.status = 'active'::text) AND (new.status <> 'active'::text) AND (new.parent_id IS NULL))) EXECUTE FUNCTION private.take_variants_along();
 
 CREATE TRIGGER validate BEFORE INSERT OR UPDATE ON public.products FOR EACH ROW EXECUTE FUNCTION private.refuse_invalid_product();
+
+ALTER TABLE ONLY private.api_key_secrets
+    ADD CONSTRAINT api_key_secrets_api_key_id_fkey FOREIGN KEY (api_key_id) REFERENCES public.api_keys(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY private.event_keys
     ADD CONSTRAINT event_keys_type_fkey FOREIGN KEY (type) REFERENCES public.event_types(type) ON DELETE CASCADE;
@@ -11236,6 +12509,15 @@ ALTER TABLE ONLY private.webhook_tests
 ALTER TABLE ONLY private.webhook_tests
     ADD CONSTRAINT webhook_tests_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.api_key_usage
+    ADD CONSTRAINT api_key_usage_api_key_id_fkey FOREIGN KEY (api_key_id) REFERENCES public.api_keys(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.api_key_usage
+    ADD CONSTRAINT api_key_usage_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.api_keys
+    ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.categories
     ADD CONSTRAINT categories_parent FOREIGN KEY (tenant_id, parent_id) REFERENCES public.categories(tenant_id, id);
 
@@ -11244,6 +12526,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.image_assets
     ADD CONSTRAINT image_assets_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.inbound_webhooks
+    ADD CONSTRAINT inbound_webhooks_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.inbox_messages
     ADD CONSTRAINT inbox_messages_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
@@ -11353,6 +12638,16 @@ ALTER TABLE ONLY queue.lanes
 ALTER TABLE ONLY queue.lanes
     ADD CONSTRAINT lanes_lease_id_fkey FOREIGN KEY (lease_id) REFERENCES queue.leases(id) ON DELETE SET NULL;
 
+ALTER TABLE private.api_key_secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.api_nonces ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.api_rates ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.cached_entities ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.cached_tenants ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.doomed_files ENABLE ROW LEVEL SECURITY;
@@ -11362,6 +12657,8 @@ ALTER TABLE private.event_examples ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.event_map ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.inbound_types ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.inbox_states ENABLE ROW LEVEL SECURITY;
 
@@ -11405,6 +12702,10 @@ ALTER TABLE private.webhook_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.webhook_tests ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.api_key_usage ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.categories ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "clerks correct the customer of their tenant's orders" ON public.orders FOR UPDATE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[]))) WITH CHECK ((tenant_id = ANY (( SELECT private.tenants_with('orders.write'::text) AS tenants_with)::uuid[])));
@@ -11419,9 +12720,13 @@ ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.image_assets ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.inbound_webhooks ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.inbox_messages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.invitations ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY "keys see themselves, managers see everyone's" ON public.api_keys FOR SELECT TO authenticated USING (((id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('api_keys.read'::text) AS tenants_with)::uuid[]))));
 
 ALTER TABLE public.locations ENABLE ROW LEVEL SECURITY;
 
@@ -11464,6 +12769,8 @@ CREATE POLICY "managers delete their tenant's policies" ON public.sync_policies 
 CREATE POLICY "managers delete their tenant's products" ON public.products FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('products.delete'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers delete their tenant's rules" ON public.validation_rules FOR DELETE TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('rules.write'::text) AS tenants_with)::uuid[])));
+
+CREATE POLICY "managers see how keys are used" ON public.api_key_usage FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('api_keys.read'::text) AS tenants_with)::uuid[])));
 
 CREATE POLICY "managers see their tenant's endpoints" ON public.webhook_endpoints FOR SELECT TO authenticated USING ((tenant_id = ANY (( SELECT private.tenants_with('webhooks.read'::text) AS tenants_with)::uuid[])));
 
@@ -11521,9 +12828,15 @@ ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY "only one's own tenants" ON public.tenants AS RESTRICTIVE TO authenticated USING ((id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
+CREATE POLICY "only within one's own tenants" ON public.api_key_usage AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.api_keys AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
 CREATE POLICY "only within one's own tenants" ON public.categories AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.image_assets AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
+
+CREATE POLICY "only within one's own tenants" ON public.inbound_webhooks AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
 CREATE POLICY "only within one's own tenants" ON public.inbox_messages AS RESTRICTIVE TO authenticated USING ((tenant_id = ANY (( SELECT private.my_tenants() AS my_tenants)::uuid[])));
 
@@ -11605,6 +12918,8 @@ ALTER TABLE public.reconciliation_findings ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.reservations ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY "senders see their own events, managers see everyone's" ON public.inbound_webhooks FOR SELECT TO authenticated USING (((principal_id = ( SELECT auth.uid() AS uid)) OR (tenant_id = ANY (( SELECT private.tenants_with('sync.manage'::text) AS tenants_with)::uuid[]))));
+
 ALTER TABLE public.stock_levels ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.stock_movements ENABLE ROW LEVEL SECURITY;
@@ -11669,6 +12984,8 @@ GRANT USAGE ON SCHEMA worker TO service_role;
 REVOKE ALL ON FUNCTION private.accept_invitation(p_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.accept_invitation(p_token text) TO authenticated;
 
+REVOKE ALL ON FUNCTION private.admit(p_subject text, p_rate_per_minute integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.now() FROM PUBLIC;
 GRANT ALL ON FUNCTION private.now() TO authenticated;
 GRANT ALL ON FUNCTION private.now() TO service_role;
@@ -11690,6 +13007,17 @@ GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
 
 REVOKE ALL ON FUNCTION private.allocate(p_levels public.stock_levels[], p_lines jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
+
+GRANT SELECT ON TABLE public.api_keys TO authenticated;
+GRANT SELECT ON TABLE public.api_keys TO service_role;
+
+REVOKE ALL ON FUNCTION private.api_key_answer(p_key public.api_keys) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.api_key_with(p_key public.api_keys, p_changes jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) TO authenticated;
 
@@ -11704,13 +13032,12 @@ GRANT UPDATE(version) ON TABLE public.orders TO service_role;
 
 REVOKE ALL ON FUNCTION private.apply_order_effect(p_order public.orders, p_effect text, p_payload jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.apply_webhook(p_webhook_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.apply_webhook(p_webhook_id uuid) TO authenticated;
+
 REVOKE ALL ON FUNCTION private.are_free_headers(p_headers jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.are_free_headers(p_headers jsonb) TO service_role;
-
-REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;
-GRANT ALL ON FUNCTION private.is_clean(p_text text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.upload_tenant(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upload_tenant(p_name text) TO authenticated;
@@ -11786,6 +13113,10 @@ REVOKE ALL ON FUNCTION private.category_failures(p_product public.products) FROM
 
 REVOKE ALL ON FUNCTION private.category_subtree(p_tenant_id uuid, p_category_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION private.change_fault(p_change jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
@@ -11800,6 +13131,8 @@ GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
 GRANT SELECT ON TABLE public.inbox_messages TO service_role;
 
 REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.check_api_key(p_key public.api_keys) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_call_size(p_parts jsonb) FROM PUBLIC;
 
@@ -11864,6 +13197,10 @@ REVOKE ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) 
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION private.checked_networks(p_allowed_ips text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.checked_scopes(p_role text, p_scopes text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.checksum(p_sum numeric) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO authenticated;
 GRANT ALL ON FUNCTION private.checksum(p_sum numeric) TO service_role;
@@ -11900,6 +13237,14 @@ REVOKE ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_ke
 GRANT ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) TO authenticated;
+GRANT ALL ON FUNCTION private.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) TO service_role;
+
+REVOKE ALL ON FUNCTION private.create_product(p_tenant_id uuid, p_product jsonb, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.create_product(p_tenant_id uuid, p_product jsonb, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION private.create_product(p_tenant_id uuid, p_product jsonb, p_key text) TO service_role;
+
 GRANT SELECT ON TABLE public.tenants TO authenticated;
 GRANT SELECT ON TABLE public.tenants TO service_role;
 
@@ -11918,19 +13263,23 @@ GRANT ALL ON FUNCTION private.create_webhook_endpoint(p_tenant_id uuid, p_url te
 
 REVOKE ALL ON FUNCTION private.days_of(p_parent regclass) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
-GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+REVOKE ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
 GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.described_product(p_tenant_id uuid, p_base public.products, p_product jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.doom_files() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.doom_forgotten_uploads(p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.doom_upload() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.drop_api_key_secret() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
@@ -11939,6 +13288,8 @@ REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.ed25519_public_key(p_seed bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.enable_graphql() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.end_api_key(p_api_key_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.end_command(p_tenant_id uuid, p_command text, p_key text, p_result jsonb) FROM PUBLIC;
 
@@ -12046,6 +13397,8 @@ REVOKE ALL ON FUNCTION private.follow_endpoint_change() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.follow_lane_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.forget_last_words(p_before timestamp with time zone, p_limit integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.forget_nonce_at(p_signed_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.forget_own_changes(p_tenant_id uuid) FROM PUBLIC;
 
@@ -12185,11 +13538,17 @@ REVOKE ALL ON FUNCTION private.lock_roles(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.log_changes_of(p_table regclass, p_entity text, p_read_permission text, VARIADIC p_hidden text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.log_place(p_tenant_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.log_reach(p_tenant_id uuid, OUT head bigint, OUT first bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.make_api_key_secret(p_api_key_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_partition(p_parent text, p_day date) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.make_webhook_secret(p_endpoint_id uuid, p_signature text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.mark_cached(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO authenticated;
@@ -12241,6 +13600,8 @@ REVOKE ALL ON FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kin
 
 REVOKE ALL ON FUNCTION private.oldest_xmin_holder() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.open_api_key(p_tenant_id uuid, p_api_key_id uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.open_conflict(p_tenant_id uuid, p_conflict_id uuid) TO service_role;
@@ -12274,7 +13635,14 @@ REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_valu
 
 REVOKE ALL ON FUNCTION private.partitions_ahead() FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.inbound_webhooks TO authenticated;
+GRANT SELECT ON TABLE public.inbound_webhooks TO service_role;
+
+REVOKE ALL ON FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.pattern_problem(p_pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.permissions_of(p_role text, p_scopes text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.pick_order_stock(p_order public.orders, p_asked jsonb) FROM PUBLIC;
 
@@ -12308,7 +13676,11 @@ REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION private.queue_image(p_image public.product_images) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.queue_invalidations(p_tenant_ids uuid[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.queue_new_source() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.queue_order_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
 
@@ -12335,6 +13707,10 @@ GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p
 GRANT ALL ON FUNCTION private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.receive_once(p_product public.products, p_row jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) TO authenticated;
+GRANT ALL ON FUNCTION private.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.record_order_event(p_order public.orders, p_event text, p_from text, p_payload jsonb) FROM PUBLIC;
 
@@ -12368,6 +13744,8 @@ REVOKE ALL ON FUNCTION private.refuse_truncate() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refused_row(p_item jsonb, p_error jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.reject_webhook(p_webhook public.inbound_webhooks, p_code text, p_detail text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.release_for(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.release_next(p_lane_ids bigint[], p_order_keys uuid[]) FROM PUBLIC;
@@ -12377,6 +13755,10 @@ GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uui
 GRANT ALL ON FUNCTION private.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION private.repair_stock(p_tenant_id uuid, p_level_ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION private.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO authenticated;
@@ -12394,7 +13776,11 @@ REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.require_as_strong(p_tenant_id uuid, p_role text, p_scopes text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.require_known_role(p_role text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.require_no_api_key(p_tenant_id uuid, p_but uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) TO authenticated;
@@ -12414,6 +13800,10 @@ GRANT ALL ON FUNCTION private.retry_image(p_tenant_id uuid, p_image_id uuid) TO 
 
 REVOKE ALL ON FUNCTION private.return_for(p_tenant_id uuid, p_lines jsonb, p_reason text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION private.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO service_role;
@@ -12427,6 +13817,10 @@ REVOKE ALL ON FUNCTION private.ring_tenants(p_news uuid[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION private.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO authenticated;
+GRANT ALL ON FUNCTION private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO service_role;
 
 REVOKE ALL ON FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO authenticated;
@@ -12474,9 +13868,9 @@ GRANT ALL ON FUNCTION private.seq_of_event(p_event_id text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.set_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO authenticated;
-GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text) TO service_role;
+REVOKE ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.settle_change(p_attempt_id uuid, p_write jsonb, p_version bigint, p_status text, p_error jsonb) TO authenticated;
@@ -12545,15 +13939,25 @@ GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_
 
 REVOKE ALL ON FUNCTION private.url_problem(p_url text, p_private boolean) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.uuid_or_null(p_text text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.webhook_fault(p_event jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION private.webhook_level(p_tenant_id uuid, p_data jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_message(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_product(p_tenant_id uuid, p_id text, p_sku text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) FROM PUBLIC;
 
@@ -12583,6 +13987,9 @@ GRANT ALL ON FUNCTION public.adjust_stock(p_tenant_id uuid, p_lines jsonb, p_key
 REVOKE ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.apply_changes(p_attempt_id uuid, p_writes jsonb) TO authenticated;
 
+REVOKE ALL ON FUNCTION public.apply_webhook(p_webhook_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.apply_webhook(p_webhook_id uuid) TO authenticated;
+
 REVOKE ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO authenticated;
 GRANT ALL ON FUNCTION public.arrange_images(p_tenant_id uuid, p_product_id uuid, p_image_ids uuid[]) TO service_role;
@@ -12599,6 +14006,10 @@ REVOKE ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) 
 GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
 GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO service_role;
@@ -12611,6 +14022,14 @@ REVOKE ALL ON FUNCTION public.count_stock(p_tenant_id uuid, p_lines jsonb, p_key
 GRANT ALL ON FUNCTION public.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.count_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) TO authenticated;
+GRANT ALL ON FUNCTION public.create_api_key(p_tenant_id uuid, p_name text, p_role text, p_scopes text[], p_expires_at timestamp with time zone, p_allowed_ips text[], p_rate_per_minute integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.create_product(p_tenant_id uuid, p_product jsonb, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.create_product(p_tenant_id uuid, p_product jsonb, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.create_product(p_tenant_id uuid, p_product jsonb, p_key text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.create_tenant(p_slug text, p_name text, p_currency text) TO authenticated;
 
@@ -12618,9 +14037,9 @@ REVOKE ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url te
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO authenticated;
 GRANT ALL ON FUNCTION public.create_webhook_endpoint(p_tenant_id uuid, p_url text, p_events text[], p_description text, p_labels jsonb, p_headers jsonb, p_timeout_seconds integer, p_max_concurrency integer, p_rate_limit_per_second integer, p_ordered boolean, p_signature text, p_expires_after_hours integer) TO service_role;
 
-REVOKE ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
-GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+REVOKE ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO authenticated;
@@ -12673,9 +14092,9 @@ REVOKE ALL ON FUNCTION public.primary_image(p_product public.products) FROM PUBL
 GRANT ALL ON FUNCTION public.primary_image(p_product public.products) TO authenticated;
 GRANT ALL ON FUNCTION public.primary_image(p_product public.products) TO service_role;
 
-REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO authenticated;
-GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) TO service_role;
+REVOKE ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.pull_changes(p_tenant_id uuid, p_cursor text, p_limit integer, p_wait boolean, p_client text) TO authenticated;
@@ -12693,6 +14112,10 @@ REVOKE ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_k
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION public.receive_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.receive_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) TO service_role;
+
 REVOKE ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO authenticated;
 GRANT ALL ON FUNCTION public.redact_customer(p_tenant_id uuid, p_email text, p_order_ids uuid[]) TO service_role;
@@ -12704,6 +14127,10 @@ GRANT ALL ON FUNCTION public.release_reservation(p_tenant_id uuid, p_reservation
 REVOKE ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.remove_member(p_tenant_id uuid, p_principal_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) TO authenticated;
+GRANT ALL ON FUNCTION public.replace_product(p_tenant_id uuid, p_product_id uuid, p_product jsonb, p_expected_version bigint, p_key text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.replay_delivery(p_tenant_id uuid, p_delivery_id bigint) TO authenticated;
@@ -12733,6 +14160,10 @@ REVOKE ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) FRO
 GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO authenticated;
+GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO service_role;
@@ -12740,6 +14171,10 @@ GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id
 REVOKE ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
+
+REVOKE ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO authenticated;
+GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO service_role;
 
 REVOKE ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO authenticated;
@@ -12805,11 +14240,23 @@ REVOKE ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid)
 GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.adapter_health() FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.adapter_health() TO service_role;
+
+REVOKE ALL ON FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.begin_image(p_image_id uuid, p_revision integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.begin_image(p_image_id uuid, p_revision integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.changed_tags(p_tenant_id uuid, p_epoch text, p_after bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.changed_tags(p_tenant_id uuid, p_epoch text, p_after bigint) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.claim_doomed_files(p_host text, p_limit integer, p_lease_seconds integer) TO service_role;
@@ -12850,6 +14297,9 @@ GRANT ALL ON FUNCTION worker.find_missed_delivery(p_token bigint, p_through bigi
 REVOKE ALL ON FUNCTION worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.finish_image(p_image_id uuid, p_revision integer, p_asset_id uuid, p_urls jsonb) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.forget_api_requests(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.forget_api_requests(p_limit integer) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_changes(p_keep_days integer, p_limit integer) TO service_role;
 
@@ -12858,6 +14308,9 @@ GRANT ALL ON FUNCTION worker.forget_command_results(p_keep_hours integer) TO ser
 
 REVOKE ALL ON FUNCTION worker.forget_webhook_secrets() FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.forget_webhook_secrets() TO service_role;
+
+REVOKE ALL ON FUNCTION worker.forget_webhooks(p_keep_days integer, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.forget_webhooks(p_keep_days integer, p_limit integer) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) TO service_role;
@@ -12874,11 +14327,17 @@ GRANT ALL ON FUNCTION worker.judge_files(p_host text, p_public_ids text[]) TO se
 REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) TO service_role;
 
+REVOKE ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean) TO service_role;
+
 REVOKE ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.note_api_use(p_uses jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.note_api_use(p_uses jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) TO service_role;
@@ -12888,6 +14347,9 @@ GRANT ALL ON FUNCTION worker.publish_due_products(p_limit integer) TO service_ro
 
 REVOKE ALL ON FUNCTION worker.queue_health(p_mark xid8) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.queue_health(p_mark xid8) TO service_role;
+
+REVOKE ALL ON FUNCTION worker.read_api_key(p_api_key_id uuid, p_cached boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.read_api_key(p_api_key_id uuid, p_cached boolean) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.read_changes(p_tenant_id uuid, p_after bigint, p_limit integer) TO service_role;
@@ -12933,6 +14395,9 @@ GRANT ALL ON FUNCTION worker.worker_status() TO service_role;
 
 GRANT SELECT ON TABLE public.webhook_attempts TO authenticated;
 GRANT SELECT ON TABLE public.webhook_attempts TO service_role;
+
+GRANT SELECT ON TABLE public.api_key_usage TO authenticated;
+GRANT SELECT ON TABLE public.api_key_usage TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.categories TO service_role;

@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from worker.cache.build import SLOTS as CACHE_SLOTS
+from worker.cache.build import cache_parts
 from worker.catalogue.handlers import ROUTINES as CATALOGUE_ROUTINES
 from worker.catalogue.handlers import PublishDue
 from worker.config import Settings
@@ -31,6 +33,7 @@ from worker.errors import GatewayError, KeyRefused, SchemaMissing, Unavailable, 
 from worker.gateway.changes import RpcChanges, RpcSyncUpkeep
 from worker.gateway.channel import Channel
 from worker.gateway.client import SupabaseRpc
+from worker.gateway.inbound import RpcInbound, RpcInboundUpkeep
 from worker.gateway.inventory import RpcReservations
 from worker.gateway.jobs import RpcJobQueue
 from worker.gateway.mark import DeliveryMark
@@ -43,6 +46,8 @@ from worker.gateway.vitals import RpcVitals
 from worker.gateway.webhooks import RpcWebhookJobs
 from worker.images.build import image_parts
 from worker.images.housekeeping import ROUTINES as IMAGE_ROUTINES
+from worker.inbound.handlers import ROUTINES as INBOUND_ROUTINES
+from worker.inbound.handlers import ApplyOrderEvent, ForgetEvents
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
@@ -50,7 +55,13 @@ from worker.sync.handlers import ROUTINES as SYNC_ROUTINES
 from worker.sync.handlers import ForgetChanges, NotifyConflicts, WorkChanges
 from worker.sync.meter import SettleMeter
 from worker.upkeep.gauges import VitalGauges
-from worker.upkeep.handlers import ROUTINES, EraseTenants, ForgetCommandResults, KeepPartitions
+from worker.upkeep.handlers import (
+    ROUTINES,
+    EraseTenants,
+    ForgetApiRequests,
+    ForgetCommandResults,
+    KeepPartitions,
+)
 from worker.upkeep.vitals import Vitals
 from worker.webhooks.attempt import Trier
 from worker.webhooks.build import webhook_attempter, webhook_runner
@@ -63,6 +74,7 @@ _AWAY = (Unreachable, Unavailable, KeyRefused, SchemaMissing)
 
 _PARTS = ("dispatch", "upkeep", "jobs", "jobs.settle", "jobs.extend")
 _IMAGE_PARTS = ("images", "images.settle", "images.extend")
+_CACHE_PARTS = ("cache", "cache.settle", "cache.extend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +95,11 @@ def handlers(
     if settings.pms_jwt_key is not None:
         changes = RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key))
         acting.append(WorkChanges(changes, clock, settling))
+        acting.append(ApplyOrderEvent(RpcInbound(rpc, PrincipalTokens(settings.pms_jwt_key))))
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
+        ForgetApiRequests(housekeeping),
         EraseTenants(housekeeping),
         SweepReservations(RpcReservations(rpc)),
         PublishDue(RpcDuePublishing(rpc)),
@@ -95,6 +109,7 @@ def handlers(
         ForgetSecrets(webhooks),
         NotifyConflicts(sync),
         ForgetChanges(sync),
+        ForgetEvents(RpcInboundUpkeep(rpc)),
         *acting,
     ]
 
@@ -106,11 +121,21 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
     upstream = Condition("supabase", clock, lost=UPSTREAM_LOST, back=UPSTREAM_BACK)
     dispatching, keeping_up, *working = [_part(name, clock) for name in _PARTS]
     imaging = [_part(name, clock) for name in _IMAGE_PARTS]
+    caching = [_part(name, clock) for name in _CACHE_PARTS] if settings.redis_url is not None else []
+    redis = Condition("redis", clock, lost=PART_FAILING, back=PART_WORKING)
     mark = DeliveryMark()
     async with (
         SupabaseRpc(settings, watch=partial(_note, Upstream(upstream, clock, away=_AWAY), metrics)) as rpc,
         webhook_attempter(settings, clock=clock) as trier,
         image_parts(settings, rpc, clock=clock, registry=metrics.registry) as images,
+        cache_parts(
+            settings,
+            rpc,
+            clock=clock,
+            redis=redis,
+            needs=[dispatching, *caching[:1]],
+            registry=metrics.registry,
+        ) as cache,
     ):
         queue = RpcJobQueue(rpc, worker=settings.worker_name)
         webhooks = _webhooks(settings, rpc, trier, clock, metrics, mark)
@@ -143,6 +168,20 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             ),
             webhooks,
         ]
+        if cache.handlers:
+            # nor hold up what tells readers that their answers are old
+            runners.append(
+                _job_runner(
+                    "cache",
+                    CACHE_SLOTS,
+                    cache.handlers,
+                    queue,
+                    clock,
+                    metrics,
+                    caching,
+                    settings=settings,
+                )
+            )
         for runner in runners:
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
@@ -154,13 +193,14 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
         )
         vitals = Vitals(RpcVitals(rpc, mark), clock=clock, condition=_part("vitals", clock))
         metrics.registry.register(VitalGauges(vitals))
-        conditions = [upstream, dispatching, keeping_up, *working, *imaging, *webhooks.conditions]
+        conditions = [upstream, dispatching, keeping_up, *working, *imaging, *caching, *webhooks.conditions]
         state = _State(conditions, realtime, vitals)
         health = _health(settings, clock, metrics, state, images.routes)
         every_side: list[Side] = [
             realtime,
             health,
             vitals,
+            *cache.sides,
             Upkeep(
                 queue,
                 [
@@ -169,6 +209,7 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
                     *CATALOGUE_ROUTINES,
                     *WEBHOOK_ROUTINES,
                     *SYNC_ROUTINES,
+                    *INBOUND_ROUTINES,
                     *IMAGE_ROUTINES,
                 ],
                 clock=clock,

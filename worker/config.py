@@ -29,6 +29,9 @@ Network = IPv4Network | IPv6Network
 
 _KEY = re.compile(r"[A-Za-z0-9_.=-]+")
 _CLOUDINARY = re.compile(r"cloudinary://[^:@/?#\s]+:[^:@/?#\s]+@[A-Za-z0-9_-]+(?:[/?][^\s#]*)?\Z", re.ASCII)
+_REDIS = re.compile(
+    r"rediss?://(?:[^\s/?#@]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[0-9]*)?(?:\?\S*)?"
+)
 _PROXY = re.compile(
     r"(?i)http://(?:([^\s/?#@:]+:[^\s/?#@:]*)@)?([a-z0-9._-]+|\[[0-9a-f:.]+\]):([0-9]{1,5})/?", re.ASCII
 )
@@ -71,6 +74,7 @@ class Settings(BaseSettings):
     worker_image_prefix: Annotated[str, Field(pattern=r"^(?:[a-z0-9][a-z0-9_-]{0,62}/){0,4}$")] = ""
     worker_image_notification_url: AnyHttpUrl | None = None
     redis_url: SecretStr | None = None
+    worker_cache_warm: Literal["on", "off"] = "on"
 
     worker_name: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default_factory=lambda: f"{socket.gethostname()[:80]}:{os.getpid()}"
@@ -141,6 +145,13 @@ class Settings(BaseSettings):
     def _cloudinary_form(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not _CLOUDINARY.match(url.get_secret_value()):
             raise ValueError("it must read cloudinary://<key>:<secret>@<cloud name>")
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_form(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _REDIS.fullmatch(url.get_secret_value()):
+            raise ValueError("it must read redis://[user:password@]host:port/0, or rediss:// for TLS")
         return url
 
     @field_validator("worker_egress_proxy")

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from rich.console import Console
 from rich.markup import escape
 
+from worker.cache.store import CacheAway, CacheStore
 from worker.config import Settings, key_role
 from worker.errors import GatewayError, HostBusy, HostError, HostRefused, HostUnconfigured
 from worker.gateway.client import SupabaseRpc
@@ -60,6 +61,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     yield _port(settings)
     yield await _images(settings)
+    yield await _redis(settings)
     async for finding in _database(settings):
         yield finding
     yield await _uploads(settings)
@@ -141,6 +143,18 @@ async def _images(settings: Settings) -> Finding:
     if settings.image_host == "local" and (why := _badly_linked(settings)) is not None:
         return Finding("warn", "images", f"{text}; {why}")
     return Finding("ok", "images", text)
+
+
+async def _redis(settings: Settings) -> Finding:
+    if settings.redis_url is None:
+        return Finding("ok", "Redis", "REDIS_URL is not set: the edge adapter reads without a cache")
+    async with CacheStore(settings.redis_url) as store:
+        try:
+            return Finding("ok", "Redis", f"answers, version {await store.ping()}")
+        except CacheAway as error:
+            return Finding(
+                "fail", "Redis", f"{error}; check REDIS_URL. Adapters read without a cache meanwhile"
+            )
 
 
 def _badly_linked(settings: Settings) -> str | None:

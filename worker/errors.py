@@ -17,6 +17,8 @@
     │   ├── HostFailing           5xx, or an answer that cannot be believed       (transient)
     │   ├── HostRefused           it says no to this picture and will say so again (permanent)
     │   └── HostUnconfigured      key, account, directory or disk of the host     (until fixed)
+    ├── CacheAway                 Redis does not answer (cache/store.py)              (transient)
+    ├── EdgeError                 of the edge adapter, to its clients (gateway/edge/errors.py)
     ├── SourceError               of a picture's source: SourceRefused, SourceAway (images/source.py)
     ├── Unfit, WorkshopLost       no picture that can be served; its process died (images/picture.py)
     ├── NotYours                  a copy of the data belongs to somebody else (until fixed)

@@ -1,65 +1,137 @@
-// The edge adapter, deployed as the function `api`: its paths read /functions/v1/api/pms/…, and each one also answers
-// under /pms/v1/. Nothing here reads the environment, the clock or the network but through `Dependencies`.
+// The edge adapter, deployed as the function `api`: its paths read /functions/v1/api/pms/…. A request passes, in this order:
+// its route, method and size; who it is from (auth/); what it may; what it asks (input.ts); and the route.
 
-import { checkHealth } from "./health.ts";
-import { problem, withCors } from "./responses.ts";
+import { addressGroup, addressOf } from "./auth/addresses.ts";
+import { admitAddress, authenticate, type Principal } from "./auth/authenticate.ts";
+import { readBody } from "./bodies.ts";
+import { OriginBusy } from "./cache/direct.ts";
+import { type RequestLine, told } from "./log.ts";
+import type { Call, Operation } from "./operation.ts";
+import { Problem, unavailable } from "./problems.ts";
+import { refuseOverrides, requestIdOf } from "./requests.ts";
+import { corsHeaders, optionsReply, problemReply, type Reply, respond } from "./responses.ts";
+import { find, methodsOf } from "./router.ts";
+import { requireService } from "./routes/warm.ts";
+import { type Dependencies, makeServices, type Services } from "./services.ts";
+import { SettingsError } from "./settings.ts";
+import { type Target, targetOf, versionHeaders } from "./versions.ts";
 
-export interface Dependencies {
-  fetch: typeof fetch;
-  now: () => number;
-  supabaseUrl: string;
-  serviceKey: string;
-}
+export type Handler = (request: Request, info?: { remoteAddr?: unknown }) => Promise<Response>;
 
-type Route = (request: Request, deps: Dependencies) => Response | Promise<Response>;
-
-const routes: Record<string, Record<string, Route>> = {
-  "/health": { GET: (_request, deps) => checkHealth(deps) },
-};
-
-export function makeHandler(deps: Dependencies): (request: Request) => Promise<Response> {
-  return async (request) => {
-    if (request.method === "OPTIONS") return withCors(new Response(null, { status: 204 }));
-    return withCors(await answer(request, deps));
+export function makeHandler(deps: Dependencies): Handler {
+  let made: Promise<Services> | undefined;
+  return async (request, info) => {
+    const started = deps.now();
+    const id = requestIdOf(request.headers);
+    const line: RequestLine = {
+      request_id: id,
+      method: request.method,
+      path: "",
+      status: 0,
+      milliseconds: 0,
+    };
+    let common: Record<string, string> = { "X-Request-Id": id, Vary: "Origin" };
+    let reply: Reply;
+    try {
+      const services = await (made ??= makeServices(deps));
+      const target = targetOf(request.url);
+      line.path = target?.signed.split("?")[0] ?? new URL(request.url).pathname;
+      line.address = addressOf(request.headers, remoteOf(info), services.settings.trustedProxies);
+      common = { ...common, ...corsHeaders(request.headers.get("Origin"), services.settings.corsOrigins) };
+      if (target !== undefined) {
+        common = { ...common, ...versionHeaders(target.version, services.settings.lifecycle) };
+      }
+      reply = await answer(request, target, services, common, line);
+    } catch (error) {
+      if (error instanceof SettingsError) made = undefined;
+      const problem = problemFor(error);
+      line.code = problem.code;
+      if (problem.status >= 500) deps.log("request.failed", { request_id: id, error: told(error) });
+      reply = problemReply(problem, id);
+    }
+    deps.log("request.done", { ...line, status: reply.status, milliseconds: deps.now() - started });
+    return respond(reply, request.method, common);
   };
 }
 
-/** Throws with the variable's name: a function without its platform must fail at its first request, not later. */
-export function dependenciesFrom(env: { get(name: string): string | undefined }): Dependencies {
-  const required = (name: string): string => {
-    const value = env.get(name);
-    if (!value) throw new Error(`${name} is not set`);
-    return value;
-  };
-  return {
-    fetch: globalThis.fetch,
-    now: Date.now,
-    supabaseUrl: required("SUPABASE_URL"),
-    serviceKey: required("SUPABASE_SERVICE_ROLE_KEY"),
-  };
+async function answer(
+  request: Request,
+  target: Target | undefined,
+  services: Services,
+  common: Record<string, string>,
+  line: RequestLine,
+): Promise<Reply> {
+  const found = target && find(target.path);
+  if (target === undefined || found === undefined) {
+    throw new Problem(404, "route.not_found", "There is nothing here.");
+  }
+  const { method, headers } = request;
+  const methods = methodsOf(found);
+  if (method === "OPTIONS") return optionsReply(headers, methods, services.settings.corsOrigins);
+  const operation = found.operations[method === "HEAD" ? "GET" : method];
+  if (operation === undefined) {
+    throw new Problem(405, "route.method", `This takes ${methods.join(", ")}.`, {
+      headers: { Allow: [...methods, "OPTIONS"].join(", ") },
+    });
+  }
+  refuseOverrides(headers);
+  const call = { id: line.request_id, method, target, headers, services } as Call;
+  const body = await entered(operation, request, call, common, line);
+  const reply = await operation.run({ path: found.path, query: target.query, headers, body }, call);
+  if (call.cache !== undefined) line.cache = call.cache;
+  return reply;
 }
 
-async function answer(request: Request, deps: Dependencies): Promise<Response> {
-  const path = new URL(request.url).pathname;
-  const methods = routes[routeOf(path)];
-  if (methods === undefined) {
-    return problem(404, "route.not_found", `There is nothing at ${path}.`);
+/** Reads the body and lets in who may; what is known of the caller goes to the call, the log and the answer's headers. */
+async function entered(
+  operation: Operation,
+  request: Request,
+  call: Call,
+  common: Record<string, string>,
+  line: RequestLine,
+): Promise<Uint8Array> {
+  const { services, headers } = call;
+  const { gate, settings } = services;
+  if (operation.access === "service") requireService(headers, settings.serviceKey);
+  if (operation.access === "key") {
+    await admitAddress(addressGroup(line.address!), settings.addressRate, gate.admission);
   }
-  const route = methods[request.method === "HEAD" ? "GET" : request.method];
-  if (route === undefined) {
-    const allow = Object.keys(methods).join(", ");
-    return problem(405, "route.method", `${path} answers ${allow} only.`, { Allow: allow });
-  }
-  try {
-    return await route(request, deps);
-  } catch (error) {
-    console.error("request.failed", request.method, path, error);
-    return problem(500, "internal", "The request failed; it is safe to try again.");
+  const body = await readBody(request, operation.bodyBytes);
+  if (operation.access !== "key") return body;
+  const signed = {
+    method: request.method,
+    target: call.target.signed,
+    headers,
+    body,
+    address: line.address!,
+  };
+  const { principal, rateHeaders } = await authenticate(signed, gate);
+  Object.assign(common, rateHeaders);
+  call.principal = principal;
+  line.api_key_id = principal.apiKeyId;
+  line.tenant_id = principal.tenantId;
+  requirePermissions(principal, operation.needs);
+  return body;
+}
+
+function requirePermissions({ permissions }: Principal, needs: string[] = []): void {
+  const lacking = needs.filter((permission) => !permissions.includes(permission));
+  if (lacking.length > 0) {
+    throw new Problem(403, "access.denied", `The key lacks the permission ${lacking.join(", ")}.`);
   }
 }
 
-/** `/api/pms/v1/health` and `/api/pms/health` → `/health`; a path elsewhere stays as it is and matches nothing. */
-function routeOf(path: string): string {
-  const match = /^(?:\/api)?\/pms(?:\/v1)?(\/.+?)\/?$/.exec(path);
-  return match?.[1] ?? path;
+function problemFor(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  if (error instanceof OriginBusy) {
+    return unavailable("origin.busy", "Too many reads wait for the database.", error.retryAfterSeconds);
+  }
+  // names of settings, never values: whoever deploys sees at once what is missing
+  if (error instanceof SettingsError) return new Problem(500, "settings.invalid", `${error.message}.`);
+  return new Problem(500, "internal", "The request failed; it is safe to try a read again.");
+}
+
+function remoteOf(info: { remoteAddr?: unknown } | undefined): string | undefined {
+  const address = info?.remoteAddr as { hostname?: unknown } | undefined;
+  return typeof address?.hostname === "string" ? address.hostname : undefined;
 }

@@ -1,88 +1,153 @@
 import assert from "node:assert/strict";
 
-import { type Dependencies, dependenciesFrom, makeHandler } from "./handler.ts";
-import { HEALTH_TIMEOUT_MS } from "./health.ts";
+import { BASE, KEY_ID, makeWorld, PRODUCT_ROW, SECRET, signedRequest, TENANT_ID } from "./testing.ts";
 
-type Fetch = Dependencies["fetch"];
+const ONE = "/pms/products/" + PRODUCT_ROW.id;
 
-function deps(fetch: Fetch): Dependencies {
-  let clock = 1_000;
-  return { fetch, now: () => clock += 7, supabaseUrl: "http://supabase.test", serviceKey: "service" };
+Deno.test("a signed read is answered as the key's principal, within its tenant", async () => {
+  const world = makeWorld();
+  const answer = await world.handle(await signedRequest(world, "GET", ONE));
+  assert.equal(answer.status, 200, await answer.clone().text());
+  assert.equal((await answer.json()).sku, "MUG-BLUE");
+  assert.equal(answer.headers.get("ETag"), '"3"');
+  assert.equal(answer.headers.get("X-Seq"), "e1:41");
+  assert.equal(answer.headers.get("RateLimit-Limit"), "600");
+  const [url, init] = world.asked.find(([url]) => url.includes("/rest/v1/products"))!;
+  assert.equal(new URL(url).searchParams.get("tenant_id"), `eq.${TENANT_ID}`);
+  const headers = new Headers(init?.headers);
+  const claims = JSON.parse(atob(headers.get("authorization")!.split(".")[1]!));
+  assert.deepEqual([claims.sub, claims.role, claims.exp - claims.iat], [KEY_ID, "authenticated", 60]);
+  assert.equal(headers.get("apikey"), "anon");
+});
+
+Deno.test("one line is logged per request, without secrets, queries or bodies", async () => {
+  const world = makeWorld();
+  const request = await signedRequest(world, "GET", "/pms/v1/products?sku=SECRET-SKU", {
+    headers: { "X-Request-Id": "mine-1" },
+  });
+  const signature = request.headers.get("X-Request-Signature")!;
+  await (await world.handle(request)).body?.cancel();
+  const lines = world.logged.filter((line) => line["event"] === "request.done");
+  assert.equal(lines.length, 1);
+  const { request_id, path, status, api_key_id, tenant_id } = lines[0]!;
+  assert.deepEqual([request_id, path, status], ["mine-1", "/pms/v1/products", 200]);
+  assert.deepEqual([api_key_id, tenant_id], [KEY_ID, TENANT_ID]);
+  for (const secret of [SECRET, signature, "SECRET-SKU"]) {
+    assert.ok(!JSON.stringify(world.logged).includes(secret));
+  }
+});
+
+Deno.test("what is not there is 404, a wrong method 405 with Allow, and an override of the method is refused", async () => {
+  const world = makeWorld();
+  for (
+    const path of [
+      "/pms/nothing",
+      "/pms",
+      "/health",
+      "/pms/v2/health",
+      "/pms/products/",
+      "/pms/products/../health",
+    ]
+  ) {
+    const answer = await world.handle({ ...plain("GET", path), url: BASE + path } as Request);
+    assert.deepEqual([answer.status, (await answer.json()).code], [404, "route.not_found"], path);
+  }
+  const wrong = await world.handle(new Request(BASE + "/pms/products", { method: "DELETE" }));
+  assert.deepEqual([wrong.status, wrong.headers.get("Allow")], [405, "GET, HEAD, POST, OPTIONS"]);
+  const bulk = await world.handle(new Request(BASE + "/pms/products/bulk"));
+  assert.deepEqual([bulk.status, bulk.headers.get("Allow")], [405, "POST, OPTIONS"]);
+  const over = await signedRequest(world, "GET", ONE, { headers: { "X-HTTP-Method-Override": "DELETE" } });
+  assert.equal((await (await world.handle(over)).json()).code, "request.method_override");
+});
+
+function plain(method: string, path: string) {
+  return { method, headers: new Headers(), body: null, url: BASE + path };
 }
 
-const databaseAnswers = (status: number): Fetch => () => Promise.resolve(new Response(null, { status }));
+Deno.test("a body is refused at the first byte too many, whatever Content-Length says", async () => {
+  const world = makeWorld();
+  let sent = 0;
+  const endless = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      sent += 65536;
+      controller.enqueue(new Uint8Array(65536));
+    },
+  });
+  const answer = await world.handle(new Request(BASE + "/pms/products", { method: "POST", body: endless }));
+  assert.deepEqual([answer.status, (await answer.json()).code], [413, "body.too_large"]);
+  assert.ok(sent < 2 * 1024 * 1024);
+});
 
-function request(path: string, init?: RequestInit): Request {
-  return new Request(`http://functions.test${path}`, init);
-}
-
-Deno.test("health asks the database with the service key and says how long it took", async () => {
-  const asked: [string, RequestInit | undefined][] = [];
-  const fetch: Fetch = (input, init) => {
-    asked.push([String(input), init]);
-    return Promise.resolve(new Response(null, { status: 200 }));
+Deno.test("a request id of the caller's is kept only where it is harmless", async () => {
+  const world = makeWorld();
+  const idOf = async (sent: string) => {
+    const answer = await world.handle(new Request(BASE + "/pms/none", { headers: { "X-Request-Id": sent } }));
+    assert.equal((await answer.json()).request_id, answer.headers.get("X-Request-Id"));
+    return answer.headers.get("X-Request-Id");
   };
-  for (const path of ["/api/pms/health", "/api/pms/v1/health", "/api/pms/health/"]) {
-    const answer = await makeHandler(deps(fetch))(request(path));
-    assert.equal(answer.status, 200);
-    assert.deepEqual(await answer.json(), {
-      status: "ok",
-      checks: { database: { status: "ok", milliseconds: 7 } },
-    });
-  }
-  const [url, init] = asked[0]!;
-  assert.equal(url, "http://supabase.test/rest/v1/tenants?select=id&limit=1");
-  assert.equal(new Headers(init?.headers).get("apikey"), "service");
-  assert.equal(asked.length, 3);
-});
-
-Deno.test("health is 503 when PostgREST refuses or cannot be reached", async () => {
-  const refusing = await makeHandler(deps(databaseAnswers(500)))(request("/api/pms/health"));
-  assert.equal(refusing.status, 503);
-  assert.equal((await refusing.json()).checks.database.detail, "PostgREST answered 500");
-
-  const gone = await makeHandler(deps(() => Promise.reject(new TypeError("refused"))))(
-    request("/api/pms/health"),
-  );
-  assert.equal(gone.status, 503);
-  assert.equal((await gone.json()).status, "failed");
-});
-
-Deno.test("health does not wait for ever: its request carries a time-out", async () => {
-  const timesOut: Fetch = (_input, init) => {
-    assert.ok(init?.signal instanceof AbortSignal);
-    return Promise.reject(new DOMException("Signal timed out.", "TimeoutError"));
-  };
-  const answer = await makeHandler(deps(timesOut))(request("/api/pms/health"));
-  assert.equal(answer.status, 503);
-  assert.equal((await answer.json()).checks.database.detail, `no answer within ${HEALTH_TIMEOUT_MS} ms`);
-});
-
-Deno.test("what is not there is a 404 problem, a wrong method a 405 that names the right one", async () => {
-  const handler = makeHandler(deps(databaseAnswers(200)));
-  for (const path of ["/api/pms/nothing", "/api/health", "/api/pms", "/api/pms/v2/health", "/"]) {
-    const answer = await handler(request(path));
-    assert.equal(answer.status, 404, path);
-    assert.equal(answer.headers.get("Content-Type"), "application/problem+json");
-    assert.equal((await answer.json()).code, "route.not_found");
-  }
-  const wrong = await handler(request("/api/pms/health", { method: "DELETE" }));
-  assert.equal(wrong.status, 405);
-  assert.equal(wrong.headers.get("Allow"), "GET");
-  await wrong.body?.cancel();
-});
-
-Deno.test("every answer can be read by a browser, a preflight too", async () => {
-  const handler = makeHandler(deps(databaseAnswers(200)));
-  const preflight = await handler(request("/api/pms/health", { method: "OPTIONS" }));
-  assert.equal(preflight.status, 204);
-  for (const answer of [preflight, await handler(request("/api/pms/none"))]) {
-    assert.equal(answer.headers.get("Access-Control-Allow-Origin"), "*");
-    await answer.body?.cancel();
+  assert.equal(await idOf("job-7.a_b"), "job-7.a_b");
+  for (const odd of ["a b", "a,b", "é", "x".repeat(65), '"><script>']) {
+    assert.match((await idOf(odd))!, /^[0-9a-f-]{36}$/);
   }
 });
 
-Deno.test("a missing setting is named", () => {
-  const env = { get: (name: string) => (name === "SUPABASE_URL" ? "http://supabase.test" : undefined) };
-  assert.throws(() => dependenciesFrom(env), /SUPABASE_SERVICE_ROLE_KEY is not set/);
+Deno.test("a missing setting is named in the answer and the log, and its value is not", async () => {
+  const world = makeWorld({
+    environment: { PMS_JWT_KEY: undefined, REDIS_URL: "http://user:password@redis" },
+  });
+  const answer = await world.handle(new Request(BASE + "/pms/health"));
+  const body = await answer.json();
+  assert.deepEqual([answer.status, body.code], [500, "settings.invalid"]);
+  assert.match(body.detail, /REDIS_URL is no redis/);
+  assert.match(body.detail, /PMS_JWT_KEY is not set/);
+  assert.ok(!JSON.stringify([body, world.logged]).includes("password"));
+});
+
+Deno.test("an unforeseen error is a 500 that tells nothing", async () => {
+  const world = makeWorld({ answers: { read_api_key: { nonsense: "the database's own" } } });
+  const answer = await world.handle(await signedRequest(world, "GET", ONE));
+  const text = await answer.text();
+  assert.equal(answer.status, 500);
+  assert.ok(!text.includes("nonsense") && JSON.parse(text).code === "internal");
+});
+
+Deno.test("health needs no key, and is 503 when the database does not answer", async () => {
+  const well = await makeWorld().handle(new Request(BASE + "/pms/health"));
+  assert.equal(well.status, 200);
+  assert.equal((await well.json()).checks.cache.status, "off");
+  const world = makeWorld({ answers: { schema_version: new Response("gone", { status: 502 }) } });
+  const ill = await world.handle(new Request(BASE + "/pms/v1/health"));
+  assert.deepEqual([ill.status, (await ill.json()).status], [503, "failed"]);
+});
+
+Deno.test("X-Min-Seq: what lies ahead is dispatched and looked for once more, then refused", async () => {
+  for (const [reached, status] of [[50, 200], [49, 409]] as const) {
+    const log_seq = ({ p_wait }: Record<string, unknown>) => ({ epoch: "e1", seq: p_wait ? reached : 41 });
+    const world = makeWorld({ answers: { log_seq, stock_movements: [] } });
+    for (const target of [ONE, "/pms/inventory/history"]) {
+      const ask = async (seq: string) =>
+        await world.handle(await signedRequest(world, "GET", target, { headers: { "X-Min-Seq": seq } }));
+      assert.equal((await ask("e1:50")).status, status);
+      assert.equal((await ask("e1:41")).status, 200);
+      assert.equal((await ask("e0:9999")).status, 200, "of another epoch nothing is known");
+      assert.equal((await ask("nonsense")).status, 400);
+    }
+  }
+});
+
+Deno.test("warming needs the service key, and reads as the key that asked", async () => {
+  const world = makeWorld();
+  const warm = (authorization: string) =>
+    world.handle(
+      new Request(BASE + "/pms/cache/warm", {
+        method: "POST",
+        headers: { Authorization: authorization, "Content-Type": "application/json" },
+        body: JSON.stringify({ tenant_id: TENANT_ID }),
+      }),
+    );
+  for (const wrong of ["", "Bearer", "Bearer servicf", "Bearer service2", "service"]) {
+    assert.equal((await warm(wrong)).status, 401, wrong);
+  }
+  const answer = await warm("Bearer service");
+  assert.deepEqual(await answer.json(), { warmed: 0, queries: 0 });
 });

@@ -1,3 +1,4 @@
-import { dependenciesFrom, makeHandler } from "./handler.ts";
+import { makeHandler } from "./handler.ts";
+import { dependencies } from "./dependencies.ts";
 
-Deno.serve(makeHandler(dependenciesFrom(Deno.env)));
+Deno.serve(makeHandler(dependencies));

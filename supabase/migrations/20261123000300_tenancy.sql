@@ -5,6 +5,9 @@
 -- caller do this?", and compares the row's tenant_id with the answer, which is computed once a statement:
 --
 --   tenant_id = any ((select private.tenants_with('products.write'))::uuid[])
+--
+-- An API key's membership may be cut to some of its role's permissions (scopes) and may end by itself (expires_at): what
+-- the answer leaves out, no policy and no command gives back.
 
 create table public.tenants (
   id uuid primary key default gen_random_uuid(),
@@ -27,12 +30,19 @@ create table public.memberships (
   principal_id uuid not null,
   role text not null
     constraint memberships_role_known check (role in ('owner', 'manager', 'clerk', 'viewer', 'integration')),
+  kind text not null default 'user' constraint memberships_kind_known check (kind in ('user', 'api_key')),
+  scopes text[],
+  expires_at timestamptz,
   version bigint not null default 1,
   created_at timestamptz not null default private.now(),
   updated_at timestamptz not null default private.now(),
-  constraint memberships_one_role unique (tenant_id, principal_id)
+  constraint memberships_one_role unique (tenant_id, principal_id),
+  constraint memberships_limits_of_keys check (kind = 'api_key' or num_nonnulls(scopes, expires_at) = 0)
 );
 comment on table public.memberships is 'Who belongs to which tenant, in which role';
+comment on column public.memberships.kind is 'Whether the principal is a user or an API key';
+comment on column public.memberships.scopes is 'The permissions that are left of the role; null: all of them';
+comment on column public.memberships.expires_at is 'When it ends by itself; null: never';
 create index memberships_by_principal on public.memberships (principal_id, role, tenant_id);
 
 create table private.role_permissions (
@@ -85,6 +95,7 @@ begin
     from public.memberships m
     join private.role_permissions rp on rp.role = m.role and rp.permission = p_permission
     where m.principal_id = auth.uid()
+      and (m.scopes is null or p_permission = any (m.scopes)) and (m.expires_at is null or m.expires_at > private.now())
   );
 end $$;
 revoke all on function private.tenants_with(text) from public, anon, authenticated, service_role;
@@ -95,7 +106,10 @@ create function private.my_tenants() returns uuid[]
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off
 as $$
 begin
-  return (select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m where m.principal_id = auth.uid());
+  return (
+    select coalesce(array_agg(m.tenant_id), '{}') from public.memberships m
+    where m.principal_id = auth.uid() and (m.expires_at is null or m.expires_at > private.now())
+  );
 end $$;
 revoke all on function private.my_tenants() from public, anon, authenticated, service_role;
 grant execute on function private.my_tenants() to authenticated, service_role;
@@ -113,7 +127,8 @@ begin
     return;
   end if;
   if p_tenant_id = any (private.my_tenants()) then
-    perform private.fail('PT403', 'access.denied', format('Your role lacks the permission %s.', p_permission));
+    perform private.fail('PT403', 'access.denied',
+      format('Your role, or the scopes of your API key, lacks the permission %s.', p_permission));
   end if;
   perform private.fail('PT404', 'tenant.not_found', format('There is no tenant %s for you.', p_tenant_id));
 end $$;

@@ -56,16 +56,39 @@ insert into private.event_map (entity, operation, rank, when_field, when_null, v
     'An invitation is gone.');
 select private.log_changes_of('public.invitations', 'invitation', 'members.read', 'token_hash', 'email');
 
+-- What a membership of this role and these scopes may do, sorted.
+create function private.permissions_of(p_role text, p_scopes text[]) returns text[]
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(array_agg(rp.permission order by rp.permission), '{}') from private.role_permissions rp
+  where rp.role = p_role and (p_scopes is null or rp.permission = any (p_scopes))
+$$;
+revoke all on function private.permissions_of(text, text[]) from public, anon, authenticated, service_role;
+
+-- Refuses to give what the caller has not: a role, or scopes of one, with a permission that is not the caller's own.
+create function private.require_as_strong(p_tenant_id uuid, p_role text, p_scopes text[] default null) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_lacking text;
+begin
+  select string_agg(p, ', ' order by p) into v_lacking
+  from unnest(private.permissions_of(p_role, p_scopes)) p
+  where auth.role() is distinct from 'service_role' and p_tenant_id <> all (private.tenants_with(p));
+  if v_lacking is not null then
+    perform private.fail('PT403', 'access.denied', format('You cannot give what you lack yourself: %s.', v_lacking));
+  end if;
+end $$;
+revoke all on function private.require_as_strong(uuid, text, text[]) from public, anon, authenticated, service_role;
+
 -- What the caller may do: their role and its permissions, in one tenant or in all of theirs.
 create function private.my_permissions(p_tenant_id uuid)
 returns table (tenant_id uuid, role text, permissions text[])
 language sql stable security definer set search_path = ''
 as $$
-  select m.tenant_id, m.role, array(
-    select rp.permission from private.role_permissions rp where rp.role = m.role order by rp.permission
-  )
+  select m.tenant_id, m.role, private.permissions_of(m.role, m.scopes)
   from public.memberships m
-  where m.principal_id = auth.uid() and (p_tenant_id is null or m.tenant_id = p_tenant_id)
+  where m.principal_id = auth.uid() and (m.expires_at is null or m.expires_at > private.now()) and (p_tenant_id is null or m.tenant_id = p_tenant_id)
   order by m.tenant_id
 $$;
 revoke all on function private.my_permissions(uuid) from public, anon, authenticated, service_role;
@@ -103,7 +126,7 @@ as $$
 begin
   if not exists (
     select from public.memberships m
-    where m.tenant_id = p_tenant_id and m.role = 'owner' and m.principal_id <> p_principal_id
+    where m.tenant_id = p_tenant_id and m.role = 'owner' and m.kind = 'user' and m.principal_id <> p_principal_id
   ) then
     perform private.fail('PT409', 'member.last_owner', 'A tenant keeps an owner, and this is the last one.',
       'Make somebody else an owner first.');
@@ -131,6 +154,7 @@ begin
   perform private.lock_roles(p_tenant_id);
   perform private.require(p_tenant_id, case p_role when 'owner' then 'owners.write' else 'members.write' end);
   perform private.require_known_role(p_role);
+  perform private.require_as_strong(p_tenant_id, p_role);
   if p_expires_in is null or p_expires_in < interval '1 minute' or p_expires_in > interval '30 days' then
     perform private.fail('PT422', 'invitation.expiry_invalid', 'An invitation is good for 1 minute to 30 days.');
   end if;
@@ -269,7 +293,14 @@ begin
   if v_member.id is null then
     perform private.fail('PT404', 'member.not_found', 'Nobody of this id belongs to the tenant.');
   end if;
-  if v_member.role = 'owner' and p_new_role is distinct from 'owner' then
+  if p_new_role is not null and v_member.kind = 'api_key' then
+    perform private.fail('PT409', 'member.is_api_key', 'This member is an API key, and its scopes belong to its role.',
+      'Use change_api_key.');
+  end if;
+  if p_new_role is not null then
+    perform private.require_as_strong(p_tenant_id, p_new_role);
+  end if;
+  if v_member.kind = 'user' and v_member.role = 'owner' and p_new_role is distinct from 'owner' then
     perform private.keep_an_owner(p_tenant_id, p_principal_id);
   end if;
   return v_member;
@@ -298,7 +329,7 @@ revoke all on function private.change_role(uuid, uuid, text) from public, anon, 
 grant execute on function private.change_role(uuid, uuid, text) to authenticated, service_role;
 
 -- Gives a member another role, at once: tokens carry no roles. Only owners make or demote owners, never the last.
--- Returns the membership. Raises role.unknown, member.not_found, member.last_owner.
+-- Returns the membership. Raises role.unknown, member.not_found, member.last_owner, member.is_api_key.
 create function public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) returns jsonb
 language sql volatile set search_path = ''
 as $$ select private.change_role(p_tenant_id, p_principal_id, p_role) $$;
@@ -312,6 +343,10 @@ declare
   v_member public.memberships;
 begin
   v_member := private.open_membership(p_tenant_id, p_principal_id, null);
+  if v_member.kind = 'api_key' then
+    perform private.end_api_key(p_principal_id);
+    return to_jsonb(v_member);
+  end if;
   perform private.revoke_invitations_of(p_tenant_id, p_principal_id);
   delete from public.memberships m where m.id = v_member.id;
   return to_jsonb(v_member);
@@ -319,7 +354,7 @@ end $$;
 revoke all on function private.remove_member(uuid, uuid) from public, anon, authenticated, service_role;
 grant execute on function private.remove_member(uuid, uuid) to authenticated, service_role;
 
--- Removes a member, at once; anyone may leave. Returns the membership that was.
+-- Removes a member, at once; anyone may leave. An API key is revoked by it. Returns the membership that was.
 -- Raises member.not_found, member.last_owner.
 create function public.remove_member(p_tenant_id uuid, p_principal_id uuid) returns jsonb
 language sql volatile set search_path = ''
@@ -341,11 +376,12 @@ begin
     perform private.revoke_invitations_of(v_membership.tenant_id, old.id);
     delete from public.memberships m where m.id = v_membership.id;
     continue when exists (
-      select from public.memberships m where m.tenant_id = v_membership.tenant_id and m.role = 'owner'
+      select from public.memberships m
+      where m.tenant_id = v_membership.tenant_id and m.role = 'owner' and m.kind = 'user'
     );
     update public.memberships m set role = 'owner'
     where m.id = (
-      select c.id from public.memberships c where c.tenant_id = v_membership.tenant_id and c.role = 'manager'
+      select c.id from public.memberships c where c.tenant_id = v_membership.tenant_id and c.role = 'manager' and c.kind = 'user'
       order by c.created_at, c.id limit 1
     );
     if not found then

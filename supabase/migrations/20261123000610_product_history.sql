@@ -209,18 +209,25 @@ revoke all on function private.guard_held() from public, anon, authenticated, se
 create trigger guard_held before update on public.products
   for each row when (old.deleted_at is null and new.deleted_at is not null) execute function private.guard_held();
 
-create function private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint)
+create function private.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_key text)
 returns public.products
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now constant timestamptz := private.now();
+  v_known jsonb;
   v_product public.products;
   v_variants uuid[];
 begin
   perform private.require(p_tenant_id, 'products.delete');
+  v_known := private.begin_command(p_tenant_id, 'delete_product', p_key,
+    jsonb_build_object('product_id', p_product_id, 'expected_version', p_expected_version));
+  if v_known is not null then
+    return jsonb_populate_record(null::public.products, v_known);
+  end if;
   v_product := private.lock_product(p_tenant_id, p_product_id, p_expected_version);
   if v_product.deleted_at is not null then
+    perform private.end_command(p_tenant_id, 'delete_product', p_key, to_jsonb(v_product));
     return v_product;
   end if;
   v_variants := array(
@@ -231,18 +238,20 @@ begin
   perform private.refuse_held(p_tenant_id, p_product_id || v_variants);
   update public.products p set deleted_at = v_now where p.id = any (v_variants);
   update public.products p set deleted_at = v_now where p.id = p_product_id returning * into v_product;
+  perform private.end_command(p_tenant_id, 'delete_product', p_key, to_jsonb(v_product));
   return v_product;
 end $$;
-revoke all on function private.delete_product(uuid, uuid, bigint) from public, anon, authenticated, service_role;
-grant execute on function private.delete_product(uuid, uuid, bigint) to authenticated, service_role;
+revoke all on function private.delete_product(uuid, uuid, bigint, text) from public, anon, authenticated, service_role;
+grant execute on function private.delete_product(uuid, uuid, bigint, text) to authenticated, service_role;
 
 -- Deletes a product and its variants so that restore_product can bring them back; refused as product.held with the list.
-create function public.delete_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint default null)
-returns public.products
+create function public.delete_product(
+  p_tenant_id uuid, p_product_id uuid, p_expected_version bigint default null, p_key text default null
+) returns public.products
 language sql volatile set search_path = ''
-as $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version) $$;
-revoke all on function public.delete_product(uuid, uuid, bigint) from public, anon, authenticated, service_role;
-grant execute on function public.delete_product(uuid, uuid, bigint) to authenticated, service_role;
+as $$ select private.delete_product(p_tenant_id, p_product_id, p_expected_version, p_key) $$;
+revoke all on function public.delete_product(uuid, uuid, bigint, text) from public, anon, authenticated, service_role;
+grant execute on function public.delete_product(uuid, uuid, bigint, text) to authenticated, service_role;
 
 create function private.restore_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint)
 returns public.products

@@ -134,14 +134,21 @@ create trigger schedule_publishing after update on public.products
   referencing old table as old_rows new table as new_rows
   for each statement execute function private.schedule_publishing();
 
-create function private.set_published(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text)
-returns public.products
+create function private.set_published(
+  p_tenant_id uuid, p_product_id uuid, p_expected_version bigint, p_status text, p_key text default null
+) returns public.products
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_known jsonb;
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  v_known := private.begin_command(p_tenant_id, 'publish_product', p_key,
+    jsonb_build_object('product_id', p_product_id, 'expected_version', p_expected_version));
+  if v_known is not null then
+    return jsonb_populate_record(null::public.products, v_known);
+  end if;
   -- Parents before variants, as everywhere: the trigger locks the parent too.
   perform 1 from public.products p
   where p.tenant_id = p_tenant_id and p.id = (select v.parent_id from public.products v where v.id = p_product_id)
@@ -152,18 +159,20 @@ begin
   end if;
   update public.products p set status = p_status, publish_at = null where p.id = p_product_id
   returning * into v_product;
+  perform private.end_command(p_tenant_id, 'publish_product', p_key, to_jsonb(v_product));
   return v_product;
 end $$;
-revoke all on function private.set_published(uuid, uuid, bigint, text) from public, anon, authenticated, service_role;
-grant execute on function private.set_published(uuid, uuid, bigint, text) to authenticated, service_role;
+revoke all on function private.set_published(uuid, uuid, bigint, text, text) from public, anon, authenticated, service_role;
+grant execute on function private.set_published(uuid, uuid, bigint, text, text) to authenticated, service_role;
 
 -- Makes a draft active; refused as product.not_publishable with every broken rule. An active one stays as it is.
-create function public.publish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint default null)
-returns public.products
+create function public.publish_product(
+  p_tenant_id uuid, p_product_id uuid, p_expected_version bigint default null, p_key text default null
+) returns public.products
 language sql volatile set search_path = ''
-as $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active') $$;
-revoke all on function public.publish_product(uuid, uuid, bigint) from public, anon, authenticated, service_role;
-grant execute on function public.publish_product(uuid, uuid, bigint) to authenticated, service_role;
+as $$ select private.set_published(p_tenant_id, p_product_id, p_expected_version, 'active', p_key) $$;
+revoke all on function public.publish_product(uuid, uuid, bigint, text) from public, anon, authenticated, service_role;
+grant execute on function public.publish_product(uuid, uuid, bigint, text) to authenticated, service_role;
 
 -- Makes a product a draft again, with its active variants, and ends a plan to publish it.
 create function public.unpublish_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint default null)

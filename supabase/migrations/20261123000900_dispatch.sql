@@ -180,6 +180,58 @@ comment on table private.invalid_events is 'Events that were kept from webhooks,
 alter table private.invalid_events enable row level security;
 revoke all on private.invalid_events from public, anon, authenticated, service_role;
 
+-- Tenants whose answers an edge adapter caches, and of which entities its answers are made. tag: what an answer names to say
+-- what it shows; null: the adapter's knowledge of API keys.
+create table private.cached_tenants (
+  tenant_id uuid primary key,
+  until timestamptz not null
+);
+comment on table private.cached_tenants is 'Tenants that an edge adapter caches, and how long dispatch tells it of changes';
+alter table private.cached_tenants enable row level security;
+revoke all on private.cached_tenants from public, anon, authenticated, service_role;
+
+create table private.cached_entities (
+  entity text primary key,
+  tag text
+);
+comment on table private.cached_entities is 'Which changes touch which cached answers';
+alter table private.cached_entities enable row level security;
+revoke all on private.cached_entities from public, anon, authenticated, service_role;
+insert into private.cached_entities (entity, tag) values
+  ('product', 'products'), ('category', 'products'), ('product_image', 'products'),
+  ('stock_level', 'stock'), ('reservation', 'stock'), ('location', 'stock'),
+  ('order', 'orders'), ('order_line', 'orders'),
+  ('api_key', null), ('membership', null);
+
+-- Queues the job that tells Redis what changed, once for each tenant; how many there are that were not waiting already. One
+-- that waits must not be claimed before we have committed: whoever claimed it now would not see what it stands for.
+create function private.queue_invalidations(p_tenant_ids uuid[]) returns integer
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_left uuid[] := p_tenant_ids;
+  v_new integer;
+  v_queued integer := 0;
+begin
+  loop
+    insert into queue.jobs (kind, tenant_id, payload, unique_key, serial_key)
+    select 'cache.invalidate', t, jsonb_build_object('tenant_id', t), 'cache:' || t, 'cache:' || t from unnest(v_left) t order by t
+    on conflict (unique_key) where state = 'waiting' and unique_key is not null do nothing;
+    get diagnostics v_new = row_count;
+    v_queued := v_queued + v_new;
+    with held as (
+      select j.tenant_id from queue.jobs j
+      where j.unique_key = any (array(select 'cache:' || t from unnest(v_left) t)) and j.state = 'waiting'
+      order by j.id for key share
+    )
+    select array_agg(t) into v_left from unnest(v_left) t where t not in (select h.tenant_id from held h);
+    -- those that were claimed between the two statements get a new one
+    exit when v_left is null;
+  end loop;
+  return v_queued;
+end $$;
+revoke all on function private.queue_invalidations(uuid[]) from public, anon, authenticated, service_role;
+
 -- The planner must not be free to choose here: without fresh statistics it would rather read the whole outbox, dead
 -- entries and all, than its key.
 create function worker.dispatch_outbox(p_limit integer default 2000, p_mark xid8 default '0', p_worker text default null)
@@ -199,6 +251,8 @@ declare
   v_fanned_out boolean := true;
   v_last bigint;
   v_news uuid[];
+  v_stale uuid[];
+  v_jobs integer := 0;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     perform private.fail('PT400', 'dispatch.isolation', 'Dispatch needs read committed: its snapshot must follow its lock.');
@@ -220,9 +274,10 @@ begin
     with slice as materialized (
       select o.ctid as place, o.* from private.outbox o where o.xid >= p_mark order by o.id limit p_limit
     ), fan_out as materialized (
-      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id
+      select t.tenant_id, t.lanes, t.through_lane_id is not null as wide, t.through_lane_id, t.cached
       from (
         select d.tenant_id,
+          exists (select from private.cached_tenants c where c.tenant_id = d.tenant_id and c.until > v_now) as cached,
           (select count(*) from (select from queue.lanes l where l.tenant_id = d.tenant_id limit private.wide_tenant()) l) as lanes,
           case when exists (select from queue.fan_outs f where f.tenant_id = d.tenant_id)
             or exists (select from queue.lanes l where l.tenant_id = d.tenant_id offset private.wide_tenant())
@@ -231,7 +286,7 @@ begin
       ) t
     ), taken as materialized (
       select w.* from (
-        select s.*, f.wide, f.through_lane_id, case when f.wide then 0 else f.lanes end as lanes,
+        select s.*, f.wide, f.through_lane_id, f.cached, case when f.wide then 0 else f.lanes end as lanes,
           sum(case when f.wide then 0 else f.lanes end) over (order by s.id rows unbounded preceding) as owed
         from slice s join fan_out f on f.tenant_id = s.tenant_id
       ) w
@@ -287,8 +342,13 @@ begin
     select (select count(*) from slice), (select count(*) from taken), (select count(*) from numbered), (select count(*) from owed),
       (select count(*) from taken t where t.entity = 'webhook_endpoint'),
       exists (select from taken t where t.entity = 'webhook_endpoint' and t.operation = 'DELETE'),
-      (select array_agg(c.tenant_id) from counted c)
-    into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news;
+      (select array_agg(c.tenant_id) from counted c),
+      (select array_agg(distinct n.tenant_id) from numbered n
+        where n.cached and n.entity = any (array(select e.entity from private.cached_entities e)))
+    into v_seen, v_taken, v_events, v_deliveries, v_endpoints, v_endpoint_gone, v_news, v_stale;
+  end if;
+  if v_stale is not null then
+    v_jobs := private.queue_invalidations(v_stale);
   end if;
 
   if exists (select from queue.fan_outs) then
@@ -319,11 +379,14 @@ begin
   if (v_deliveries > 0 or v_endpoints > 0) and exists (
     select from queue.leases l where l.expires_at > v_now and l.worker is distinct from p_worker
   ) then
-    perform private.ring(case when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+    -- whoever hears of more than one thing looks for all
+    perform private.ring(case when v_jobs > 0 then 'all' when v_endpoints > 0 then 'endpoints' else 'deliveries' end);
+  elsif v_jobs > 0 then
+    perform private.ring('jobs');
   end if;
 
   return jsonb_build_object(
-    'events', v_events, 'deliveries', v_deliveries, 'jobs', 0, 'endpoints', v_endpoints,
+    'events', v_events, 'deliveries', v_deliveries, 'jobs', v_jobs, 'endpoints', v_endpoints,
     'last_delivery_id', v_last, 'drained', v_taken = v_seen and v_seen < p_limit and v_fanned_out,
     'mark', case when v_taken = v_seen and v_seen < p_limit then v_mark else p_mark end::text
   );

@@ -107,6 +107,7 @@ begin
   end if;
   insert into private.tombstones (id) values (p_tenant_id);
   delete from public.webhook_endpoints e where e.tenant_id = p_tenant_id;
+  delete from public.api_keys k where k.tenant_id = p_tenant_id;
   delete from public.invitations i where i.tenant_id = p_tenant_id;
   delete from public.memberships m where m.tenant_id = p_tenant_id;
   update public.tenants t

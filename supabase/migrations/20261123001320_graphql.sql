@@ -8,7 +8,8 @@
 create function private.graphql_names() returns table (table_name text, type_name text)
 language sql immutable set search_path = ''
 as $$
-  values ('tenants', 'Tenant'), ('memberships', 'Membership'), ('invitations', 'Invitation'), ('products', 'Product'),
+  values ('tenants', 'Tenant'), ('memberships', 'Membership'), ('invitations', 'Invitation'), ('api_keys', 'ApiKey'),
+    ('api_key_usage', 'ApiKeyUsage'), ('products', 'Product'),
     ('product_versions', 'ProductVersion'), ('product_images', 'ProductImage'), ('categories', 'Category'),
     ('locations', 'Location'), ('stock_levels', 'StockLevel'), ('stock_movements', 'StockMovement'),
     ('reservations', 'Reservation'), ('orders', 'Order'), ('order_lines', 'OrderLine'),

@@ -137,6 +137,11 @@ insert into private.event_examples (entity, verb, object, previous) values
   ('order_line', '*', '{"position": 1, "sku": "BOOT-42", "name": "Hiking boot, size 42", "unit_price": 119.9000, "quantity": 3,
     "tax_rate": 0.250000, "net_total": 359.7000, "tax_total": 89.9300, "total": 449.6300}', null),
   ('order_line', 'updated', '{"fulfilled": 1}', '{"fulfilled": 0}'),
+  ('api_key', '*', '{"name": "Warehouse scanner", "role": "integration", "scopes": ["inventory.read", "inventory.write", "products.read"],
+    "status": "active", "allowed_ips": ["192.0.2.0/24"], "rate_per_minute": 300, "secret_changed_at": "2026-11-02T14:05:00.118205+00:00"}', null),
+  ('api_key', 'created', '{"secret_changed_at": "2026-11-23T07:19:23.927988+00:00"}', null),
+  ('api_key', 'updated', '{"rate_per_minute": 600}', '{"rate_per_minute": 300}'),
+  ('api_key', 'revoked', '{"revoked_at": "2026-11-23T07:19:23.91+00:00"}', '{"revoked_at": null, "status": "active"}'),
   ('webhook_endpoint', '*', '{"url": "https://shop.example.com/hooks/pms", "description": "The shop", "events": ["product.*"],
     "timeout_seconds": 15, "max_concurrency": 10}', null),
   ('webhook_endpoint', 'updated', '{"status": "paused"}', '{"status": "active"}');

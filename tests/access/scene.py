@@ -20,6 +20,9 @@ ROLES = {"anon": "anon", "service": "service_role"}
 
 # What no command below makes by the way; `%(t)s` is the tenant. A new table needs a line here, or a command.
 ROWS: dict[str, LiteralString] = {
+    "api_keys": "insert into public.api_keys (tenant_id, name, role) values (%(t)s, 'Till', 'clerk')",
+    "api_key_usage": "insert into public.api_key_usage (tenant_id, api_key_id, day)"
+    " select tenant_id, id, private.today() from public.api_keys where tenant_id = %(t)s",
     "categories": "insert into public.categories (tenant_id, name, slug) values (%(t)s, 'Shoes', 'shoes')",
     "image_assets": "insert into public.image_assets (tenant_id, host, public_id, sha256, format,"
     " source_bytes, served_bytes, width, height, color_space, has_alpha, animated, had_gps, dominant_colors,"
@@ -61,6 +64,9 @@ ROWS: dict[str, LiteralString] = {
     " where tenant_id = %(t)s",
     "sync_clients": "insert into public.sync_clients (tenant_id, principal_id, client, epoch, seq)"
     " values (%(t)s, gen_random_uuid(), 'till', 'abc', 1)",
+    "inbound_webhooks": "insert into public.inbound_webhooks"
+    " (tenant_id, principal_id, event_id, kind, type, data, occurred_at)"
+    " values (%(t)s, gen_random_uuid(), '1', 'product', 'product.updated', '{}', now())",
     "inbox_messages": "insert into public.inbox_messages"
     " (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, occurred_at)"
     " values (%(t)s, gen_random_uuid(), 'erp', '1', 'product', gen_random_uuid(), 1, now())",

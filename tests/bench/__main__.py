@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from tests.bench.clients import clients
 from tests.bench.deliveries import deliveries
 from tests.bench.dispatch import dispatch
+from tests.bench.edge import edge
 from tests.bench.empty_look import empty_look
 from tests.bench.fan_out import fan_out
 from tests.bench.figures import Line
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Scene], Awaitable[Line]]] = {
     "reserve": reserve,
     "sync": sync,
     "images": images,
+    "edge": edge,
 }
 
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _measure(bench: str) -> Line:
-    async with scene() as played:
+    async with scene(with_functions=bench == "edge") as played:
         return await BENCHMARKS[bench](played)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from rich.console import Console
 
 from tests.chaos.deliveries_storm import deliveries_storm
+from tests.chaos.edge_cache import edge_cache
+from tests.chaos.edge_fuzz import edge_fuzz
 from tests.chaos.endpoint_down import endpoint_down
 from tests.chaos.hanging_endpoints import hanging_endpoints
 from tests.chaos.images_storm import images_storm
@@ -38,6 +40,8 @@ CASES: dict[str, Callable[[Scene], Awaitable[Report]]] = {
     "images_storm": images_storm,
     "sync_holes": sync_holes,
     "sync_storm": sync_storm,
+    "edge_cache": edge_cache,
+    "edge_fuzz": edge_fuzz,
 }
 ALONE: dict[str, Callable[[], Awaitable[Report]]] = {"sync_interleavings": sync_interleavings}
 """Cases that need no platform."""
@@ -68,7 +72,8 @@ async def _play(case: str) -> Report:
     if case in ALONE:
         return await ALONE[case]()
     # only a crash of Postgres needs a disk that keeps its word
-    async with scene(durable=case in ("postgres_restarted", "stock_storm", "deliveries_storm")) as played:
+    durable = case in ("postgres_restarted", "stock_storm", "deliveries_storm")
+    async with scene(durable=durable, with_functions=case.startswith("edge_")) as played:
         return await CASES[case](played)
 
 

@@ -1,7 +1,7 @@
 """`make check`: every step is run, then the failures are shown; exit 1 if there were any.
 
 `python -m tests.check --update` rewrites the snapshots of schema and privileges, and what docs/ shows of the
-event catalogue, instead of comparing them.
+event catalogue and the API, instead of comparing them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from tests.check.api_docs import check_api_docs
 from tests.check.database import check_database
 from tests.check.programs import run_program
 from tests.stack.paths import ROOT
@@ -39,6 +40,7 @@ def main() -> int:
         name: lambda command=command: run_program(command)  # type: ignore[misc]  # a default binds the loop's value
         for name, command in PROGRAMS.items()
     }
+    steps["api docs"] = lambda: check_api_docs(update=update)
     steps["database"] = lambda: check_database(update=update)
     failures = {name: problem for name, step in steps.items() if (problem := _timed(name, step)) is not None}
     for name, problem in failures.items():

@@ -6,7 +6,6 @@ with what is stored.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from psycopg import sql
 from tests.check.event_docs import event_docs
 from tests.check.privileges import broken_rules, list_privileges
 from tests.check.programs import run_program
+from tests.check.snapshots import difference
 from tests.stack.guard import Guard
 from tests.stack.paths import NODE_MODULES, SUPABASE, temp_base
 from tests.stack.ports import PortLeases
@@ -43,7 +43,7 @@ def check_database(*, update: bool) -> str | None:
         for path, text in snapshots.items():
             if update:
                 path.write_text(text)
-            elif problem := _difference(path, text):
+            elif problem := difference(path, text, source="the database"):
                 problems.append(problem)
     return "\n\n".join(problems) or None
 
@@ -111,13 +111,3 @@ def dump_schema(url: str) -> str:
     noise = re.compile(r"^(--.*|\\(un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)\n", re.MULTILINE)
     text = noise.sub("", done.stdout)
     return re.sub(r"\n{3,}", "\n\n", text).lstrip()
-
-
-def _difference(path: Path, text: str) -> str | None:
-    stored = path.read_text() if path.exists() else ""
-    names = (path.name, "the database")
-    lines = list(difflib.unified_diff(stored.splitlines(), text.splitlines(), *names, lineterm=""))
-    if not lines:
-        return None
-    advice = f"If this is meant: python -m tests.check --update ({len(lines)} lines differ)"
-    return "\n".join([*lines[:60], advice])

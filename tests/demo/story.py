@@ -9,7 +9,18 @@ from typing import Any, Final
 
 import httpx
 
-from tests.demo import audit, companies, editing, importing, offline, ordering, pictures, stock, strangers
+from tests.demo import (
+    audit,
+    companies,
+    editing,
+    importing,
+    machines,
+    offline,
+    ordering,
+    pictures,
+    stock,
+    strangers,
+)
 from tests.demo.board import Board, Row, Screen, percentile
 from tests.demo.daemon import WorkerDaemon
 from tests.demo.receiver import Receiver
@@ -33,6 +44,7 @@ ACTS: Final[Sequence[tuple[str, Act]]] = (
     ("supabase-js", editing.use_supabase_js),
     ("Busy minute", editing.edit_by_http),
     ("Offline", offline.edit_offline),
+    ("Machines", machines.use_api_key),
     ("Strangers", strangers.try_doors),
     ("Retries", audit.wait_until_settled),
     ("Audit", audit.compare),

@@ -118,6 +118,7 @@ async def test_answers_have_the_keys_that_the_page_says(db: Connection, company:
     "name",
     [
         "expire_deliveries",
+        "forget_api_requests",
         "forget_command_results",
         "forget_webhook_secrets",
         "queue_health",

@@ -84,6 +84,8 @@ def test_the_older_names_of_the_keys_do(monkeypatch: pytest.MonkeyPatch) -> None
         ("IMAGE_HOST", "ftp", "IMAGE_HOST is wrong"),
         ("IMAGE_HOST", "cloudinary", "CLOUDINARY_URL, which is missing"),
         ("CLOUDINARY_URL", "https://cloudinary.com", "CLOUDINARY_URL is wrong"),
+        ("REDIS_URL", "http://127.0.0.1:6379", "REDIS_URL is wrong"),
+        ("REDIS_URL", "redis://:hunter2@", "REDIS_URL is wrong"),
         ("CLOUDINARY_URL", "cloudinary://hunter2@cloud", "CLOUDINARY_URL is wrong"),
         ("CLOUDINARY_URL", "cloudinary://key:hunter2", "CLOUDINARY_URL is wrong"),
         ("CLOUDINARY_URL", "cloudinary://<key>:hunter2@<cloud name>", "CLOUDINARY_URL is wrong"),

@@ -17,7 +17,7 @@ from worker.engine.job import NewJob
 from worker.engine.ports import Handler
 from worker.engine.upkeep import Routine, Upkeep
 from worker.errors import Refused, Unreachable
-from worker.upkeep.handlers import ROUTINES, ForgetCommandResults, KeepPartitions
+from worker.upkeep.handlers import ROUTINES, ForgetApiRequests, ForgetCommandResults, KeepPartitions
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Housekeeping:
 
     calls: list[tuple[str, float]] = field(default_factory=list)
     planned: list[Exception] = field(default_factory=list)
+    slices: int = 1
 
     async def make_partitions(self, *, days_ahead: int) -> list[str]:
         self._note("make", days_ahead)
@@ -38,6 +39,10 @@ class Housekeeping:
     async def forget_command_results(self, *, keep: timedelta) -> int:
         self._note("forget", keep.total_seconds() / 3600)
         return 3
+
+    async def forget_api_requests(self) -> bool:
+        self._note("requests", 0)
+        return len(self.calls) == 1 and self.slices > 1
 
     def _note(self, what: str, number: float) -> None:
         if self.planned:
@@ -68,7 +73,11 @@ async def test_an_outage_at_the_start_is_waited_out(
     await clock.advance(300)
     queue.faults.down = False
     await clock.advance(61)
-    assert {row.new.kind for row in queue.rows.values()} == {"upkeep.partitions", "upkeep.command_results"}
+    assert {row.new.kind for row in queue.rows.values()} == {
+        "upkeep.partitions",
+        "upkeep.command_results",
+        "upkeep.api_requests",
+    }
     task.cancel()
 
 
@@ -109,12 +118,13 @@ def test_a_routine_without_a_unique_key_is_refused(
 CASES = [
     (KeepPartitions, [("make", 7), ("drop", 30)]),
     (ForgetCommandResults, [("forget", 24)]),
+    (ForgetApiRequests, [("requests", 0)]),
 ]
 
 
 @pytest.mark.parametrize(("handler", "expected"), CASES)
 async def test_each_kind_done_twice_transient_and_poison(
-    handler: type[KeepPartitions | ForgetCommandResults],
+    handler: type[KeepPartitions | ForgetCommandResults | ForgetApiRequests],
     expected: list[tuple[str, float]],
     make_runner: MakeRunner,
     queue: MemoryQueue,

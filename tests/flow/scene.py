@@ -39,8 +39,8 @@ async def played_on(platform: Platform) -> AsyncIterator[Scene]:
 
 
 @contextlib.asynccontextmanager
-async def scene(*, durable: bool = False) -> AsyncIterator[Scene]:
+async def scene(*, durable: bool = False, with_functions: bool = False) -> AsyncIterator[Scene]:
     """A scene on a platform of its own."""
-    with Platform(durable=durable, with_functions=False) as platform:
+    with Platform(durable=durable, with_functions=with_functions) as platform:
         async with played_on(platform) as played:
             yield played

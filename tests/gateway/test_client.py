@@ -57,6 +57,7 @@ async def test_dispatch_and_silence_and_upkeep_answer_in_their_shapes(rpc: Supab
     assert isinstance(await house.make_partitions(days_ahead=7), list)
     assert await house.drop_partitions(keep_days=3650) == []
     assert await house.forget_command_results(keep=timedelta(days=30)) >= 0
+    assert not await house.forget_api_requests()
 
 
 async def test_a_function_that_is_not_there_asks_for_the_migrations(rpc: SupabaseRpc) -> None:

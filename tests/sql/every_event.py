@@ -11,6 +11,7 @@ from tests.sql.catalogue import product_command, set_price
 from tests.sql.clock import stop_clock
 from tests.sql.company import Company, add_endpoint, add_member, add_product, found_company
 from tests.sql.inventory import add_shelf, command, reserve, set_limits, settle
+from tests.sql.keys import add_key, manage
 from tests.sql.ordering import open_shop, order_in
 
 STATUSES = (
@@ -118,6 +119,10 @@ async def _come_and_go(db: Connection, company: Company) -> None:
     member = await add_member(db, company, "viewer")
     await db.execute("update public.memberships set role = 'clerk' where principal_id = %s", (member,))
     await db.execute("delete from public.memberships where principal_id = %s", (member,))
+    key = await add_key(db, company)
+    await manage(db, company, "change_api_key", key, p_changes={"name": "Till 2"})
+    await manage(db, company, "revoke_api_key", key)
+    await db.execute("delete from public.api_keys where id = %s", (key.id,))
     await command(db, company, "invite_member", email="new@example.com", role="clerk")
     await db.execute("update public.invitations set status = 'revoked'")
     await db.execute("delete from public.invitations")

@@ -7,7 +7,7 @@ import re
 from tests.stack.paths import ROOT
 
 RAISED = re.compile(r"private\.fail\('PT(\d{3})',\s*'([a-z_.]+)'")
-LISTED = re.compile(r"^\| `([a-z]+\.[a-z_]+)` \| (\d{3}) \|", re.MULTILINE)
+LISTED = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \| (\d{3}) \|", re.MULTILINE)
 
 
 def test_every_error_is_documented_with_its_status() -> None:

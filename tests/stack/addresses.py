@@ -26,9 +26,11 @@ class Addresses:
     """The private ES256 JWK with its `kid`, as JSON."""
     image_dir: str = f"{tempfile.gettempdir()}/pms-images"
     """Where workers keep pictures."""
+    redis_url: str = ""
+    """Empty where there is none: functions then read directly."""
 
     def status(self) -> dict[str, str]:
-        """What `supabase status -o env` prints."""
+        """What `supabase status -o env` prints, and the address of Redis."""
         return {
             "API_URL": self.api_url,
             "REST_URL": f"{self.api_url}/rest/v1",
@@ -39,6 +41,7 @@ class Addresses:
             "PUBLISHABLE_KEY": self.publishable_key,
             "SECRET_KEY": self.secret_key,
             "JWT_SECRET": self.jwt_secret,
+            **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
         }
 
     def worker_settings(self, http_port: int) -> dict[str, str]:
@@ -50,6 +53,7 @@ class Addresses:
             "SUPABASE_PUBLISHABLE_KEY": self.publishable_key,
             "SUPABASE_ANON_KEY": self.anon_key,
             "PMS_JWT_KEY": self.signing_key or self.jwt_secret,
+            "REDIS_URL": self.redis_url,
             "IMAGE_HOST": "local",
             "WORKER_IMAGE_DIR": self.image_dir,
             "WORKER_ALLOW_PRIVATE_HOSTS": "127.0.0.1/32,::1/128",
@@ -76,4 +80,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Addresses:
         admin_db_url=environment.get("ADMIN_DB_URL", ""),
         jwt_secret=environment.get("JWT_SECRET", ""),
         signing_key=environment.get("PMS_JWT_KEY", ""),
+        redis_url=environment.get("REDIS_URL", ""),
     )

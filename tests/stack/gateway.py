@@ -132,7 +132,9 @@ class Gateway:
     async def _to_function(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """The function sees `/<name>/…`, as in the edge runtime."""
         name = path.removeprefix("/").partition("/")[0]
-        query = f"?{request.query_string}" if request.query_string else ""
+        _, mark, query = request.path_qs.partition(
+            "?"
+        )  # as sent: query_string is decoded, and callers sign it
         verify = self._settings.verify_jwt.get(name)
         if verify is None:
             return _json(404, {"code": "NOT_FOUND", "message": "Requested function was not found"})
@@ -142,7 +144,7 @@ class Gateway:
                 jwts.verify(self._settings.keys, authorization.removeprefix("Bearer "))
             except jwt.InvalidTokenError:
                 return _json(401, {"code": 401, "message": "Invalid JWT"})
-        return await self._functions.forward(request, path + query, authorization, {})
+        return await self._functions.forward(request, path + mark + query, authorization, {})
 
 
 CORS_ORIGIN = {"Access-Control-Allow-Origin": "*"}

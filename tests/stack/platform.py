@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,7 +18,7 @@ import psycopg
 from tests.stack import migrations, template
 from tests.stack.addresses import Addresses
 from tests.stack.errors import PartFailedError, StackError
-from tests.stack.functions import functions
+from tests.stack.functions import Instance, functions
 from tests.stack.guard import Guard
 from tests.stack.keys import Keys, make_keys
 from tests.stack.parts import gateway, realtime
@@ -26,16 +28,18 @@ from tests.stack.postgres import SUPERUSER, Postgres, StopMode
 from tests.stack.postgrest import postgrest
 from tests.stack.process import Child
 from tests.stack.project import Project, read_project
+from tests.stack.redis import NO_REDIS, binary, redis
 
 
 class Platform:
-    """Postgres, PostgREST, Realtime, the functions and the gateway, on loopback.
+    """Postgres, PostgREST, Realtime, Redis, the functions and the gateway, on loopback.
 
     `durable` makes Postgres sync to disk as in production; `in_memory` asks for a run directory that is on no
     disk (see `memory_base`); `port` and `db_port` ask for fixed ports (raises
     `PortTakenError`), free ones are chosen otherwise; `vault=False` leaves out vault; `project` defaults to
-    supabase/. A part can be another one: STACK_DB_URL (a superuser's, wal_level logical), STACK_REALTIME_URL,
-    STACK_POSTGREST_BIN.
+    supabase/; `function_settings` are more variables of the functions' environment. Where no redis-server is
+    found, or with `with_redis=False`, it goes without. A part can be another one: STACK_DB_URL (superuser,
+    wal_level logical), STACK_REALTIME_URL, STACK_POSTGREST_BIN, STACK_REDIS_BIN, STACK_REDIS_URL.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class Platform:
         in_memory: bool = False,
         with_realtime: bool = True,
         with_functions: bool = True,
+        with_redis: bool = True,
+        function_settings: Mapping[str, str] = MappingProxyType({}),
         vault: bool | None = None,
         port: int | None = None,
         db_port: int | None = None,
@@ -59,6 +65,8 @@ class Platform:
         self._in_memory = in_memory
         self._with_realtime = with_realtime
         self._with_functions = with_functions
+        self._with_redis = with_redis
+        self._function_settings = dict(function_settings)
         self._vault = os.environ.get("STACK_VAULT") != "off" if vault is None else vault
         self._wanted_port = port
         self._wanted_db_port = db_port
@@ -118,6 +126,12 @@ class Platform:
         return self._part("functions")
 
     @property
+    def redis(self) -> Child:
+        """Kill it and start it again: it comes back empty, at the same address. Raises `StackError` where
+        there is none (see `addresses.redis_url`)."""
+        return self._part("redis")
+
+    @property
     def guard(self) -> Guard:
         if self._guard is None:
             raise StackError("the platform is not started")
@@ -173,6 +187,16 @@ class Platform:
     def restart_postgres(self, mode: StopMode = "immediate") -> None:
         """`immediate` is a crash: no checkpoint, WAL is replayed at the start."""
         self.postgres.restart(mode)
+
+    def start_functions(self, name: str = "functions-2", **settings: str) -> Instance:
+        """One more process of the functions over the same platform and Redis, as hosted ones are many.
+
+        It is reached at its own address, past the gateway; `settings` are more variables of its environment.
+        """
+        instance = self._make_functions(self.ports.take(), name, settings)
+        self.adopt(name, instance.process)
+        instance.process.start()
+        return instance
 
     def logs(self) -> dict[str, str]:
         """The end of every part's log, by name."""
@@ -245,6 +269,7 @@ class Platform:
             jwt_secret=self.keys.jwt_secret,
             signing_key=self.keys.signing_key,
             image_dir=str(self.run / "images"),
+            redis_url=self._make_redis(),
         )
         rest_port, functions_port = self.ports.take(), self.ports.take()
         self._parts["postgrest"] = postgrest(
@@ -257,15 +282,7 @@ class Platform:
             guard=self.guard,
         )
         if self._with_functions and self.project.functions:
-            self._parts["functions"] = functions(
-                project=self.project,
-                port=functions_port,
-                api_url=api_url,
-                db_url=self.addresses.db_url,
-                keys=self.keys,
-                run=self.run,
-                guard=self.guard,
-            )
+            self._parts["functions"] = self._make_functions(functions_port, "functions", {}).process
         self._realtime_url = self._make_realtime()
         upstreams = {
             "rest": f"http://127.0.0.1:{rest_port}",
@@ -282,6 +299,31 @@ class Platform:
             run=self.run,
             guard=self.guard,
         )
+
+    def _make_functions(self, port: int, name: str, settings: Mapping[str, str]) -> Instance:
+        return functions(
+            project=self.project,
+            port=port,
+            addresses=self.addresses,
+            keys=self.keys,
+            run=self.run,
+            guard=self.guard,
+            settings={**self._function_settings, **settings},
+            name=name,
+        )
+
+    def _make_redis(self) -> str:
+        """Its address; empty, with one line to say so, where there is none."""
+        if not self._with_redis:
+            return ""
+        if url := os.environ.get("STACK_REDIS_URL"):
+            return url
+        if (executable := binary()) is None:
+            print(f"stack: going without Redis: {NO_REDIS}", file=sys.stderr, flush=True)
+            return ""
+        port = self.ports.take()
+        self._parts["redis"] = redis(executable, port=port, run=self.run, guard=self.guard)
+        return f"redis://127.0.0.1:{port}/0"
 
     def _make_realtime(self) -> str:
         """Its address. Without a Realtime the address is of nobody, and the gateway answers 503."""

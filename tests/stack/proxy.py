@@ -49,6 +49,10 @@ class Proxy:
             headers.setdefault(name, value)
         headers["X-Forwarded-Host"] = request.host
         headers["X-Forwarded-Proto"] = "http"
+        # appended, as the hosted gateway does: what a client sends there itself stands before it
+        headers["X-Forwarded-For"] = ", ".join(
+            [*headers.popall("X-Forwarded-For", []), request.remote or "unknown"]
+        )
         if authorization:
             headers["Authorization"] = authorization
         try:
@@ -91,10 +95,11 @@ async def _relay(
         head += chunk
         if len(head) > WHOLE:
             return await _stream(request, answer, headers, bytes(head))
-    response = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=bytes(head))
     if request.method == "HEAD" and answer.content_length is not None:
-        response.content_length = answer.content_length
-    return response
+        # the length of what GET would answer, which a body of none would not have
+        headers["Content-Length"] = str(answer.content_length)
+        return web.Response(status=answer.status, reason=answer.reason, headers=headers)
+    return web.Response(status=answer.status, reason=answer.reason, headers=headers, body=bytes(head))
 
 
 async def _stream(

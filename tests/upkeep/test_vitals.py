@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.engine.clock import ManualClock
@@ -221,8 +222,18 @@ async def test_what_was_seen_long_ago_is_a_note_and_no_reason(
     assert set(vitals.notes) == {"vitals"}
 
 
-async def test_a_look_is_of_the_queues_and_of_sync() -> None:
-    answers: dict[str, Any] = {"queue_health": health().model_dump(mode="json"), "sync_health": SYNC}
+ADAPTER = {
+    "inbound": {"rejected": 2, "unknown": 1, "queued": 3, "oldest_queued_seconds": 4.5},
+    "today": {"requests": 90, "refused": 5, "hit": 60, "miss": 10, "stale": 1, "joined": 7, "bypass": 2},
+}
+
+
+async def test_a_look_is_of_the_queues_of_sync_and_of_the_adapter() -> None:
+    answers: dict[str, Any] = {
+        "queue_health": health().model_dump(mode="json"),
+        "sync_health": SYNC,
+        "adapter_health": ADAPTER,
+    }
 
     class Scripted:
         async def call(self, name: str, /, **params: Any) -> Any:
@@ -235,10 +246,11 @@ async def test_a_look_is_of_the_queues_and_of_sync() -> None:
     assert (seen.clients, seen.lag_seconds.buckets) == (5, [(0, 1), (60, 4)])
     for fault in (SYNC | {"lag_seconds": None}, Unreachable("away"), Busy("it took too long")):
         answers["sync_health"] = fault
+        answers["adapter_health"] = fault
         with capture_logs() as logs:
             seen_alone = await RpcVitals(Scripted()).look()
         assert seen_alone == health(), "the queues are seen all the same"
-        assert [line["event"] for line in logs] == ["vitals.sync_unseen"]
+        assert [line["event"] for line in logs] == ["vitals.sync_unseen", "vitals.adapter_unseen"]
     answers["queue_health"] = Unreachable("away")
     with pytest.raises(Unreachable):
         await RpcVitals(Scripted()).look()
@@ -260,3 +272,17 @@ async def test_the_look_asks_with_dispatchs_latest_mark_and_parses_strictly() ->
     with pytest.raises(BadAnswer):
         await door.look()
     assert asked == [{"name": "queue_health", "p_mark": mark} for mark in ("0", "77")]
+
+
+async def test_the_adapter_is_shown(vitals: Vitals, door: Door, clock: ManualClock) -> None:
+    door.seen = health(adapter=ADAPTER)
+    await clock.advance(18)
+    registry = CollectorRegistry()
+    registry.register(VitalGauges(vitals))
+    shown = {
+        name: registry.get_sample_value(name)
+        for name in ("pms_inbound_rejected", "pms_inbound_oldest_seconds", "pms_api_requests_total")
+    }
+    assert list(shown.values()) == [2, 4.5, 90]
+    assert registry.get_sample_value("pms_api_cache_total", {"outcome": "joined"}) == 7
+    assert registry.get_sample_value("pms_api_cache_total", {"outcome": "requests"}) is None

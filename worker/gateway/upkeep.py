@@ -26,6 +26,10 @@ class _Left(BaseModel):
     left: int
 
 
+class _More(BaseModel):
+    more: bool
+
+
 class RpcHousekeeping:
     """All methods raise `GatewayError`."""
 
@@ -42,6 +46,9 @@ class RpcHousekeeping:
         hours = int(keep.total_seconds() // 3600)
         answer = await self._rpc.call("forget_command_results", p_keep_hours=hours)
         return parse(_Forgotten, answer).forgotten
+
+    async def forget_api_requests(self) -> bool:
+        return parse(_More, await self._rpc.call("forget_api_requests")).more
 
     async def erase_tenants(self) -> int:
         return parse(_Left, await self._rpc.call("erase_tenants")).left

@@ -1,11 +1,11 @@
-"""`queue_health` and `sync_health`: the state of queues, vacuum, partitions, endpoints and sync, for
-/metrics, /readyz and doctor.
+"""`queue_health`, `sync_health` and `adapter_health`: the state of queues, vacuum, partitions, endpoints,
+sync and the edge adapter, for /metrics, /readyz and doctor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,11 +20,14 @@ ENOUGH_PARTITIONS: Final = 3
 _MUCH_DEAD: Final = 100_000
 _LONG_HELD: Final = 600.0
 _MANY_XIDS: Final = 1_000_000
-SYNC_UNSEEN: Final = "vitals.sync_unseen"
+UNSEEN: Final = {"sync_health": "vitals.sync_unseen", "adapter_health": "vitals.adapter_unseen"}
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+P = TypeVar("P", bound=_Part)
 
 
 class TableHealth(_Part):
@@ -82,6 +85,22 @@ class SyncHealth(_Part):
     lag_events: Spread
 
 
+class InboundHealth(_Part):
+    """Inbound events: refused and of unknown types in the last day, and those of orders that wait."""
+
+    rejected: int
+    unknown: int
+    queued: int
+    oldest_queued_seconds: float
+
+
+class AdapterHealth(_Part):
+    """The answer of `adapter_health`; `today` counts requests, and answers by where they came from."""
+
+    inbound: InboundHealth
+    today: Mapping[str, int]
+
+
 class QueueHealth(_Part):
     """The answer of `queue_health`; counts are cut at 10,000, active endpoints are an estimate beyond."""
 
@@ -99,6 +118,8 @@ class QueueHealth(_Part):
     oldest_partition_days: int
     sync: SyncHealth | None = None
     """None where nobody asked, or nobody answered."""
+    adapter: AdapterHealth | None = None
+    """The same."""
 
 
 def dead_line(health: QueueHealth) -> str:
@@ -121,11 +142,16 @@ class RpcVitals:
         self._rpc, self._mark = rpc, mark or DeliveryMark()
 
     async def look(self) -> QueueHealth:
-        """Raises `GatewayError` where the queues cannot be seen. Where only sync cannot be, they are."""
+        """Raises `GatewayError` where the queues cannot be seen. Where only sync or the adapter cannot be,
+        they are."""
         health = parse(QueueHealth, await self._rpc.call("queue_health", p_mark=self._mark.outbox))
+        sync = await self._part(SyncHealth, "sync_health")
+        adapter = await self._part(AdapterHealth, "adapter_health")
+        return health.model_copy(update={"sync": sync, "adapter": adapter})
+
+    async def _part(self, model: type[P], function: str) -> P | None:
         try:
-            sync = parse(SyncHealth, await self._rpc.call("sync_health"))
+            return parse(model, await self._rpc.call(function))
         except GatewayError as error:
-            get_logger("worker.vitals").warning(SYNC_UNSEEN, error=str(error))
-            return health
-        return health.model_copy(update={"sync": sync})
+            get_logger("worker.vitals").warning(UNSEEN[function], error=str(error))
+            return None

@@ -25,6 +25,7 @@ from worker.engine.clock import Clock
 from worker.engine.retry import Backoff
 from worker.errors import BadAnswer, Busy, GatewayError, Refused
 from worker.gateway.channel import Channel, Hear
+from worker.gateway.edge.api import EdgeApi
 from worker.gateway.pms import TABLES, Change, Cursor, Differences, MustSnapshot, Outcome, Page, StoredRow
 from worker.gateway.realtime import RealtimeSupervisor, State
 from worker.log import get_logger
@@ -82,7 +83,12 @@ class ClientRules:
 
 
 class PmsClient:
-    """One copy. `run` or `sync` keep it up to date; everything that reads and edits works without both."""
+    """One copy. `run` or `sync` keep it up to date; everything that reads and edits works without both.
+
+    `PmsClient.api` is the door for machines: no copy and no user, but an API key and signed requests.
+    """
+
+    api = EdgeApi
 
     def __init__(
         self,

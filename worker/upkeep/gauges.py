@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from worker.gateway.vitals import QueueHealth, Spread, SyncHealth, XminHolder
+from worker.gateway.vitals import AdapterHealth, QueueHealth, Spread, SyncHealth, XminHolder
 from worker.log import redact
 from worker.upkeep.vitals import Vitals
 
@@ -42,6 +42,27 @@ class VitalGauges(Collector):
             yield from _counts(self._vitals.last)
             if self._vitals.last.sync is not None:
                 yield from _sync(self._vitals.last.sync)
+            if self._vitals.last.adapter is not None:
+                yield from _adapter(self._vitals.last.adapter)
+
+
+def _adapter(health: AdapterHealth) -> Iterator[Metric]:
+    inbound = health.inbound
+    yield _gauge("pms_inbound_rejected", "Inbound events refused in the last day", inbound.rejected)
+    yield _gauge("pms_inbound_unknown", "Inbound events of unknown types in the last day", inbound.unknown)
+    yield _gauge("pms_inbound_queued", "Inbound events of orders that wait", inbound.queued)
+    waits = inbound.oldest_queued_seconds
+    yield _gauge("pms_inbound_oldest_seconds", "How long the oldest of them waits", waits)
+    today = dict(health.today)
+    for name, text in (("requests", "Signed requests"), ("refused", "Signed requests refused")):
+        total = today.pop(name, 0)
+        yield CounterMetricFamily(f"pms_api_{name}", f"{text} since midnight (UTC)", value=total)
+    cache = CounterMetricFamily(
+        "pms_api_cache", "Reads since midnight (UTC), by what the cache did", labels=["outcome"]
+    )
+    for outcome, count in today.items():
+        cache.add_metric([outcome], count)
+    yield cache
 
 
 def _tables(health: QueueHealth) -> Iterator[Metric]:

@@ -21,6 +21,10 @@ class Housekeeping(Protocol):
     async def drop_partitions(self, *, keep_days: int) -> list[str]: ...
     async def forget_command_results(self, *, keep: timedelta) -> int: ...
 
+    async def forget_api_requests(self) -> bool:
+        """Forgets one slice of what requests of API keys left; whether there is more."""
+        ...
+
 
 class Erasure(Protocol):
     """The outside door of erasing."""
@@ -76,6 +80,22 @@ class ForgetCommandResults:
         return Done()
 
 
+class RequestsPayload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetApiRequests:
+    """Forgets nonces, rates and secrets past their time. Harmless twice: each slice is another one."""
+
+    housekeeping: Housekeeping
+    kind: ClassVar[str] = "upkeep.api_requests"
+    Payload: ClassVar[type[RequestsPayload]] = RequestsPayload
+
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        return Snooze(timedelta(0)) if await self.housekeeping.forget_api_requests() else Done()
+
+
 class ErasurePayload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -100,5 +120,8 @@ ROUTINES: Sequence[Routine] = (
     Routine(NewJob(KeepPartitions.kind, {}, unique_key=KeepPartitions.kind), every=timedelta(hours=6)),
     Routine(
         NewJob(ForgetCommandResults.kind, {}, unique_key=ForgetCommandResults.kind), every=timedelta(hours=1)
+    ),
+    Routine(
+        NewJob(ForgetApiRequests.kind, {}, unique_key=ForgetApiRequests.kind), every=timedelta(minutes=10)
     ),
 )

@@ -1,0 +1,114 @@
+// Lets a request in: its nonce is new, and its key and its address stay within their rates. With Redis by one script, else
+// (or while Redis is away) by worker.admit_request and worker.admit_address.
+//
+// What Redis has forgotten, Postgres knows: each nonce is handed to it as well (usage.ts). `since` in Redis says since when
+// its nonces are whole; a request signed before that, give or take both clocks, is asked of Postgres too.
+
+import { z } from "@hono/zod-openapi";
+
+import { RedisAway, type RedisLink } from "../../_shared/redis.ts";
+import { SKEW_SECONDS } from "../../_shared/signature.ts";
+import type { DirectReads } from "../cache/direct.ts";
+import { ADMIT, SINCE } from "./admission_script.ts";
+
+export interface Verdict {
+  admitted: boolean;
+  why: "replayed" | "limited" | null;
+  remaining: number;
+  resetSeconds: number;
+  /** Whether Postgres recorded the nonce, so that nobody needs to tell it. */
+  recorded: boolean;
+}
+
+export interface Admission {
+  admitAddress(address: string, perMinute: number): Promise<Verdict>;
+  admitKey(apiKeyId: string, nonce: string, timestamp: number, perMinute: number): Promise<Verdict>;
+}
+
+const Answer = z.object({
+  admitted: z.boolean(),
+  why: z.enum(["replayed", "limited"]).nullish(),
+  remaining: z.number(),
+  reset_seconds: z.number(),
+});
+
+interface Wiring {
+  redis: RedisLink | undefined;
+  service: (name: string, args: Record<string, unknown>) => Promise<unknown>;
+  /** The cap on admissions by Postgres: with a fresh Redis, or none, every request is one. */
+  queue: DirectReads;
+  now: () => number;
+}
+
+export function makeAdmission({ redis, service, queue, now }: Wiring): Admission {
+  // While Redis was away, nonces went to Postgres alone: Redis is whole again from the next call on.
+  let missed = false;
+
+  const inPostgres = async (name: string, args: Record<string, unknown>): Promise<Verdict> => {
+    const { admitted, why, remaining, reset_seconds } = Answer.parse(
+      await queue.run(() => service(name, args)),
+    );
+    return { admitted, why: why ?? null, remaining, resetSeconds: Math.ceil(reset_seconds), recorded: true };
+  };
+
+  const inRedis = async (rateKey: string, perMinute: number, nonce?: { key: string; at: number }) => {
+    if (redis === undefined) return undefined;
+    const keys = nonce === undefined ? [rateKey] : [rateKey, nonce.key, SINCE];
+    const args = [
+      String(perMinute),
+      String(nonce ? lifeOfNonce(nonce.at, now()) : 0),
+      missed ? "missed" : "",
+    ];
+    try {
+      const [admitted, why, remaining, reset, since] = Script.parse(await redis.script(ADMIT, keys, args));
+      if (nonce !== undefined) missed = false;
+      const resetSeconds = Math.ceil(reset / 1000);
+      const verdict: Verdict = {
+        admitted: admitted === 1,
+        why: why || null,
+        remaining,
+        resetSeconds,
+        recorded: false,
+      };
+      return { verdict, since };
+    } catch (error) {
+      if (!(error instanceof RedisAway)) throw error;
+      missed = true;
+      return undefined;
+    }
+  };
+
+  return {
+    async admitAddress(address, perMinute) {
+      const told = await inRedis(`pms:{admission}:address:${address}`, perMinute);
+      return told?.verdict ??
+        await inPostgres("admit_address", { p_address: address, p_rate_per_minute: perMinute });
+    },
+    async admitKey(apiKeyId, nonce, timestamp, perMinute) {
+      const key = `pms:{admission}:nonce:${apiKeyId}:${nonce}`;
+      const told = await inRedis(`pms:{admission}:key:${apiKeyId}`, perMinute, { key, at: timestamp });
+      const whole = told !== undefined && timestamp > told.since + SKEW_SECONDS;
+      if (told !== undefined && (whole || !told.verdict.admitted)) return told.verdict;
+      return await inPostgres("admit_request", {
+        p_api_key_id: apiKeyId,
+        p_nonce: nonce,
+        p_signed_at: new Date(timestamp * 1000).toISOString(),
+        p_rate_per_minute: perMinute,
+      });
+    },
+  };
+}
+
+const Script = z.tuple([
+  z.number(),
+  z.union([z.instanceof(Uint8Array).transform((bytes) => new TextDecoder().decode(bytes)), z.string()])
+    .pipe(z.enum(["", "replayed", "limited"])),
+  z.number(),
+  z.number(),
+  z.number(),
+]);
+
+/** Seconds for which the timestamp would be taken again, and a little for Redis' clock. */
+function lifeOfNonce(timestamp: number, nowMs: number): number {
+  return Math.max(1, timestamp + SKEW_SECONDS - Math.floor(nowMs / 1000) + 10);
+}

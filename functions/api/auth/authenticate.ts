@@ -1,0 +1,114 @@
+// Who a request is from. The order is part of the promise: form, clock, key, signature, address, nonce and rate.
+
+import { verify } from "../../_shared/signature.ts";
+import { Problem } from "../problems.ts";
+import { isAllowed } from "./addresses.ts";
+import type { Admission, Verdict } from "./admission.ts";
+import { checkClock, readCredentials } from "./headers.ts";
+import type { KeyRecord, Keys } from "./keys.ts";
+import type { Usage } from "./usage.ts";
+
+export interface Principal {
+  apiKeyId: string;
+  tenantId: string;
+  permissions: string[];
+  fingerprint: string;
+}
+
+export interface Signed {
+  method: string;
+  /** From /pms/ on, as sent. */
+  target: string;
+  headers: Headers;
+  body: Uint8Array;
+  address: string;
+}
+
+export interface Gate {
+  keys: Keys;
+  admission: Admission;
+  usage: Usage;
+  /** Requests a minute of a key without a rate of its own. */
+  keyRate: number;
+  now: () => number;
+}
+
+export interface Admitted {
+  principal: Principal;
+  rateHeaders: Record<string, string>;
+}
+
+/** What an unknown key is checked against, so that it takes as long as a known one. */
+const NO_SECRET = ["pms_sk_of_nobody"];
+
+/** Throws a Problem. Unknown, revoked, expired and wrongly signed are one answer. */
+export async function authenticate(request: Signed, gate: Gate): Promise<Admitted> {
+  const credentials = readCredentials(request.headers);
+  checkClock(credentials.timestamp, gate.now());
+  const { timestamp, nonce, signature } = credentials;
+  const { method, target, body } = request;
+  const signed = { timestamp, nonce, method, target, body };
+  const record = await gate.keys.findIf(credentials.apiKeyId, async (found) => {
+    const holds = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
+    return found !== undefined && holds;
+  });
+  if (record === undefined) {
+    throw new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
+  }
+  if (record.allowed_ips && !isAllowed(request.address, record.allowed_ips)) {
+    gate.usage.note({ apiKeyId: record.api_key_id, refused: true });
+    throw new Problem(403, "auth.address_refused", "The key may not be used from this address.");
+  }
+  return { principal: principalOf(record), rateHeaders: await admit(record, nonce, Number(timestamp), gate) };
+}
+
+/** One answer for all that is wrong with a key or a signature: telling more would help an attacker. */
+export function notKnown(): Problem {
+  return new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
+}
+
+async function admit(record: KeyRecord, nonce: string, signedAt: number, gate: Gate) {
+  const rate = record.rate_per_minute ?? gate.keyRate;
+  const verdict = await gate.admission.admitKey(record.api_key_id, nonce, signedAt, rate);
+  const isTold = verdict.recorded || verdict.why === "replayed";
+  const told = isTold ? {} : { nonce: { nonce, signedAt } };
+  gate.usage.note({ apiKeyId: record.api_key_id, refused: !verdict.admitted, ...told });
+  const headers = rateHeaders(rate, verdict);
+  if (verdict.why === "replayed") {
+    throw new Problem(401, "auth.replayed", "This nonce was used before.", {
+      hint: "Sign anew, with a fresh nonce.",
+    });
+  }
+  if (!verdict.admitted) throw limited("The key", rate, verdict, headers);
+  return headers;
+}
+
+/** Throws `rate.limited` for an address that calls too often, before anything is looked up. */
+export async function admitAddress(group: string, perMinute: number, admission: Admission): Promise<void> {
+  const verdict = await admission.admitAddress(group, perMinute);
+  if (!verdict.admitted) throw limited("This address", perMinute, verdict, rateHeaders(perMinute, verdict));
+}
+
+function limited(who: string, rate: number, verdict: Verdict, headers: Record<string, string>): Problem {
+  return new Problem(429, "rate.limited", `${who} may make ${rate} requests a minute.`, {
+    hint: "Wait for Retry-After, and sign anew.",
+    headers: { ...headers, "Retry-After": String(Math.max(1, verdict.resetSeconds)) },
+  });
+}
+
+function rateHeaders(rate: number, verdict: Verdict): Record<string, string> {
+  return {
+    "RateLimit-Limit": String(rate),
+    "RateLimit-Remaining": String(Math.max(0, verdict.remaining)),
+    "RateLimit-Reset": String(Math.max(0, verdict.resetSeconds)),
+  };
+}
+
+export function principalOf(record: KeyRecord): Principal {
+  return {
+    apiKeyId: record.api_key_id,
+    tenantId: record.tenant_id,
+    permissions: record.permissions,
+    fingerprint: record.fingerprint,
+  };
+}

@@ -1,0 +1,83 @@
+// What the routes see of the read-through cache.
+
+import type { RedisLink } from "../../_shared/redis.ts";
+import { DirectReads, type DirectReadsOptions } from "./direct.ts";
+import { ReadThrough } from "./read_through.ts";
+
+export type Tag = "products" | "stock" | "orders";
+
+/** A place in the tenant's log. */
+export interface Seq {
+  epoch: string;
+  seq: number;
+}
+
+export interface ReadRequest {
+  tenant: string;
+  /** Equal for equal permissions within the tenant: whoever shares it may be given the same answer. */
+  fingerprint: string;
+  /** Of which changes make the answer old. */
+  tags: Tag[];
+  /** Canonical path?query, without the version prefix. */
+  query: string;
+  /** No answer older than this. */
+  minSeq?: Seq;
+  apiKeyId: string;
+  /** A read that nobody waits for: it is not counted as use, and comes after those that somebody waits for. */
+  warming?: boolean;
+}
+
+export interface Filled {
+  /** Read before the data was: the data is at least as new. */
+  seq: Seq;
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+export type Source = "hit" | "miss" | "joined" | "stale" | "bypass";
+
+export interface Served extends Filled {
+  from: Source;
+  ageSeconds: number;
+}
+
+export interface CacheCounts extends Record<Source, number> {
+  /** Fills that more than one reader was waiting for. */
+  stampedes: number;
+  /** Entries renewed before they ran out. */
+  early: number;
+  /** Reads of the origin that were refused because too many waited. */
+  refused: number;
+}
+
+export type Fill = () => Promise<Filled>;
+
+export interface ReadCache {
+  /** Serves from the cache or by `fill`. Throws what `fill` throws if there is nothing that may be served instead,
+   * and `OriginBusy` (503) when too many reads wait for the origin. Never throws because Redis does. */
+  read(request: ReadRequest, fill: Fill): Promise<Served>;
+  /** The most used queries of the tenant, most used first; [] while Redis is away. */
+  used(tenant: string, most: number): Promise<ReadRequest[]>;
+  /** Whether what was read of the key at `seq` may be out of date; true when nobody can tell. */
+  keyChangedSince(apiKeyId: string, seq: Seq): Promise<boolean>;
+  counts(): CacheCounts;
+}
+
+export interface CacheOptions extends DirectReadsOptions {
+  /** How long an entry is served as fresh. */
+  freshMs?: number;
+  /** How long after that it is kept for the day the origin fails. */
+  keptMs?: number;
+  /** The longest body that is kept, in UTF-16 units. */
+  maxBody?: number;
+  now?: () => number;
+  random?: () => number;
+  /** Told of work that goes on after the answer (`EdgeRuntime.waitUntil`). */
+  waitUntil?: (work: Promise<unknown>) => void;
+}
+
+/** Without a link every read goes to the origin, under the cap of concurrent reads. */
+export function makeCache(link: RedisLink | undefined, options: CacheOptions = {}): ReadCache {
+  return new ReadThrough(link, new DirectReads(options), options);
+}

@@ -1,0 +1,53 @@
+// JSON without loss. The database's numerics have more digits than a double holds, so a number that JavaScript would
+// write otherwise is carried as its own text (JSON.rawJSON): 19.9000 stays 19.9000, and 12345678901234.5678 itself.
+
+interface RawJson {
+  parse(
+    text: string,
+    revive: (key: string, value: unknown, context: { source?: string }) => unknown,
+  ): unknown;
+  rawJSON(text: string): unknown;
+  isRawJSON(value: unknown): value is { rawJSON: string };
+}
+
+const exact = JSON as unknown as RawJson;
+
+/** Levels of arrays and objects that a document may have: JSON.parse with a reviver, and Postgres, recurse. */
+export const MAX_DEPTH = 64;
+
+/** As JSON.parse; numbers that are not written as JavaScript writes them stay as they were written. */
+export function parseExactly(text: string): unknown {
+  return exact.parse(text, (_key, value, { source }) => {
+    if (typeof value !== "number" || source === undefined || String(value) === source) return value;
+    return exact.rawJSON(source);
+  });
+}
+
+/** The digits of a number from `parseExactly`, or the text of a string; undefined for anything else. */
+export function textOf(value: unknown): string | undefined {
+  if (exact.isRawJSON(value)) return value.rawJSON;
+  return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
+}
+
+/** Whether `text` nests deeper than `MAX_DEPTH`; looks at brackets outside of strings only. */
+export function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let at = 0; at < text.length; at++) {
+    const char = text.charCodeAt(at);
+    if (inString) {
+      if (char === 0x5c) at++;
+      else if (char === 0x22) inString = false;
+    } else if (char === 0x22) inString = true;
+    else if (char === 0x5b || char === 0x7b) {
+      if (++depth > MAX_DEPTH) return true;
+    } else if (char === 0x5d || char === 0x7d) depth--;
+  }
+  return false;
+}
+
+export type Row = Record<string, unknown>;
+
+export function isRow(value: unknown): value is Row {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !exact.isRawJSON(value);
+}

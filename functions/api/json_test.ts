@@ -1,0 +1,31 @@
+import assert from "node:assert/strict";
+
+import { isRow, isTooDeep, MAX_DEPTH, parseExactly, textOf } from "./json.ts";
+
+Deno.test("numbers come out with the digits that went in", () => {
+  for (const number of ["19.9000", "12345678901234.5678", "9007199254740993", "0", "-1", "1e400", "1.0"]) {
+    const text = `{"price":${number},"list":[${number}]}`;
+    assert.equal(JSON.stringify(parseExactly(text)), text);
+    assert.equal(textOf((parseExactly(text) as Record<string, unknown>)["price"]), number);
+  }
+  assert.notEqual(
+    JSON.stringify(JSON.parse('{"a":9007199254740993}')),
+    '{"a":9007199254740993}',
+    "what it is for",
+  );
+});
+
+Deno.test("a number that kept its digits is no row", () => {
+  assert.equal(isRow(parseExactly("1.50")), false);
+  assert.equal(isRow(parseExactly('{"a":1}')), true);
+  assert.equal(textOf(parseExactly("null")), undefined);
+});
+
+Deno.test("depth counts brackets outside of strings", () => {
+  const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
+  assert.equal(isTooDeep(nested(MAX_DEPTH)), false);
+  assert.equal(isTooDeep(nested(MAX_DEPTH + 1)), true);
+  assert.equal(isTooDeep("[".repeat(100_000)), true);
+  assert.equal(isTooDeep(JSON.stringify("[".repeat(200) + '\\"')), false);
+  assert.equal(isTooDeep("[]".repeat(200)), false);
+});

@@ -1,0 +1,52 @@
+// Schemas that more than one resource uses. What they say in `openapi` is what the document shows.
+
+import { z } from "@hono/zod-openapi";
+
+export const Id = z.guid().transform((id) => id.toLowerCase()).openapi({ type: "string", format: "uuid" });
+
+/** As Id, or null. */
+export const IdOrNull = Id.nullable().openapi({ type: ["string", "null"], format: "uuid" });
+
+export const IdInPath = z.object({ id: Id });
+
+/** JSON's text may hold what Postgres' cannot: NUL, and halves of surrogate pairs. */
+export const text = (least: number, most: number) =>
+  z.string().min(least).max(most)
+    .refine((value) => value.isWellFormed() && !value.includes("\0"), "holds characters that are none");
+
+export const Moment = z.iso.datetime({ offset: true }).max(40)
+  .openapi({ type: "string", format: "date-time", example: "2026-11-27T09:30:00Z" });
+
+export const MomentOrNull = Moment.nullable()
+  .openapi({ type: ["string", "null"], format: "date-time", example: "2026-11-27T09:30:00Z" });
+
+/** As PostgREST writes it. */
+export const Stamp = z.string().openapi({ format: "date-time", example: "2026-11-27T09:30:00.123456+00:00" });
+
+export const Count = z.number().int();
+
+export const Money = z.number().openapi({
+  description:
+    "An exact decimal, with up to 4 places, written as a JSON number with all its digits: read it with a decimal parser where rounding matters.",
+  example: 19.9,
+});
+
+export const ProblemBody = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.number().int(),
+  code: z.string().openapi({ description: "Stable; for programs.", example: "product.not_found" }),
+  detail: z.string().openapi({ description: "For people; may change." }),
+  hint: z.string().optional(),
+  sqlstate: z.string().optional().openapi({ description: "The database's, where it refused." }),
+  failures: z.array(z.looseObject({
+    in: z.enum(["path", "query", "header", "body"]).optional(),
+    field: z.string().nullish(),
+    code: z.string().optional(),
+    detail: z.string().nullish(),
+  })).optional().openapi({ description: "Everything that is wrong, at once." }),
+  server_time: z.number().int().optional().openapi({
+    description: "Of auth.clock_skew: the time here, in unix seconds.",
+  }),
+  request_id: z.string(),
+}).openapi("Problem", { description: "What went wrong, as RFC 9457 has it." });

@@ -1,0 +1,57 @@
+// Writes: as the principal, once per Idempotency-Key, answered with the X-Seq from which on reads show them.
+
+import { isRow, type Row, textOf } from "./json.ts";
+import { told } from "./log.ts";
+import type { Call } from "./operation.ts";
+import { oddAnswer } from "./origin.ts";
+import { Problem } from "./problems.ts";
+import { logSeq } from "./reads.ts";
+import { seqText } from "./seq.ts";
+
+/** Calls a command of the database as the principal. */
+export async function command(call: Call, name: string, args: Row, patience?: number): Promise<Row> {
+  const { tokens, origin } = call.services;
+  const token = await tokens.tokenOf(call.principal.apiKeyId);
+  const answer = await origin.command(
+    token,
+    name,
+    { p_tenant_id: call.principal.tenantId, ...args },
+    patience,
+  );
+  if (!isRow(answer)) throw oddAnswer();
+  return answer;
+}
+
+/** As `command`, for the version that If-Match names; another one is 412. */
+export async function changing(
+  call: Call,
+  ifMatch: string | undefined,
+  name: string,
+  args: Row,
+): Promise<Row> {
+  const version = ifMatch === undefined || ifMatch === "*" ? null : Number(ifMatch.slice(1, -1));
+  try {
+    return await command(call, name, { ...args, p_expected_version: version });
+  } catch (error) {
+    if (version !== null && error instanceof Problem && error.code === "version.stale") {
+      throw new Problem(412, error.code, error.detail, error.more);
+    }
+    throw error;
+  }
+}
+
+/** X-Seq after a write; absent when the log cannot be asked, because the write stands all the same. */
+export async function seqHeader(call: Call): Promise<Record<string, string>> {
+  try {
+    return { "X-Seq": seqText(await logSeq(call, true)) };
+  } catch (error) {
+    call.services.log("seq.unknown", { request_id: call.id, error: told(error) });
+    return {};
+  }
+}
+
+export function etagOf(row: Row): string {
+  const version = textOf(row["version"]);
+  if (version === undefined) throw oddAnswer();
+  return `"${version}"`;
+}

@@ -1,0 +1,5 @@
+"""The engine in memory."""
+
+from tests.engine.conftest import clock, condition, make_runner, metrics, queue
+
+__all__ = ["clock", "condition", "make_runner", "metrics", "queue"]

@@ -1,0 +1,53 @@
+"""Inbound webhooks as the worker sees them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from worker.engine.ports import Rpc
+from worker.gateway.answers import parse
+from worker.gateway.client import SupabaseRpc
+from worker.gateway.principals import PrincipalTokens
+
+Status = Literal["done", "rejected", "gone", "queued", "duplicate", "stale", "unknown"]
+
+
+class _Applied(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    status: Status
+
+
+class _Forgotten(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    forgotten: int
+    more: bool
+
+
+class RpcInbound:
+    """Raises `GatewayError`."""
+
+    def __init__(self, rpc: SupabaseRpc, tokens: PrincipalTokens) -> None:
+        self._rpc, self._tokens = rpc, tokens
+
+    async def apply(self, principal_id: str, webhook_id: str) -> Status:
+        """Lets a kept event of an order happen, as `principal_id`; once, however often it is called."""
+        token = self._tokens.token(principal_id)
+        answer = await self._rpc.call_as(token, "apply_webhook", p_webhook_id=webhook_id)
+        return parse(_Applied, answer).status
+
+
+class RpcInboundUpkeep:
+    """Raises `GatewayError`."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    async def forget(self, *, keep: timedelta) -> bool:
+        """Forgets a slice of the events that came before that; whether others are as old."""
+        answer = await self._rpc.call("forget_webhooks", p_keep_days=keep.days)
+        return parse(_Forgotten, answer).more

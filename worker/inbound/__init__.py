@@ -1,0 +1,1 @@
+"""Events that other systems send: those of orders happen here, as whoever sent them."""

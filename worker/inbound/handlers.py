@@ -1,0 +1,78 @@
+"""The jobs of inbound webhooks: an order's event happens as its sender, and old ones are forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Final, Protocol
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from worker.engine.job import Done, Job, NewJob, Outcome, Snooze
+from worker.engine.upkeep import Routine
+from worker.gateway.inbound import Status
+from worker.log import get_logger
+
+APPLIED: Final = "inbound.applied"
+
+
+class Inbound(Protocol):
+    """The slice's outside door. Raises `GatewayError`."""
+
+    async def apply(self, principal_id: str, webhook_id: str) -> Status: ...
+
+
+class Upkeep(Protocol):
+    """Another outside door. Raises `GatewayError`."""
+
+    async def forget(self, *, keep: timedelta) -> bool: ...
+
+
+class OrderPayload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    webhook_id: UUID
+    principal_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOrderEvent:
+    """Lets one event of an order happen. Harmless twice: what is settled is not done again. A refusal is kept
+    with the event, and is no failure of the job."""
+
+    inbound: Inbound
+    kind: ClassVar[str] = "inbound.order"
+    Payload: ClassVar[type[OrderPayload]] = OrderPayload
+
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        payload: OrderPayload = job.payload
+        status = await self.inbound.apply(str(payload.principal_id), str(payload.webhook_id))
+        get_logger("worker.inbound").info(APPLIED, status=status)
+        return Done()
+
+
+class ForgetPayload(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_days: int = Field(30, ge=1, le=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetEvents:
+    """Forgets events of long ago. Harmless twice: the second finds none."""
+
+    upkeep: Upkeep
+    kind: ClassVar[str] = "inbound.forget"
+    Payload: ClassVar[type[ForgetPayload]] = ForgetPayload
+
+    async def __call__(self, job: Job[Any]) -> Outcome:
+        payload: ForgetPayload = job.payload
+        more = await self.upkeep.forget(keep=timedelta(days=payload.keep_days))
+        return Snooze(timedelta(0), "more events are old") if more else Done()
+
+
+ROUTINES: Sequence[Routine] = (
+    Routine(NewJob(ForgetEvents.kind, {}, unique_key=ForgetEvents.kind), every=timedelta(hours=1)),
+)
