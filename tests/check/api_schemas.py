@@ -14,6 +14,8 @@ _RANGES: Final = (
     ("minItems", "maxItems", " of them"),
 )
 _REF: Final = "#/components/schemas/"
+# what is longer is read by programs; its description says the same to people
+_LONGEST_PATTERN: Final = 80
 
 
 def fields_table(schemas: Mapping[str, dict[str, Any]], needed: Collection[str]) -> str:
@@ -91,7 +93,7 @@ def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
             yield f"at {'least' if least in schema else 'most'} {ends[0]}{unit}"
     if "default" in schema:
         yield f"<code>{escape(_text(schema['default']))}</code> without it"
-    if "pattern" in schema:
+    if 0 < len(schema.get("pattern", "")) <= _LONGEST_PATTERN:
         yield f'<code class="pattern">{escape(schema["pattern"])}</code>'
 
 

@@ -134,7 +134,7 @@ def attempts(ids: dict[str, str]) -> list[tuple[str, str, str, Any]]:
     """Every operation of the document with `ids` wherever one can be named: name, method, target, body."""
     body = json.loads(MUG)
     line = {"product_id": ids["product_id"], "location_id": ids["location_id"], "quantity": 1}
-    event = {"id": "evt_1", "type": "product.updated", "timestamp": "2026-11-27T09:30:00Z"}
+    event = {"type": "product.updated", "timestamp": "2026-11-27T09:30:00Z"}
     bodies: dict[str, list[Any]] = {
         "createProduct": [{**body, "sku": "NEW", name: ids[name]} for name in ("parent_id", "category_id")],
         "replaceProduct": [body],
@@ -144,7 +144,13 @@ def attempts(ids: dict[str, str]) -> list[tuple[str, str, str, Any]]:
         ],
         "adjustStock": [{"lines": [line]}],
         **{
-            f"receive{kind}Event": [{**event, "data": {"id": ids["product_id"], "name": "Mine"}}]
+            f"receive{kind}Event": [
+                {
+                    **event,
+                    "id": f"{kind}-{ids['product_id']}",
+                    "data": {"id": ids["product_id"], "name": "Mine"},
+                }
+            ]
             for kind in ("Product", "Inventory", "Order")
         },
     }

@@ -2,7 +2,7 @@
 // (or while Redis is away) by worker.admit_request and worker.admit_address.
 //
 // What Redis has forgotten, Postgres knows: each nonce is handed to it as well (usage.ts). `since` in Redis says since when
-// its nonces are whole; a request signed before that, give or take both clocks, is asked of Postgres too.
+// its nonces are whole; a request signed before that, give or take both clocks, is asked of Postgres too, and so is every write.
 
 import { z } from "@hono/zod-openapi";
 
@@ -22,7 +22,17 @@ export interface Verdict {
 
 export interface Admission {
   admitAddress(address: string, perMinute: number): Promise<Verdict>;
-  admitKey(apiKeyId: string, nonce: string, timestamp: number, perMinute: number): Promise<Verdict>;
+  admitKey(use: KeyUse): Promise<Verdict>;
+}
+
+export interface KeyUse {
+  apiKeyId: string;
+  nonce: string;
+  /** Unix seconds, as signed. */
+  timestamp: number;
+  perMinute: number;
+  /** What may change something is never taken on Redis' word alone: another instance may have lost it, and taken the nonce. */
+  writes: boolean;
 }
 
 const Answer = z.object({
@@ -84,17 +94,19 @@ export function makeAdmission({ redis, service, queue, now }: Wiring): Admission
       return told?.verdict ??
         await inPostgres("admit_address", { p_address: address, p_rate_per_minute: perMinute });
     },
-    async admitKey(apiKeyId, nonce, timestamp, perMinute) {
+    async admitKey({ apiKeyId, nonce, timestamp, perMinute, writes }) {
       const key = `pms:{admission}:nonce:${apiKeyId}:${nonce}`;
       const told = await inRedis(`pms:{admission}:key:${apiKeyId}`, perMinute, { key, at: timestamp });
-      const whole = told !== undefined && timestamp > told.since + SKEW_SECONDS;
-      if (told !== undefined && (whole || !told.verdict.admitted)) return told.verdict;
-      return await inPostgres("admit_request", {
+      const enough = told !== undefined && !writes && timestamp > told.since + SKEW_SECONDS;
+      if (told !== undefined && (enough || !told.verdict.admitted)) return told.verdict;
+      const known = await inPostgres("admit_request", {
         p_api_key_id: apiKeyId,
         p_nonce: nonce,
         p_signed_at: new Date(timestamp * 1000).toISOString(),
         p_rate_per_minute: perMinute,
       });
+      // the rate that callers are told is the one that counts all their requests
+      return told !== undefined && known.admitted ? { ...told.verdict, recorded: true } : known;
     },
   };
 }

@@ -7,7 +7,9 @@ import { makeAdmission } from "./admission.ts";
 const NOW = 1_764_240_000;
 const ADMITTED = { admitted: true, why: null, remaining: 5, reset_seconds: 1.2 };
 
-function world(reply?: (keys: string[], args: string[]) => unknown) {
+const read = (nonce: string) => ({ apiKeyId: "k", nonce, timestamp: NOW, perMinute: 60, writes: false });
+
+function world(reply?: (keys: string[], args: string[]) => unknown, said: object = ADMITTED) {
   const calls: [string, Record<string, unknown>][] = [];
   const scripts: { keys: string[]; args: string[] }[] = [];
   const under = { now: 0, most: 0 };
@@ -26,7 +28,7 @@ function world(reply?: (keys: string[], args: string[]) => unknown) {
       under.most = Math.max(under.most, ++under.now);
       await new Promise((resolve) => setTimeout(resolve));
       under.now--;
-      return ADMITTED;
+      return said;
     },
   });
   return { admission, calls, scripts, under };
@@ -38,14 +40,14 @@ const away = () => {
 
 Deno.test("Postgres is asked by a few at a time", async () => {
   const { admission, calls, under } = world(away);
-  await Promise.all(Array.from({ length: 40 }, (_, n) => admission.admitKey("k", `n${n}`, NOW, 60)));
+  await Promise.all(Array.from({ length: 40 }, (_, n) => admission.admitKey(read(`n${n}`))));
   assert.equal(calls.length, 40);
   assert.equal(under.most, 3);
 });
 
 Deno.test("without Redis, Postgres admits", async () => {
   const { admission, calls } = world();
-  const verdict = await admission.admitKey("k", "n", NOW, 60);
+  const verdict = await admission.admitKey(read("n"));
   assert.deepEqual(verdict, { admitted: true, why: null, remaining: 5, resetSeconds: 2, recorded: true });
   assert.deepEqual(calls[0], ["admit_request", {
     p_api_key_id: "k",
@@ -59,7 +61,7 @@ Deno.test("without Redis, Postgres admits", async () => {
 
 Deno.test("with a Redis that is whole, Postgres is not asked", async () => {
   const { admission, calls, scripts } = world(() => [1, "", 3, 1500, NOW - 301]);
-  const verdict = await admission.admitKey("k", "n", NOW, 60);
+  const verdict = await admission.admitKey(read("n"));
   assert.deepEqual(verdict, { admitted: true, why: null, remaining: 3, resetSeconds: 2, recorded: false });
   assert.equal(calls.length, 0);
   assert.deepEqual(scripts[0]!.args, ["60", "310", ""], "the nonce is kept for as long as its time is good");
@@ -67,14 +69,26 @@ Deno.test("with a Redis that is whole, Postgres is not asked", async () => {
 
 Deno.test("a request that may have been taken before Redis forgot is asked of Postgres too", async () => {
   const { admission, calls } = world(() => [1, "", 3, 0, NOW - 300]);
-  const verdict = await admission.admitKey("k", "n", NOW, 60);
+  const verdict = await admission.admitKey(read("n"));
   assert.deepEqual([calls[0]![0], verdict.recorded], ["admit_request", true]);
+});
+
+Deno.test("a write is asked of Postgres, however whole this instance's Redis is", async () => {
+  const whole = () => [1, "", 3, 1500, NOW - 301];
+  const { admission, calls } = world(whole);
+  const verdict = await admission.admitKey({ ...read("n"), writes: true });
+  assert.deepEqual(calls.map(([name]) => name), ["admit_request"]);
+  assert.deepEqual(verdict, { admitted: true, why: null, remaining: 3, resetSeconds: 2, recorded: true });
+
+  const takenElsewhere = { admitted: false, why: "replayed", remaining: 0, reset_seconds: 0 };
+  const again = await world(whole, takenElsewhere).admission.admitKey({ ...read("n"), writes: true });
+  assert.deepEqual([again.admitted, again.why], [false, "replayed"]);
 });
 
 Deno.test("what Redis refuses is refused, without asking further", async () => {
   for (const why of ["replayed", "limited"] as const) {
     const { admission, calls } = world(() => [0, why, 0, 4000, NOW]);
-    const verdict = await admission.admitKey("k", "n", NOW, 60);
+    const verdict = await admission.admitKey(read("n"));
     assert.deepEqual([verdict.admitted, verdict.why, verdict.resetSeconds, calls.length], [false, why, 4, 0]);
   }
 });
@@ -82,17 +96,17 @@ Deno.test("what Redis refuses is refused, without asking further", async () => {
 Deno.test("while Redis is away Postgres admits; when it is back it is told that it missed nonces", async () => {
   let isAway = true;
   const { admission, calls, scripts } = world(() => isAway ? away() : [1, "", 3, 0, NOW]);
-  await admission.admitKey("k", "n1", NOW, 60);
+  await admission.admitKey(read("n1"));
   assert.equal(calls.length, 1);
   isAway = false;
   await admission.admitAddress("192.0.2.1", 60);
-  await admission.admitKey("k", "n2", NOW, 60);
-  await admission.admitKey("k", "n3", NOW, 60);
+  await admission.admitKey(read("n2"));
+  await admission.admitKey(read("n3"));
   const told = scripts.filter(({ keys }) => keys.length === 3).map(({ args }) => args[2]);
   assert.deepEqual(told, ["", "missed", ""]);
 });
 
 Deno.test("a fault of ours in the script is not taken for a Redis that is away", async () => {
   const { admission } = world(() => ["nonsense"]);
-  await assert.rejects(admission.admitKey("k", "n", NOW, 60));
+  await assert.rejects(admission.admitKey(read("n")));
 });

@@ -3,7 +3,7 @@
 import { verify } from "../../_shared/signature.ts";
 import { Problem } from "../problems.ts";
 import { isAllowed } from "./addresses.ts";
-import type { Admission, Verdict } from "./admission.ts";
+import type { Admission, KeyUse, Verdict } from "./admission.ts";
 import { checkClock, readCredentials } from "./headers.ts";
 import type { KeyRecord, Keys } from "./keys.ts";
 import type { Usage } from "./usage.ts";
@@ -59,7 +59,10 @@ export async function authenticate(request: Signed, gate: Gate): Promise<Admitte
     gate.usage.note({ apiKeyId: record.api_key_id, refused: true });
     throw new Problem(403, "auth.address_refused", "The key may not be used from this address.");
   }
-  return { principal: principalOf(record), rateHeaders: await admit(record, nonce, Number(timestamp), gate) };
+  return {
+    principal: principalOf(record),
+    rateHeaders: await admit(record, { nonce, timestamp: Number(timestamp), writes: !isRead(method) }, gate),
+  };
 }
 
 /** One answer for all that is wrong with a key or a signature: telling more would help an attacker. */
@@ -67,11 +70,11 @@ export function notKnown(): Problem {
   return new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
 }
 
-async function admit(record: KeyRecord, nonce: string, signedAt: number, gate: Gate) {
+async function admit(record: KeyRecord, use: Pick<KeyUse, "nonce" | "timestamp" | "writes">, gate: Gate) {
   const rate = record.rate_per_minute ?? gate.keyRate;
-  const verdict = await gate.admission.admitKey(record.api_key_id, nonce, signedAt, rate);
+  const verdict = await gate.admission.admitKey({ ...use, apiKeyId: record.api_key_id, perMinute: rate });
   const isTold = verdict.recorded || verdict.why === "replayed";
-  const told = isTold ? {} : { nonce: { nonce, signedAt } };
+  const told = isTold ? {} : { nonce: { nonce: use.nonce, signedAt: use.timestamp } };
   gate.usage.note({ apiKeyId: record.api_key_id, refused: !verdict.admitted, ...told });
   const headers = rateHeaders(rate, verdict);
   if (verdict.why === "replayed") {
@@ -87,6 +90,10 @@ async function admit(record: KeyRecord, nonce: string, signedAt: number, gate: G
 export async function admitAddress(group: string, perMinute: number, admission: Admission): Promise<void> {
   const verdict = await admission.admitAddress(group, perMinute);
   if (!verdict.admitted) throw limited("This address", perMinute, verdict, rateHeaders(perMinute, verdict));
+}
+
+function isRead(method: string): boolean {
+  return method === "GET" || method === "HEAD";
 }
 
 function limited(who: string, rate: number, verdict: Verdict, headers: Record<string, string>): Problem {
