@@ -1,12 +1,43 @@
 // Bodies of requests, counted while they are read: Content-Length is what a caller says.
 
-import { Problem } from "./problems.ts";
+import { Problem, unavailable } from "./problems.ts";
 
 /** Milliseconds for a whole body. */
 export const BODY_PATIENCE = 30_000;
 
-/** Throws `body.too_large` at the first byte too many, and `body.slow`. */
-export async function readBody(request: Request, most: number): Promise<Uint8Array> {
+/** Of bodies whose sender is not known yet. An instance has 256 MB. */
+const UNKNOWN_BYTES = 64 * 1024 * 1024;
+
+export class BodyBudget {
+  #held = 0;
+
+  constructor(readonly most = UNKNOWN_BYTES) {}
+
+  /** What one request holds, until it is released. */
+  open(): { take(bytes: number): void; release(): void } {
+    let mine = 0;
+    return {
+      take: (bytes) => {
+        mine += bytes;
+        this.#held += bytes;
+        if (this.#held > this.most) {
+          throw unavailable("body.busy", "Too many bodies are on their way to this instance.", 1);
+        }
+      },
+      release: () => {
+        this.#held -= mine;
+        mine = 0;
+      },
+    };
+  }
+}
+
+/** Throws `body.too_large` at the first byte too many, and `body.slow`; what `take` throws, too, at each chunk. */
+export async function readBody(
+  request: Request,
+  most: number,
+  take: (bytes: number) => void,
+): Promise<Uint8Array> {
   const told = request.headers.get("Content-Length");
   if (told !== null && Number(told) > most) {
     await request.body?.cancel().catch(() => {});
@@ -19,7 +50,7 @@ export async function readBody(request: Request, most: number): Promise<Uint8Arr
     timer = setTimeout(() => reject(tooSlow()), BODY_PATIENCE);
   });
   try {
-    return await Promise.race([collected(reader, most), slow]);
+    return await Promise.race([collected(reader, most, take), slow]);
   } catch (error) {
     await reader.cancel().catch(() => {});
     throw error instanceof Problem ? error : new Problem(400, "body.broken_off", "The body broke off.");
@@ -28,7 +59,11 @@ export async function readBody(request: Request, most: number): Promise<Uint8Arr
   }
 }
 
-async function collected(reader: ReadableStreamDefaultReader<Uint8Array>, most: number): Promise<Uint8Array> {
+async function collected(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  most: number,
+  take: (bytes: number) => void,
+): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
@@ -36,6 +71,7 @@ async function collected(reader: ReadableStreamDefaultReader<Uint8Array>, most: 
     if (done) break;
     size += value.byteLength;
     if (size > most) throw tooLarge(most);
+    take(value.byteLength);
     chunks.push(value);
   }
   if (chunks.length === 1) return chunks[0]!;

@@ -2,7 +2,7 @@
 // its route, method and size; who it is from (auth/); what it may; what it asks (input.ts); and the route.
 
 import { addressGroup, addressOf } from "./auth/addresses.ts";
-import { admitAddress, authenticate, type Principal } from "./auth/authenticate.ts";
+import { admitAddress, type Admitted, authenticate, presented, type Principal } from "./auth/authenticate.ts";
 import { readBody } from "./bodies.ts";
 import { OriginBusy } from "./cache/direct.ts";
 import { type RequestLine, told } from "./log.ts";
@@ -96,16 +96,21 @@ async function entered(
   if (operation.access === "key") {
     await admitAddress(addressGroup(line.address!), settings.addressRate, gate.admission);
   }
-  const body = await readBody(request, operation.bodyBytes);
-  if (operation.access !== "key") return body;
-  const signed = {
-    method: request.method,
-    target: call.target.signed,
-    headers,
-    body,
-    address: line.address!,
-  };
-  const { principal, rateHeaders } = await authenticate(signed, gate);
+  // nobody's megabytes are waited for whose headers could not be right
+  const credentials = operation.access === "key" ? presented(headers, gate.now()) : undefined;
+  const budget = services.bodies.open();
+  let body: Uint8Array;
+  let admitted: Admitted;
+  try {
+    body = await readBody(request, operation.bodyBytes, budget.take);
+    if (credentials === undefined) return body;
+    const { method } = request;
+    const signed = { method, target: call.target.signed, credentials, body, address: line.address! };
+    admitted = await authenticate(signed, gate);
+  } finally {
+    budget.release();
+  }
+  const { principal, rateHeaders } = admitted;
   Object.assign(common, rateHeaders);
   call.principal = principal;
   line.api_key_id = principal.apiKeyId;

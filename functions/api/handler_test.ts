@@ -73,7 +73,10 @@ Deno.test("a body is refused at the first byte too many, whatever Content-Length
       controller.enqueue(new Uint8Array(65536));
     },
   });
-  const answer = await world.handle(new Request(BASE + "/pms/products", { method: "POST", body: endless }));
+  const { headers } = await signedRequest(world, "POST", "/pms/products");
+  const answer = await world.handle(
+    new Request(BASE + "/pms/products", { method: "POST", headers, body: endless }),
+  );
   assert.deepEqual([answer.status, (await answer.json()).code], [413, "body.too_large"]);
   assert.ok(sent < 2 * 1024 * 1024);
 });
@@ -150,4 +153,26 @@ Deno.test("warming needs the service key, and reads as the key that asked", asyn
   }
   const answer = await warm("Bearer service");
   assert.deepEqual(await answer.json(), { warmed: 0, queries: 0 });
+});
+
+Deno.test("a method that every object has is no operation", async () => {
+  const world = makeWorld();
+  for (const method of ["constructor", "toString", "__proto__", "valueOf"]) {
+    const answer = await world.handle(new Request(BASE + "/pms/products", { method, body: "x" }));
+    assert.deepEqual([answer.status, (await answer.json()).code], [405, "route.method"], method);
+  }
+});
+
+Deno.test("no body is waited for whose headers could not be right", async () => {
+  const world = makeWorld();
+  let read = 0;
+  const body = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      read++;
+      controller.enqueue(new Uint8Array(1024));
+    },
+  }, { highWaterMark: 0 });
+  const answer = await world.handle(new Request(BASE + "/pms/products", { method: "POST", body }));
+  assert.equal((await answer.json()).code, "auth.header_missing");
+  assert.equal(read, 0);
 });

@@ -2,7 +2,7 @@
 
 import type { z } from "@hono/zod-openapi";
 
-import { isTooDeep, MAX_DEPTH, parseExactly } from "./json.ts";
+import { limitOf, MAX_DEPTH, MAX_VALUES, parseExactly } from "./json.ts";
 import { type Failure, invalid, type Place, Problem } from "./problems.ts";
 
 export interface Sent {
@@ -124,8 +124,12 @@ function parsed(body: Uint8Array): { value: unknown; exact: unknown } {
   } catch {
     throw new Problem(400, "body.malformed", "The body is not UTF-8.");
   }
-  if (isTooDeep(text)) {
+  const limit = limitOf(text);
+  if (limit === "depth") {
     throw new Problem(400, "body.too_deep", `The body nests deeper than ${MAX_DEPTH} levels.`);
+  }
+  if (limit === "values") {
+    throw new Problem(413, "body.too_large", `A body has at most ${MAX_VALUES} values.`);
   }
   let value: unknown;
   try {

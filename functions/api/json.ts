@@ -15,6 +15,9 @@ const exact = JSON as unknown as RawJson;
 /** Levels of arrays and objects that a document may have: JSON.parse with a reviver, and Postgres, recurse. */
 export const MAX_DEPTH = 64;
 
+/** Values that a document may have: reading one exactly takes some 4 µs, and an instance has 2 s of CPU for a request. */
+export const MAX_VALUES = 50_000;
+
 /** As JSON.parse; numbers that are not written as JavaScript writes them stay as they were written. */
 export function parseExactly(text: string): unknown {
   return exact.parse(text, (_key, value, { source }) => {
@@ -29,9 +32,10 @@ export function textOf(value: unknown): string | undefined {
   return typeof value === "string" || typeof value === "number" ? String(value) : undefined;
 }
 
-/** Whether `text` nests deeper than `MAX_DEPTH`; looks at brackets outside of strings only. */
-export function isTooDeep(text: string): boolean {
+/** What of the limits the JSON `text` breaks; looks at brackets and commas outside of strings only. */
+export function limitOf(text: string): "depth" | "values" | undefined {
   let depth = 0;
+  let values = 1;
   let inString = false;
   for (let at = 0; at < text.length; at++) {
     const char = text.charCodeAt(at);
@@ -40,10 +44,13 @@ export function isTooDeep(text: string): boolean {
       else if (char === 0x22) inString = false;
     } else if (char === 0x22) inString = true;
     else if (char === 0x5b || char === 0x7b) {
-      if (++depth > MAX_DEPTH) return true;
+      if (++depth > MAX_DEPTH) return "depth";
+      values++;
     } else if (char === 0x5d || char === 0x7d) depth--;
+    else if (char === 0x2c) values++;
+    if (values > MAX_VALUES) return "values";
   }
-  return false;
+  return undefined;
 }
 
 export type Row = Record<string, unknown>;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 
-import { isRow, isTooDeep, MAX_DEPTH, parseExactly, textOf } from "./json.ts";
+import { isRow, limitOf, MAX_DEPTH, MAX_VALUES, parseExactly, textOf } from "./json.ts";
 
 Deno.test("numbers come out with the digits that went in", () => {
   for (const number of ["19.9000", "12345678901234.5678", "9007199254740993", "0", "-1", "1e400", "1.0"]) {
@@ -23,9 +23,13 @@ Deno.test("a number that kept its digits is no row", () => {
 
 Deno.test("depth counts brackets outside of strings", () => {
   const nested = (levels: number) => "[".repeat(levels) + "]".repeat(levels);
-  assert.equal(isTooDeep(nested(MAX_DEPTH)), false);
-  assert.equal(isTooDeep(nested(MAX_DEPTH + 1)), true);
-  assert.equal(isTooDeep("[".repeat(100_000)), true);
-  assert.equal(isTooDeep(JSON.stringify("[".repeat(200) + '\\"')), false);
-  assert.equal(isTooDeep("[]".repeat(200)), false);
+  assert.equal(limitOf(nested(MAX_DEPTH)), undefined);
+  assert.equal(limitOf(nested(MAX_DEPTH + 1)), "depth");
+  assert.equal(limitOf("[".repeat(100_000)), "depth");
+  assert.equal(limitOf(JSON.stringify("[".repeat(200) + '\\"')), undefined);
+  assert.equal(limitOf("[]".repeat(200)), undefined);
+  assert.equal(limitOf(`[${"1,".repeat(MAX_VALUES - 2)}1]`), undefined);
+  assert.equal(limitOf(`[${"1,".repeat(MAX_VALUES)}1]`), "values");
+  assert.equal(limitOf("[" + "[],".repeat(MAX_VALUES) + "1]"), "values");
+  assert.equal(limitOf(JSON.stringify(",".repeat(MAX_VALUES * 2))), undefined);
 });

@@ -1,7 +1,7 @@
 // The database, through PostgREST: as the service for the RPCs of schema `worker`, as a principal for everything else.
 // Every call has a time-out and a bound on its answer; what goes wrong leaves as a Problem.
 
-import { isRow, parseExactly, type Row } from "./json.ts";
+import { isRow, limitOf, MAX_VALUES, parseExactly, type Row } from "./json.ts";
 import { problemOf } from "./origin_errors.ts";
 import { Problem, unavailable } from "./problems.ts";
 import type { Settings } from "./settings.ts";
@@ -95,22 +95,25 @@ async function boundedText(answer: Response): Promise<string> {
   for await (const chunk of answer.body ?? []) {
     bytes += chunk.byteLength;
     // leaving the loop cancels the stream
-    if (bytes > MAX_ANSWER_BYTES) {
-      throw new Problem(422, "answer.too_large", "The answer would be of more than 8 MiB.", {
-        hint: "Ask for fewer rows (limit) or for fewer fields (fields).",
-      });
-    }
+    if (bytes > MAX_ANSWER_BYTES) throw answerTooLarge("more than 8 MiB");
     text += decoder.decode(chunk, { stream: true });
   }
   return text + decoder.decode();
 }
 
 function parsed(text: string): unknown {
+  if (limitOf(text) === "values") throw answerTooLarge(`more than ${MAX_VALUES} values`);
   try {
     return parseExactly(text);
   } catch {
     throw oddAnswer();
   }
+}
+
+function answerTooLarge(howLarge: string): Problem {
+  return new Problem(422, "answer.too_large", `The answer would have ${howLarge}.`, {
+    hint: "Ask for fewer rows (limit) or for fewer fields (fields).",
+  });
 }
 
 export function oddAnswer(): Problem {

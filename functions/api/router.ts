@@ -60,7 +60,8 @@ export function find(path: string): Found | undefined {
   const literal = all.filter(([operation]) => operation.path === path);
   const meant = literal.length > 0 ? literal : all;
   if (meant.length === 0) return undefined;
-  const found: Found = { operations: {}, path: { ...meant[0]![1] } };
+  // without a prototype: "constructor" is a method that a request may name
+  const found: Found = { operations: Object.create(null), path: { ...meant[0]![1] } };
   for (const [operation] of meant) found.operations[operation.method.toUpperCase()] = operation;
   return found;
 }

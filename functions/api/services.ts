@@ -5,6 +5,7 @@ import type { Gate } from "./auth/authenticate.ts";
 import { makeKeys } from "./auth/keys.ts";
 import { makeTokens, type PrincipalTokens } from "./auth/tokens.ts";
 import { makeUsage } from "./auth/usage.ts";
+import { BodyBudget } from "./bodies.ts";
 import { DirectReads } from "./cache/direct.ts";
 import { makeCache, type ReadCache } from "./cache/cache.ts";
 import { type Cursors, makeCursors } from "./cursors.ts";
@@ -38,6 +39,10 @@ export interface Services {
   cache: ReadCache;
   /** The cap on reads that go past the cache. */
   direct: DirectReads;
+  /** The cap on commands. */
+  writes: DirectReads;
+  /** What bodies may take of the memory until it is known whose they are. */
+  bodies: BodyBudget;
   cursors: Cursors;
   redis: RedisLink | undefined;
   now: () => number;
@@ -54,17 +59,22 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
   const pause = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
   const origin = makeOrigin(settings, { fetch: deps.fetch, pause });
   const redis = settings.redisUrl === undefined ? undefined : deps.openRedis(settings.redisUrl);
-  const cache = makeCache(redis, { now, waitUntil: deps.waitUntil });
+  const direct = new DirectReads();
+  const admissions = new DirectReads({ atOnce: ADMISSIONS_AT_ONCE });
+  const cache = makeCache(redis, { direct, now, waitUntil: deps.waitUntil });
   const gate: Gate = {
     keys: makeKeys({
-      read: (id) => origin.service("read_api_key", { p_api_key_id: id, p_cached: redis !== undefined }),
+      read: (id) =>
+        admissions.run(() =>
+          origin.service("read_api_key", { p_api_key_id: id, p_cached: redis !== undefined })
+        ),
       changedSince: redis && ((id, seq) => cache.keyChangedSince(id, seq)),
       now,
     }),
     admission: makeAdmission({
       redis,
       service: origin.service,
-      queue: new DirectReads({ atOnce: ADMISSIONS_AT_ONCE }),
+      queue: admissions,
       now,
     }),
     usage: makeUsage({
@@ -77,5 +87,18 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
     now,
   };
   const cursors = makeCursors(settings.serviceKey);
-  return { settings, origin, tokens, gate, cache, direct: new DirectReads(), cursors, redis, now, log };
+  return {
+    settings,
+    origin,
+    tokens,
+    gate,
+    cache,
+    direct,
+    writes: new DirectReads(),
+    bodies: new BodyBudget(),
+    cursors,
+    redis,
+    now,
+    log,
+  };
 }

@@ -72,7 +72,7 @@ function stageFrom(value: unknown): Stage | undefined {
   for (const [name, text] of Object.entries(value)) {
     if (typeof text !== "string") return undefined;
     if (name === "link") {
-      if (!/^https?:\/\/[^\s<>"]+$/.test(text)) return undefined;
+      if (!/^https?:\/\/[!-;=?-~]+$/.test(text)) return undefined;
       stage.link = text;
     } else if (name === "deprecated" || name === "sunset") {
       const moment = /^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$/.test(text) ? Date.parse(text) : NaN;

@@ -12,12 +12,8 @@ import { seqText } from "./seq.ts";
 export async function command(call: Call, name: string, args: Row, patience?: number): Promise<Row> {
   const { tokens, origin } = call.services;
   const token = await tokens.tokenOf(call.principal.apiKeyId);
-  const answer = await origin.command(
-    token,
-    name,
-    { p_tenant_id: call.principal.tenantId, ...args },
-    patience,
-  );
+  const all = { p_tenant_id: call.principal.tenantId, ...args };
+  const answer = await call.services.writes.run(() => origin.command(token, name, all, patience));
   if (!isRow(answer)) throw oddAnswer();
   return answer;
 }

@@ -16,7 +16,8 @@ export interface Rules {
 }
 
 export const RULES: Rules = {
-  oneTry: 30_000,
+  // longer than the adapter waits for the database with 1,000 rows
+  oneTry: 75_000,
   tries: 5,
   firstPause: 250,
   longestPause: 15_000,

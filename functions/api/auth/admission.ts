@@ -51,8 +51,9 @@ interface Wiring {
 }
 
 export function makeAdmission({ redis, service, queue, now }: Wiring): Admission {
-  // While Redis was away, nonces went to Postgres alone: Redis is whole again from the next call on.
-  let missed = false;
+  // While Redis was away, nonces went to Postgres alone: Redis is told at the next call, and is whole from then on.
+  let misses = 0;
+  let confessed = 0;
 
   const inPostgres = async (name: string, args: Record<string, unknown>): Promise<Verdict> => {
     const { admitted, why, remaining, reset_seconds } = Answer.parse(
@@ -64,14 +65,15 @@ export function makeAdmission({ redis, service, queue, now }: Wiring): Admission
   const inRedis = async (rateKey: string, perMinute: number, nonce?: { key: string; at: number }) => {
     if (redis === undefined) return undefined;
     const keys = nonce === undefined ? [rateKey] : [rateKey, nonce.key, SINCE];
+    const missed = misses;
     const args = [
       String(perMinute),
       String(nonce ? lifeOfNonce(nonce.at, now()) : 0),
-      missed ? "missed" : "",
+      missed > confessed ? "missed" : "",
     ];
     try {
       const [admitted, why, remaining, reset, since] = Script.parse(await redis.script(ADMIT, keys, args));
-      if (nonce !== undefined) missed = false;
+      if (nonce !== undefined) confessed = Math.max(confessed, missed);
       const resetSeconds = Math.ceil(reset / 1000);
       const verdict: Verdict = {
         admitted: admitted === 1,
@@ -83,7 +85,7 @@ export function makeAdmission({ redis, service, queue, now }: Wiring): Admission
       return { verdict, since };
     } catch (error) {
       if (!(error instanceof RedisAway)) throw error;
-      missed = true;
+      misses++;
       return undefined;
     }
   };

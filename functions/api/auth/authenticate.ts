@@ -4,7 +4,7 @@ import { verify } from "../../_shared/signature.ts";
 import { Problem } from "../problems.ts";
 import { isAllowed } from "./addresses.ts";
 import type { Admission, KeyUse, Verdict } from "./admission.ts";
-import { checkClock, readCredentials } from "./headers.ts";
+import { checkClock, type Credentials, readCredentials } from "./headers.ts";
 import type { KeyRecord, Keys } from "./keys.ts";
 import type { Usage } from "./usage.ts";
 
@@ -19,7 +19,7 @@ export interface Signed {
   method: string;
   /** From /pms/ on, as sent. */
   target: string;
-  headers: Headers;
+  credentials: Credentials;
   body: Uint8Array;
   address: string;
 }
@@ -41,10 +41,16 @@ export interface Admitted {
 /** What an unknown key is checked against, so that it takes as long as a known one. */
 const NO_SECRET = ["pms_sk_of_nobody"];
 
+/** What the headers say, in its form and at its time; nobody knows yet whether it is true. Throws a Problem. */
+export function presented(headers: Headers, now: number): Credentials {
+  const credentials = readCredentials(headers);
+  checkClock(credentials.timestamp, now);
+  return credentials;
+}
+
 /** Throws a Problem. Unknown, revoked, expired and wrongly signed are one answer. */
 export async function authenticate(request: Signed, gate: Gate): Promise<Admitted> {
-  const credentials = readCredentials(request.headers);
-  checkClock(credentials.timestamp, gate.now());
+  const { credentials } = request;
   const { timestamp, nonce, signature } = credentials;
   const { method, target, body } = request;
   const signed = { timestamp, nonce, method, target, body };

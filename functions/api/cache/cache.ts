@@ -23,7 +23,7 @@ export interface ReadRequest {
   /** No answer older than this. */
   minSeq?: Seq;
   apiKeyId: string;
-  /** A read that nobody waits for: it is not counted as use, and comes after those that somebody waits for. */
+  /** A read that nobody waits for is not counted as use. */
   warming?: boolean;
 }
 
@@ -71,6 +71,8 @@ export interface CacheOptions extends DirectReadsOptions {
   keptMs?: number;
   /** The longest body that is kept, in UTF-16 units. */
   maxBody?: number;
+  /** The cap on reads of the origin, where others share it. */
+  direct?: DirectReads;
   now?: () => number;
   random?: () => number;
   /** Told of work that goes on after the answer (`EdgeRuntime.waitUntil`). */
@@ -79,5 +81,5 @@ export interface CacheOptions extends DirectReadsOptions {
 
 /** Without a link every read goes to the origin, under the cap of concurrent reads. */
 export function makeCache(link: RedisLink | undefined, options: CacheOptions = {}): ReadCache {
-  return new ReadThrough(link, new DirectReads(options), options);
+  return new ReadThrough(link, options.direct ?? new DirectReads(options), options);
 }

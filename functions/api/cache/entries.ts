@@ -12,6 +12,10 @@ import type { Filled, ReadRequest, Seq } from "./cache.ts";
 /** Longer than any entry lives. */
 const TAG_SECONDS = 2 * 24 * 3600;
 
+/** Of answers that a tenant stores in a minute; they live for 11. What is beyond is read and not stored, so that nobody
+ * who asks for ever new queries fills what all share. */
+export const STORED_BYTES = 16 * 1024 * 1024;
+
 const SEQ = `
 local function place(text)
   local epoch, seq = string.match(text or '', '^(.*):(%d+)$')
@@ -55,14 +59,17 @@ if fresh or (wanted and f ~= ARGV[6]) then answer = redis.call('HGET', KEYS[1], 
 return {state, now, e, through, f, answer, redis.call('GET', KEYS[2]), tags}
 `);
 
-/** KEYS entry, lock, tags…; ARGV token, epoch, seq, took ms, answer, fresh ms, kept ms, tags as seen… */
+/** KEYS entry, lock, stored, tags…; ARGV token, epoch, seq, took ms, answer, fresh ms, kept ms, tags as seen… */
 const STORE = defineScript(`${SEQ}
 local holder = redis.call('GET', KEYS[2])
 if holder and string.sub(holder, 1, #ARGV[1] + 1) == ARGV[1] .. '|' then redis.call('DEL', KEYS[2]) end
 if ARGV[5] == '' then return 0 end
-for n = 3, #KEYS do
+local stored = redis.call('INCRBY', KEYS[3], #ARGV[5])
+if stored == #ARGV[5] then redis.call('EXPIRE', KEYS[3], 60) end
+if stored > ${STORED_BYTES} then return 0 end
+for n = 4, #KEYS do
   local tag = redis.call('GET', KEYS[n])
-  if not tag or (string.sub(tag, 1, 1) == '?' and tag ~= ARGV[n + 5]) then return 0 end
+  if not tag or (string.sub(tag, 1, 1) == '?' and tag ~= ARGV[n + 4]) then return 0 end
   if string.sub(tag, 1, 1) == '?' then
     redis.call('SET', KEYS[n], ARGV[2] .. ':' .. ARGV[3], 'EX', ${TAG_SECONDS})
   end
@@ -131,7 +138,8 @@ export class Entries {
   ): Promise<void> {
     const { freshMs, keptMs } = this.lifetimes;
     const answer = filled === undefined ? "" : JSON.stringify([filled.status, filled.headers, filled.body]);
-    await this.link.script(STORE, [key, `${key}:lock`, ...tagKeys(request)], [
+    const stored = `pms:{${request.tenant}}:stored`;
+    await this.link.script(STORE, [key, `${key}:lock`, stored, ...tagKeys(request)], [
       token,
       filled?.seq.epoch ?? "",
       String(filled?.seq.seq ?? 0),

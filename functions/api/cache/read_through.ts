@@ -144,14 +144,15 @@ export class ReadThrough implements ReadCache {
     token: string,
     look: Look,
     stale?: Entry,
+    patient = false,
   ): Promise<Served> {
     const started = performance.now();
     let filled: Filled | undefined;
     try {
-      filled = await this.direct.run(fill, request.warming);
+      filled = await this.direct.run(fill, patient);
       return serve({ ...filled, ageSeconds: 0 }, "miss");
     } catch (error) {
-      if (stale === undefined) throw error;
+      if (stale === undefined || !isOutage(error)) throw error;
       return serve(stale, "stale");
     } finally {
       const kept = filled !== undefined && this.#keeps(filled) ? filled : undefined;
@@ -167,6 +168,7 @@ export class ReadThrough implements ReadCache {
     try {
       return await this.#fromOrigin(request, fill);
     } catch (error) {
+      if (!isOutage(error)) throw error;
       const look = await orElse(undefined, entries.look(request, key, crypto.randomUUID(), 0));
       if (look?.entry === undefined) throw error;
       return serve(look.entry, "stale");
@@ -174,13 +176,13 @@ export class ReadThrough implements ReadCache {
   }
 
   async #fromOrigin(request: ReadRequest, fill: Fill): Promise<Served> {
-    return serve({ ...await this.direct.run(fill, request.warming), ageSeconds: 0 }, "bypass");
+    return serve({ ...await this.direct.run(fill), ageSeconds: 0 }, "bypass");
   }
 
   #renew(entries: Entries, key: string, request: ReadRequest, fill: Fill, token: string, look: Look): void {
     this.#counts.early++;
-    const patient = { ...request, warming: true };
-    this.#background(this.#fillAndStore(entries, key, patient, fill, token, look, look.entry));
+    // others are served what is there meanwhile, so this one may wait
+    this.#background(this.#fillAndStore(entries, key, request, fill, token, look, look.entry, true));
   }
 
   /** Whether a worker says that it works invalidations; asked for once a second. */
@@ -206,6 +208,12 @@ export class ReadThrough implements ReadCache {
 /** Whether what was begun for `held` is new enough for `asked`. */
 function satisfies(held: Seq | undefined, asked: Seq | undefined): boolean {
   return asked === undefined || (held !== undefined && held.epoch === asked.epoch && held.seq >= asked.seq);
+}
+
+/** Whether the origin failed; one that refused (a status below 500) has answered. */
+function isOutage(error: unknown): boolean {
+  const status = (error as { status?: unknown }).status;
+  return typeof status !== "number" || status >= 500;
 }
 
 function serve(entry: Filled & { ageSeconds: number }, from: Source): Served {

@@ -223,3 +223,30 @@ Deno.test("without Redis reads are direct, and equal ones at the same time are o
   assert.deepEqual(await cache.used("t1", 10), []);
   assert.equal(await cache.keyChangedSince("k1", { epoch: EPOCH, seq: 1 }), true);
 });
+
+testWithRedis("an origin that refuses has answered: nothing old is served for it", async (server) => {
+  await withInstances(server, { freshMs: 1 }, async (one) => {
+    const origin = new Origin();
+    await one!.cache.read(request(), origin.fill);
+    await pause(5);
+    for (const status of [403, 422]) {
+      const refusal = Object.assign(new Error("refused"), { status });
+      await assert.rejects(one!.cache.read(request(), () => Promise.reject(refusal)), refusal);
+    }
+    const away = Object.assign(new Error("away"), { status: 503 });
+    assert.equal((await one!.cache.read(request(), () => Promise.reject(away))).from, "stale");
+  });
+});
+
+testWithRedis("a tenant cannot fill what all share", async (server) => {
+  await withInstances(server, {}, async (one) => {
+    const body = "x".repeat(1024 * 1024 - 1);
+    const fill = () => Promise.resolve({ seq: { epoch: EPOCH, seq: 1 }, status: 200, headers: {}, body });
+    for (let n = 0; n < 20; n++) await one!.cache.read(request({ query: `/pms/products?limit=${n}` }), fill);
+    const kept = await one!.redis.run(["DBSIZE"]);
+    assert.ok(Number(kept) < 22, `${kept} keys of 16 answers, tags and marks`);
+    const again = await one!.cache.read(request({ query: "/pms/products?limit=19" }), fill);
+    assert.equal(again.from, "miss");
+    assert.equal((await one!.cache.read(request({ query: "/pms/products?limit=1" }), fill)).from, "hit");
+  });
+});

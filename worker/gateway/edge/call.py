@@ -40,8 +40,8 @@ class EdgeRules:
     """How long it waits, and for how much."""
 
     connect: timedelta = timedelta(seconds=5)
-    one_try: timedelta = timedelta(seconds=30)
-    """From the first byte sent to the last one heard."""
+    one_try: timedelta = timedelta(seconds=75)
+    """From the first byte sent to the last one heard: longer than the adapter waits for the database."""
     tries: int = 5
     first_pause: timedelta = timedelta(milliseconds=250)
     longest_pause: timedelta = timedelta(seconds=15)
