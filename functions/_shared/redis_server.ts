@@ -1,11 +1,12 @@
 // A real redis-server of a test's own, on a free port of loopback, that can be killed, paused and started again.
 
 const PATIENCE_MS = 10_000;
+const EXECUTABLE = Deno.env.get("STACK_REDIS_BIN") ?? "redis-server";
 
 /** Why tests with a real Redis cannot run here; undefined if they can. */
 export const WITHOUT_REDIS = await (async () => {
   try {
-    await new Deno.Command("redis-server", { args: ["--version"], stdout: "null", stderr: "null" }).output();
+    await new Deno.Command(EXECUTABLE, { args: ["--version"], stdout: "null", stderr: "null" }).output();
   } catch {
     return "no redis-server is installed";
   }
@@ -36,7 +37,7 @@ export class RedisServer {
   /** Returns when it answers; what it held before is gone. */
   async start(): Promise<void> {
     const settings = ["--port", String(this.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-    this.#process = new Deno.Command("redis-server", {
+    this.#process = new Deno.Command(EXECUTABLE, {
       args: [...settings, "--maxmemory", "64mb"],
       stdout: "null",
       stderr: "null",

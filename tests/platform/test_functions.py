@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import deno  # type: ignore[import-untyped]  # ships no types
@@ -11,6 +10,7 @@ import pytest
 
 from tests.stack.addresses import Addresses
 from tests.stack.paths import ROOT
+from tests.stack.redis import binary
 from tests.stack.scripts import deno_environment
 
 
@@ -36,11 +36,17 @@ async def test_what_is_not_there_is_a_problem_document(addresses: Addresses) -> 
 
 def test_the_functions_own_tests() -> None:
     """The cache's need a Redis, which they start themselves; without one they are skipped by name."""
-    rights = ["--allow-net=127.0.0.1,localhost", "--allow-env", "--allow-read", "--allow-run=redis-server"]
+    redis = binary()
+    rights = [
+        "--allow-net=127.0.0.1,localhost",
+        "--allow-env",
+        "--allow-read",
+        f"--allow-run={redis or 'none'}",
+    ]
     done = subprocess.run(
         [deno.find_deno_bin(), "test", "--quiet", "--cached-only", *rights, "."],
         cwd=ROOT / "functions",
-        env=deno_environment(),
+        env=deno_environment() | ({"STACK_REDIS_BIN": redis} if redis else {}),
         capture_output=True,
         text=True,
         timeout=100,
@@ -48,5 +54,5 @@ def test_the_functions_own_tests() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed | 0 failed" in done.stdout
-    if shutil.which("redis-server"):
+    if redis:
         assert "ignored" not in done.stdout, done.stdout

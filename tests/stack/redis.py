@@ -46,7 +46,7 @@ def redis(executable: str, *, port: int, run: Path, guard: Guard) -> Child:
     folder.mkdir(mode=0o700, exist_ok=True)
     network = ["--bind", "127.0.0.1", "--port", str(port), "--unixsocket", ""]
     memory_alone = ["--save", "", "--appendonly", "no", "--dir", str(folder)]
-    bounds = ["--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru", "--databases", "1"]
+    bounds = ["--maxmemory", "256mb", "--maxmemory-policy", "noeviction", "--databases", "1"]
     return Child(
         "redis",
         [executable, *network, *memory_alone, *bounds, "--daemonize", "no", "--loglevel", "warning"],
