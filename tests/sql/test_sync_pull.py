@@ -155,7 +155,7 @@ async def test_every_entity_s_events_are_read_by_whoever_reads_its_rows(
 ) -> None:
     """The permission stands there a second time: it must be the one that the table's policy asks for."""
     told = dict(await rows(db, "select relation, read_permission from private.logged_entities"))
-    assert len(told) == 12
+    assert len(told) == 13
     for relation, permission in told.items():
         schema, _, table = relation.rpartition(".")
         asked = await value(
