@@ -51,12 +51,12 @@ async def test_a_write_raises_its_tag_and_an_emptied_redis_learns_all(
 
         await eventually(beats, 20, what="a worker says that it tells what changes")
         await shop.update_product(shop.products[0], price=12)
-        tag = await raised(f"pms:{tenant}:tag:products", place["seq"])
-        stock = await number(f"pms:{tenant}:tag:stock")
+        tag = await raised(f"pms:{{{tenant}}}:tag:products", place["seq"])
+        stock = await number(f"pms:{{{tenant}}}:tag:stock")
         await shop.update_product(shop.products[0], price=13)
-        tag = await raised(f"pms:{tenant}:tag:products", tag)
-        assert await number(f"pms:{tenant}:through") >= tag
-        assert await number(f"pms:{tenant}:tag:stock") == stock, "nothing of stock changed"
+        tag = await raised(f"pms:{{{tenant}}}:tag:products", tag)
+        assert await number(f"pms:{{{tenant}}}:through") >= tag
+        assert await number(f"pms:{{{tenant}}}:tag:stock") == stock, "nothing of stock changed"
 
         gone = await shop.rest.post(
             "/rpc/revoke_api_key", json={"p_tenant_id": tenant, "p_api_key_id": key_id}
@@ -67,5 +67,5 @@ async def test_a_write_raises_its_tag_and_an_emptied_redis_learns_all(
         scene.platform.redis.kill()
         scene.platform.redis.start()
         await shop.update_product(shop.products[0], price=14)
-        await raised(f"pms:{tenant}:tag:orders", tag)
+        await raised(f"pms:{{{tenant}}}:tag:orders", tag)
     await worker.until_metric("pms_cache_invalidation_seconds_count", 3, 10)
