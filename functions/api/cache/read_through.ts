@@ -89,7 +89,7 @@ export class ReadThrough implements ReadCache {
     const served = await flight.landed;
     // a key that was revoked just now fails alone
     if ((served.status === 401 || served.status === 403) && flight.apiKeyId !== request.apiKeyId) {
-      return await this.#fromOrigin(request, fill);
+      return await this.#fromOrigin(fill);
     }
     return { ...served, from: served.from === "miss" || served.from === "bypass" ? "joined" : served.from };
   }
@@ -106,7 +106,7 @@ export class ReadThrough implements ReadCache {
   }
 
   async #find(key: string, request: ReadRequest, fill: Fill): Promise<Served> {
-    if (this.#entries === undefined) return await this.#fromOrigin(request, fill);
+    if (this.#entries === undefined) return await this.#fromOrigin(fill);
     if (!await this.#invalidating()) return await this.#bypass(this.#entries, key, request, fill);
     return await this.#lookAndFill(this.#entries, key, request, fill);
   }
@@ -118,7 +118,7 @@ export class ReadThrough implements ReadCache {
     let known: Entry | undefined;
     for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       const look = await orElse(undefined, entries.look(request, key, token, draw, known));
-      if (look === undefined) return await this.#fromOrigin(request, fill);
+      if (look === undefined) return await this.#fromOrigin(fill);
       const waited = pause > FIRST_PAUSE_MS;
       if (look.entry !== undefined && (look.state === "fresh" || look.state === "early")) {
         if (look.state === "early") this.#renew(entries, key, request, fill, token, look);
@@ -166,7 +166,7 @@ export class ReadThrough implements ReadCache {
   /** Nobody works invalidations, so what lies in Redis may be old without looking so: good only if all else fails. */
   async #bypass(entries: Entries, key: string, request: ReadRequest, fill: Fill): Promise<Served> {
     try {
-      return await this.#fromOrigin(request, fill);
+      return await this.#fromOrigin(fill);
     } catch (error) {
       if (!isOutage(error)) throw error;
       const look = await orElse(undefined, entries.look(request, key, crypto.randomUUID(), 0));
@@ -175,7 +175,7 @@ export class ReadThrough implements ReadCache {
     }
   }
 
-  async #fromOrigin(request: ReadRequest, fill: Fill): Promise<Served> {
+  async #fromOrigin(fill: Fill): Promise<Served> {
     return serve({ ...await this.direct.run(fill), ageSeconds: 0 }, "bypass");
   }
 
