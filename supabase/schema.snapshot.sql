@@ -368,7 +368,9 @@ declare
   v_code text;
   v_detail text;
 begin
-  -- a twin waits, and finds it settled
+  -- the order first, as redact_customer has it; then a twin waits, and finds it settled
+  perform from public.orders o
+  where o.id = (select w.order_id from public.inbound_webhooks w where w.id = p_webhook_id and w.principal_id = auth.uid()) for update;
   select * into v_webhook from public.inbound_webhooks w
   where w.id = p_webhook_id and w.principal_id = auth.uid() and w.kind = 'order' for update;
   if v_webhook.id is null then
@@ -377,18 +379,21 @@ begin
   if v_webhook.status <> 'queued' then
     return jsonb_build_object('status', v_webhook.status);
   end if;
+  if private.waits_for_others(v_webhook) then
+    return private.still_queued(v_webhook.received_at);
+  end if;
   select t.order_event into v_event from private.inbound_types t where t.type = v_webhook.type;
   begin
+    -- event ids are the sender's, and may be keys of its other calls
     perform private.order_event(v_webhook.tenant_id, v_webhook.order_id, v_event, (v_webhook.data ->> 'version')::bigint,
-      v_webhook.event_id, v_webhook.data - '{order_id,number,version}'::text[]);
+      'webhook ' || v_webhook.id, v_webhook.data - '{order_id,number,version}'::text[]);
   exception when others then
     get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
     -- what the database refuses it will refuse again; locks, time limits and the like are the worker's to try once more
     if sqlstate not like 'PT4%' and sqlstate not like '23%' and sqlstate not like '22%' then
       raise;
     end if;
-    perform private.reject_webhook(v_webhook, v_code, v_detail);
-    return jsonb_build_object('status', 'rejected');
+    return private.put_off_or_reject(v_webhook, v_event, sqlstate, v_code, v_detail);
   end;
   update public.inbound_webhooks w set status = 'done', settled_at = private.now() where w.id = p_webhook_id;
   return jsonb_build_object('status', 'done');
@@ -1068,7 +1073,8 @@ CREATE TABLE private.inbox_states (
     settled jsonb,
     pushed uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     millis bigint NOT NULL,
-    looked_on date DEFAULT private.today() NOT NULL
+    looked_on date DEFAULT private.today() NOT NULL,
+    timed_at timestamp with time zone
 );
 
 COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
@@ -1082,6 +1088,8 @@ COMMENT ON COLUMN private.inbox_states.pushed IS 'Its changes of which it is not
 COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
 
 COMMENT ON COLUMN private.inbox_states.looked_on IS 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
+
+COMMENT ON COLUMN private.inbox_states.timed_at IS 'Of inbound webhooks without versions, which their times number: the last one''s';
 
 CREATE TABLE public.inbox_messages (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1458,7 +1466,8 @@ begin
       coalesce(format('These are no networks: %s.', left(v_bad, 500)), 'A list has 1 to 50 networks.'),
       'Networks look like 192.0.2.0/24, 192.0.2.7 or 2001:db8::/48; null means any.');
   end if;
-  return p_allowed_ips::cidr[];
+  -- flat, whatever shape it was sent in
+  return case when p_allowed_ips is not null then array(select a::cidr from unnest(p_allowed_ips) with ordinality u (a, n) order by n) end;
 end $$;
 
 CREATE FUNCTION private.checked_scopes(p_role text, p_scopes text[]) RETURNS text[]
@@ -1836,7 +1845,8 @@ begin
   v_key.rate_per_minute := p_rate_per_minute;
   perform private.check_api_key(v_key);
   perform private.require_as_strong(p_tenant_id, p_role, v_key.scopes);
-  if (select count(*) from public.api_keys k where k.tenant_id = p_tenant_id and k.status = 'active') >= 200 then
+  if (select count(*) from public.api_keys k where k.tenant_id = p_tenant_id and k.status = 'active'
+    and (k.expires_at is null or k.expires_at > private.now())) >= 200 then
     perform private.fail('PT422', 'api_key.too_many', 'A tenant has at most 200 active keys.', 'Revoke those that are not used.');
   end if;
   insert into public.api_keys (tenant_id, name, role, scopes, expires_at, allowed_ips, rate_per_minute, created_by)
@@ -1856,7 +1866,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
-  v_known := private.begin_command(p_tenant_id, 'create_product', p_key, p_product);
+  v_known := private.begin_command(p_tenant_id, 'create_product', p_key, coalesce(p_product, 'null'));
   if v_known is not null then
     return v_known;
   end if;
@@ -1899,6 +1909,10 @@ declare
 begin
   if auth.uid() is null then
     perform private.fail('PT401', 'auth.required', 'Sign in to create a tenant: its first owner is the caller.');
+  end if;
+  -- it would be an owner for ever, past its scopes, its end and its revocation; a token outlives the membership
+  if exists (select from public.api_keys k where k.id = auth.uid()) then
+    perform private.fail('PT403', 'tenant.by_api_key', 'An API key makes no tenants.', 'Let a person do it.');
   end if;
   insert into public.tenants (slug, name, currency) values (p_slug, p_name, p_currency)
   on conflict (slug) do nothing
@@ -2036,6 +2050,14 @@ begin
   end if;
   return jsonb_populate_record(p_base, v_fields);
 end $$;
+
+CREATE FUNCTION private.dispatch_mark() RETURNS xid8
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select case when d.mark <= pg_snapshot_xmin(pg_current_snapshot()) and d.epoch = e.epoch then d.mark else '0' end
+  from private.dispatch_mark d, private.log_epoch e
+$$;
 
 CREATE FUNCTION private.doom_files() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2337,6 +2359,50 @@ CREATE FUNCTION private.endpoints_by_status() RETURNS jsonb
       else (select count(*) from (select from public.webhook_endpoints e where e.status = 'active' limit 10000) e) end) as endpoints
     from pg_catalog.pg_class t where t.oid = 'public.webhook_endpoints'::regclass
   ) a
+$$;
+
+CREATE TABLE public.inbound_webhooks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    event_id text NOT NULL,
+    kind text NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    error jsonb,
+    settled_at timestamp with time zone,
+    inbox_message_id uuid,
+    change_id uuid,
+    order_id uuid,
+    put_off_at timestamp with time zone,
+    CONSTRAINT inbound_webhooks_data_object CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT inbound_webhooks_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbound_webhooks_event_id_form CHECK ((((length(event_id) >= 1) AND (length(event_id) <= 200)) AND private.is_clean(event_id))),
+    CONSTRAINT inbound_webhooks_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text]))),
+    CONSTRAINT inbound_webhooks_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'done'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text, 'unknown'::text]))),
+    CONSTRAINT inbound_webhooks_type_form CHECK ((type ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text))
+);
+
+COMMENT ON TABLE public.inbound_webhooks IS 'Events that other systems sent, and what became of them; kept 30 days';
+
+COMMENT ON COLUMN public.inbound_webhooks.principal_id IS 'Who sent it, an API key for example: its permissions decide';
+
+COMMENT ON COLUMN public.inbound_webhooks.inbox_message_id IS 'The message that it became: inbox_messages, as long as that is kept';
+
+COMMENT ON COLUMN public.inbound_webhooks.change_id IS 'What was pushed for it: sync_changes says what became of that';
+
+COMMENT ON COLUMN public.inbound_webhooks.put_off_at IS 'When its order first did not know it: it is tried again for ten minutes';
+
+CREATE FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  select worker.enqueue_job('inbound.order',
+    jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
+    p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || p_webhook.order_id)
 $$;
 
 CREATE FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) RETURNS bigint
@@ -3424,7 +3490,9 @@ begin
   where i.tenant_id = p_tenant_id and lower(i.email) = lower(btrim(p_email)) and i.status = 'pending';
   insert into public.invitations (tenant_id, email, role, token_hash, invited_by, expires_at)
   values (p_tenant_id, btrim(p_email), p_role, sha256(convert_to(v_token, 'UTF8')), auth.uid(),
-    private.now() + p_expires_in)
+    -- nobody's invitation is good for longer than they are: an API key may expire
+    least(private.now() + p_expires_in,
+      (select m.expires_at from public.memberships m where m.tenant_id = p_tenant_id and m.principal_id = auth.uid())))
   returning * into v_invitation;
   return jsonb_build_object('invitation_id', v_invitation.id, 'tenant_id', p_tenant_id, 'email', v_invitation.email,
     'role', p_role, 'expires_at', v_invitation.expires_at, 'token', v_token);
@@ -3911,6 +3979,11 @@ CREATE FUNCTION private.lock_dispatch() RETURNS void
     SET search_path TO ''
     AS $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
 
+CREATE FUNCTION private.lock_inbox(p_tenant_id uuid, p_source text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO ''
+    AS $$ select pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0)) $$;
+
 CREATE FUNCTION private.lock_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) RETURNS public.products
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -4064,6 +4137,12 @@ begin
   if exists (select from private.cached_tenants c where c.tenant_id = p_tenant_id and c.until > v_now + interval '12 hours') then
     return;
   end if;
+  -- a mark that dispatch sees is only prolonged, and whoever signs in waits for no slice
+  update private.cached_tenants c set until = v_now + interval '1 day'
+  where c.tenant_id = p_tenant_id and c.until > v_now + interval '1 minute';
+  if found then
+    return;
+  end if;
   perform private.lock_dispatch();
   insert into private.cached_tenants as c (tenant_id, until) values (p_tenant_id, v_now + interval '1 day')
   on conflict (tenant_id) do update set until = greatest(c.until, excluded.until);
@@ -4095,6 +4174,19 @@ CREATE FUNCTION private.matches_format(p_text text, p_format text) RETURNS boole
     when 'uri' then p_text ~* '^[a-z][a-z0-9+.-]*:[a-z0-9._~:/?#\[\]@!$&''()*+,;=%-]+$' and p_text !~* '%(?![0-9a-f]{2})'
   end
 $_$;
+
+CREATE FUNCTION private.may_come_to_know(p_status text, p_event text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  with recursive ahead (status) as (
+    values (p_status)
+    union
+    select n.status from ahead a join private.order_transitions t on t.from_status = a.status
+    cross join lateral (values (t.to_status), (t.else_status)) n (status) where n.status is not null
+  )
+  select exists (select from ahead a join private.order_transitions t on t.from_status = a.status and t.event = p_event)
+$$;
 
 CREATE FUNCTION private.message_fault(p_message jsonb) RETURNS text
     LANGUAGE sql STABLE
@@ -4561,6 +4653,13 @@ CREATE FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kind text,
   on conflict (tenant_id, key) do nothing
 $$;
 
+CREATE FUNCTION private.number_of_time(p_at timestamp with time zone, p_known private.inbox_states) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select greatest(floor(extract(epoch from p_at) * 1000000)::bigint, 0, case when p_at >= p_known.timed_at then p_known.sender_version + 1 end)
+$$;
+
 CREATE FUNCTION private.oldest_xmin_holder() RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -4900,55 +4999,39 @@ CREATE FUNCTION private.partitions_ahead() RETURNS integer
   from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
 $$;
 
-CREATE TABLE public.inbound_webhooks (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    principal_id uuid NOT NULL,
-    event_id text NOT NULL,
-    kind text NOT NULL,
-    type text NOT NULL,
-    data jsonb NOT NULL,
-    occurred_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    status text DEFAULT 'queued'::text NOT NULL,
-    error jsonb,
-    settled_at timestamp with time zone,
-    inbox_message_id uuid,
-    change_id uuid,
-    order_id uuid,
-    CONSTRAINT inbound_webhooks_data_object CHECK ((jsonb_typeof(data) = 'object'::text)),
-    CONSTRAINT inbound_webhooks_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
-    CONSTRAINT inbound_webhooks_event_id_form CHECK ((((length(event_id) >= 1) AND (length(event_id) <= 200)) AND private.is_clean(event_id))),
-    CONSTRAINT inbound_webhooks_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text]))),
-    CONSTRAINT inbound_webhooks_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'done'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text, 'unknown'::text]))),
-    CONSTRAINT inbound_webhooks_type_form CHECK ((type ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text))
-);
-
-COMMENT ON TABLE public.inbound_webhooks IS 'Events that other systems sent, and what became of them; kept 30 days';
-
-COMMENT ON COLUMN public.inbound_webhooks.principal_id IS 'Who sent it, an API key for example: its permissions decide';
-
-COMMENT ON COLUMN public.inbound_webhooks.inbox_message_id IS 'The message that it became: inbox_messages, as long as that is kept';
-
-COMMENT ON COLUMN public.inbound_webhooks.change_id IS 'What was pushed for it: sync_changes says what became of that';
-
 CREATE FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
 declare
-  v_message constant jsonb := private.webhook_message(p_webhook);
+  v_data constant jsonb := p_webhook.data;
   v_source constant text := 'key_' || replace(p_webhook.principal_id::text, '-', '');
+  v_entity constant text := case p_webhook.kind when 'product' then 'product' else 'stock_level' end;
+  v_entity_id constant uuid := case p_webhook.kind
+    when 'product' then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
+    else private.webhook_level(p_webhook.tenant_id, v_data) end;
+  v_version constant jsonb := nullif(v_data -> 'version', 'null');
+  v_known private.inbox_states;
   v_code text;
   v_detail text;
 begin
-  if v_message ->> 'entity_id' is null then
+  if v_entity_id is null then
     perform private.reject_webhook(p_webhook, case p_webhook.kind when 'product' then 'product.not_found' else 'stock.not_found' end,
       'data names nothing that there is in this tenant');
     return;
   end if;
+  perform private.lock_inbox(p_webhook.tenant_id, v_source);
+  select * into v_known from private.inbox_states s
+  where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
+  if v_known.entity_id is not null and (v_version is null) <> (v_known.timed_at is not null) then
+    perform private.reject_webhook(p_webhook, 'webhook.version_mixed', format('Earlier events of this object came %s version; send this one so too, or by another key',
+      case when v_version is null then 'with a' else 'without' end));
+    return;
+  end if;
   begin
-    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(v_message));
+    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(private.webhook_message(p_webhook, v_entity_id,
+      coalesce(v_version, to_jsonb(private.number_of_time(p_webhook.occurred_at, v_known))))));
   exception when others then
     get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
     if sqlstate not like 'PT4%' then
@@ -4965,6 +5048,9 @@ begin
   returning w.* into p_webhook;
   if p_webhook.status = 'rejected' then
     perform private.reject_webhook(p_webhook, p_webhook.error ->> 'code', p_webhook.error ->> 'detail');
+  elsif v_version is null and p_webhook.status <> 'stale' then
+    update private.inbox_states s set timed_at = p_webhook.occurred_at
+    where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
   end if;
 end $$;
 
@@ -5370,6 +5456,28 @@ begin
   );
 end $$;
 
+CREATE FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_event text, p_state text, p_code text, p_detail text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_since constant timestamptz := coalesce(p_webhook.put_off_at, private.now());
+begin
+  if p_code = 'order.transition_illegal' and v_since > private.now() - interval '10 minutes' and exists (
+    select from public.orders o where o.id = p_webhook.order_id and private.may_come_to_know(o.status, p_event)
+  ) then
+    update public.inbound_webhooks w set put_off_at = v_since where w.id = p_webhook.id;
+    return private.still_queued(v_since);
+  end if;
+  if p_state not like 'PT4%' then
+    -- the database's own words are no code
+    p_detail := p_code;
+    p_code := 'row.invalid';
+  end if;
+  perform private.reject_webhook(p_webhook, p_code, p_detail);
+  return jsonb_build_object('status', 'rejected');
+end $$;
+
 CREATE FUNCTION private.put_secret(p_name text, p_value text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -5441,7 +5549,7 @@ declare
   v_order_id constant uuid := (
     select o.id from public.orders o
     where o.tenant_id = p_webhook.tenant_id and case
-      when v_data ->> 'order_id' is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
+      when private.uuid_or_null(v_data ->> 'order_id') is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
       else o.number = v_data ->> 'number' end
   );
 begin
@@ -5451,9 +5559,8 @@ begin
     perform private.reject_webhook(p_webhook, 'webhook.event_invalid', 'version must be a whole number');
   else
     update public.inbound_webhooks w set order_id = v_order_id where w.id = p_webhook.id;
-    perform worker.enqueue_job('inbound.order',
-      jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
-      p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || v_order_id);
+    p_webhook.order_id := v_order_id;
+    perform private.enqueue_webhook(p_webhook);
   end if;
 end $_$;
 
@@ -5628,7 +5735,7 @@ begin
   ) e;
 
   -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
-  perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
+  perform private.lock_inbox(p_tenant_id, p_source);
   with taken as (
     insert into public.inbox_messages (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, body, occurred_at)
     select p_tenant_id, v_principal, p_source, o.message ->> 'message_id', o.message ->> 'entity', (o.message ->> 'entity_id')::uuid,
@@ -5754,15 +5861,22 @@ begin
   if not v_new then
     select * into v_webhook from public.inbound_webhooks w
     where w.tenant_id = p_tenant_id and w.principal_id = auth.uid() and w.event_id = p_event ->> 'id';
-    if (v_webhook.kind, v_webhook.type, v_webhook.data) is distinct from (p_kind, p_event ->> 'type', p_event -> 'data') then
+    if (v_webhook.kind, v_webhook.type) is distinct from (p_kind, p_event ->> 'type')
+      -- of a redacted event it is not known any more
+      or v_webhook.data <> p_event -> 'data' and not v_webhook.data @> '{"redacted": true}' then
       perform private.fail('PT409', 'webhook.id_reused', format('The id %s was used for another event.', left(p_event ->> 'id', 80)),
         'Give every event an id of its own; the first one stands.');
     end if;
+    if v_webhook.status = 'queued' and p_kind = 'order' then
+      -- its job may have been buried
+      perform private.enqueue_webhook(v_webhook);
+    end if;
   elsif not exists (select from private.inbound_types t where t.type = v_webhook.type and t.kind = p_kind) then
     update public.inbound_webhooks w set status = 'unknown', settled_at = private.now() where w.id = v_webhook.id;
-    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s %s', p_kind, v_webhook.type, private.today()),
-      'inbound.unknown', 'info', v_webhook.id, format('Inbound events of an unknown type: %s', v_webhook.type),
-      format('A sender sends %s to the %s webhook. They are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
+    -- types are the sender's, and without end
+    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s', p_kind, private.today()),
+      'inbound.unknown', 'info', v_webhook.id, format('Inbound %s events of an unknown type', p_kind),
+      format('A sender sends %s to the %s webhook. Such events are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
   elsif p_kind = 'order' then
     perform private.queue_order_webhook(v_webhook);
   else
@@ -5808,6 +5922,11 @@ begin
   update private.command_results r
   set result = private.without_customer(r.result)
   where r.tenant_id = p_tenant_id and r.command in ('place_order', 'order_event') and (r.result ->> 'id')::uuid = any (v_ids);
+  -- One that still waits keeps what it is worked by.
+  update public.inbound_webhooks w
+  set data = '{"redacted": true}' || case when w.status = 'queued' then
+    (select coalesce(jsonb_object_agg(d.key, d.value), '{}') from jsonb_each(w.data) d where d.key in ('amount', 'lines', 'version')) else '{}' end
+  where w.tenant_id = p_tenant_id and w.order_id = any (v_ids);
 
   -- The long part before the lock of dispatch, and under it only what was dispatched meanwhile and what waits.
   v_seq := coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0);
@@ -6090,6 +6209,10 @@ declare
 begin
   v_member := private.open_membership(p_tenant_id, p_principal_id, null);
   if v_member.kind = 'api_key' then
+    if p_principal_id is distinct from auth.uid() then
+      perform private.require(p_tenant_id, 'api_keys.write');
+      perform private.require_no_api_key(p_tenant_id);
+    end if;
     perform private.end_api_key(p_principal_id);
     return to_jsonb(v_member);
   end if;
@@ -6231,6 +6354,30 @@ begin
   ends := (p_to + 1)::timestamp at time zone coalesce(p_time_zone, 'UTC');
 exception when invalid_parameter_value then
   perform private.fail('PT400', 'report.time_zone_unknown', format('There is no time zone %s.', p_time_zone));
+end $$;
+
+CREATE FUNCTION private.requeue_webhooks(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_webhook public.inbound_webhooks;
+  v_queued integer := 0;
+begin
+  for v_webhook in
+    select w.* from public.inbound_webhooks w
+    where w.status = 'queued' and w.kind = 'order' and w.received_at < private.now() - interval '1 hour'
+      and not exists (select from queue.jobs j where j.unique_key = 'inbound:' || w.id and j.state = 'waiting')
+      and not exists (select from queue.jobs j where j.serial_key = 'inbound:' || w.order_id and j.state = 'running')
+    order by w.received_at limit p_limit
+  loop
+    -- the new one says why, should it fail as well
+    delete from queue.jobs j where j.state = 'buried' and j.unique_key = 'inbound:' || v_webhook.id;
+    perform private.enqueue_webhook(v_webhook);
+    v_queued := v_queued + 1;
+  end loop;
+  return v_queued;
 end $$;
 
 CREATE FUNCTION private.require(p_tenant_id uuid, p_permission text) RETURNS void
@@ -6444,6 +6591,7 @@ CREATE FUNCTION private.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) RETU
     AS $$
 begin
   perform private.open_api_key(p_tenant_id, p_api_key_id);
+  perform private.require_no_api_key(p_tenant_id, p_but => p_api_key_id);
   return private.api_key_answer(private.end_api_key(p_api_key_id));
 end $$;
 
@@ -6584,8 +6732,12 @@ begin
     perform private.fail('PT422', 'api_key.overlap_invalid', 'p_overlap must lie between 0 and 30 days.');
   end if;
   delete from private.api_key_secrets s
-  where s.api_key_id = p_api_key_id and (s.expires_at is not null or p_overlap = interval '0');
-  update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id;
+  where s.api_key_id = p_api_key_id and (p_overlap = interval '0' or s.expires_at <= v_now);
+  delete from private.api_key_secrets s
+  where s.api_key_id = p_api_key_id and s.expires_at is not null and exists (
+    select from private.api_key_secrets o
+    where o.api_key_id = p_api_key_id and o.expires_at is not null and o.turn < s.turn);
+  update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id and s.expires_at is null;
   -- The event of it: who keeps the secrets elsewhere learns that they changed.
   update public.api_keys k set secret_changed_at = v_now where k.id = p_api_key_id returning * into v_key;
   return private.api_key_answer(v_key) || jsonb_build_object(
@@ -7406,6 +7558,14 @@ begin
     then 'draft' else p_product.status end;
 end $$;
 
+CREATE FUNCTION private.still_queued(p_since timestamp with time zone) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $$
+  select jsonb_build_object('status', 'queued',
+    'in_seconds', least(greatest(floor(extract(epoch from private.now() - p_since) / 10), 1), 10))
+$$;
+
 CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean DEFAULT false) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8122,6 +8282,20 @@ CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[])
   limit 100
 $$;
 
+CREATE FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  return exists (
+    select from public.inbound_webhooks o
+    where o.order_id = p_webhook.order_id and o.status = 'queued' and (o.put_off_at is null or o.principal_id = p_webhook.principal_id)
+      and (o.occurred_at, o.put_off_at is not null, o.received_at, o.id)
+        < (p_webhook.occurred_at, p_webhook.put_off_at is not null, p_webhook.received_at, p_webhook.id)
+  );
+end $$;
+
 CREATE FUNCTION private.webhook_fault(p_event jsonb) RETURNS text
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
@@ -8135,6 +8309,8 @@ begin
       then 'type must be a text of 1 to 100 letters, digits or "_.:/-"'
     when jsonb_typeof(p_event -> 'timestamp') is distinct from 'string' or p_event ->> 'timestamp' !~ '^[0-9]{4}-'
       or not pg_input_is_valid(p_event ->> 'timestamp', 'timestamptz') then 'timestamp must be a time, as 2026-11-23T07:19:23Z'
+    -- all that came after it would be old
+    when (p_event ->> 'timestamp')::timestamptz > private.now() + interval '5 minutes' then 'timestamp lies more than 5 minutes ahead'
     when jsonb_typeof(p_event -> 'data') is distinct from 'object' then 'data must be an object'
     when octet_length(p_event ->> 'data') > 131072 or not private.is_plain(p_event -> 'data')
       then 'data is too large (128 KiB), too deep, or has numbers of more than 40 digits'
@@ -8163,19 +8339,16 @@ CREATE FUNCTION private.webhook_level(p_tenant_id uuid, p_data jsonb) RETURNS uu
     SET enable_seqscan TO 'off'
     AS $$
 begin
-  if p_data ->> 'level_id' is not null then
-    return private.uuid_or_null(p_data ->> 'level_id');
-  end if;
-  return (
+  return coalesce(private.uuid_or_null(p_data ->> 'level_id'), (
     select l.id from public.stock_levels l join public.locations s on s.id = l.location_id
     where l.tenant_id = p_tenant_id and s.tenant_id = p_tenant_id
       and l.product_id = private.webhook_product(p_tenant_id, p_data ->> 'product_id', p_data ->> 'sku')
-      and case when p_data ->> 'location_id' is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
+      and case when private.uuid_or_null(p_data ->> 'location_id') is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
         else s.code = p_data ->> 'location' end
-  );
+  ));
 end $$;
 
-CREATE FUNCTION private.webhook_message(p_webhook public.inbound_webhooks) RETURNS jsonb
+CREATE FUNCTION private.webhook_message(p_webhook public.inbound_webhooks, p_entity_id uuid, p_number jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     AS $$
@@ -8185,9 +8358,8 @@ declare
 begin
   return jsonb_build_object('message_id', p_webhook.event_id,
     'entity', case when v_is_product then 'product' else 'stock_level' end,
-    'entity_id', case when v_is_product then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
-      else private.webhook_level(p_webhook.tenant_id, v_data) end,
-    'sender_version', coalesce(nullif(v_data -> 'version', 'null'), to_jsonb(floor(extract(epoch from p_webhook.occurred_at) * 1000)::bigint)),
+    'entity_id', p_entity_id,
+    'sender_version', p_number,
     'occurred_at', p_webhook.occurred_at,
     'body', case when p_webhook.type <> 'product.deleted' then v_data - case when v_is_product
       -- what rows of ours have and no sender changes
@@ -8201,10 +8373,7 @@ CREATE FUNCTION private.webhook_product(p_tenant_id uuid, p_id text, p_sku text)
     SET enable_seqscan TO 'off'
     AS $$
 begin
-  if p_id is not null then
-    return private.uuid_or_null(p_id);
-  end if;
-  return (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null);
+  return coalesce(private.uuid_or_null(p_id), (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null));
 end $$;
 
 CREATE FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) RETURNS text
@@ -9105,14 +9274,22 @@ CREATE FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_a
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_replayed constant jsonb := '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
+  v_verdict jsonb;
 begin
+  if exists (select from private.api_nonces n where n.api_key_id = p_api_key_id and n.nonce = p_nonce) then
+    return v_replayed;
+  end if;
+  v_verdict := private.admit('key ' || p_api_key_id, p_rate_per_minute);
+  if not (v_verdict ->> 'admitted')::boolean then
+    return v_verdict;
+  end if;
+  -- twins both came this far
   insert into private.api_nonces (api_key_id, nonce, forget_at)
   values (p_api_key_id, p_nonce, private.forget_nonce_at(p_signed_at))
   on conflict do nothing;
-  if not found then
-    return '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
-  end if;
-  return private.admit('key ' || p_api_key_id, p_rate_per_minute);
+  return case when found then v_verdict else v_replayed end;
 end $$;
 
 CREATE FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) RETURNS jsonb
@@ -9516,6 +9693,13 @@ begin
     end if;
   end if;
 
+  -- Written now and then alone: a row that each call updates would bloat while a session holds xmin.
+  if v_taken = v_seen and v_seen < p_limit and (v_taken > 0 or v_mark > p_mark)
+    and v_mark::text::bigint - private.dispatch_mark()::text::bigint >= 256
+  then
+    update private.dispatch_mark d set mark = v_mark, epoch = (select e.epoch from private.log_epoch e) where d.one;
+  end if;
+
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.
   v_last := coalesce(pg_sequence_last_value(pg_get_serial_sequence('queue.deliveries', 'id')::regclass), 0);
 
@@ -9789,6 +9973,7 @@ declare
   v_nonces integer;
   v_rates integer;
   v_secrets integer;
+  v_key record;
 begin
   delete from private.api_nonces n where n.ctid = any (array(
     select o.ctid from private.api_nonces o where o.forget_at < v_now order by o.forget_at limit p_limit for update skip locked));
@@ -9799,6 +9984,15 @@ begin
   delete from private.api_key_secrets s where s.expires_at < v_now - interval '1 hour';
   get diagnostics v_secrets = row_count;
   delete from private.cached_tenants c where c.until < v_now;
+  for v_key in
+    select k.id, k.tenant_id from public.api_keys k
+    where k.status = 'active' and k.expires_at < v_now - interval '30 days' order by k.tenant_id, k.id limit 100
+  loop
+    perform private.lock_roles(v_key.tenant_id);
+    -- it may have been prolonged meanwhile
+    perform private.end_api_key(k.id) from public.api_keys k
+    where k.id = v_key.id and k.status = 'active' and k.expires_at < v_now - interval '30 days';
+  end loop;
   delete from public.api_key_usage u where u.day < private.today() - 400;
   return jsonb_build_object('nonces', v_nonces, 'rates', v_rates, 'secrets', v_secrets,
     'more', v_nonces >= p_limit or v_rates >= p_limit);
@@ -9895,7 +10089,7 @@ begin
     order by o.received_at limit p_limit for update skip locked
   );
   get diagnostics v_forgotten = row_count;
-  return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten >= p_limit);
+  return jsonb_build_object('forgotten', v_forgotten, 'requeued', private.requeue_webhooks(1000), 'more', v_forgotten >= p_limit);
 end $$;
 
 CREATE FUNCTION worker.image_fetched(p_image_id uuid, p_revision integer) RETURNS boolean
@@ -10046,30 +10240,27 @@ begin
   );
 end $$;
 
-CREATE FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean DEFAULT false) RETURNS jsonb
+CREATE FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean DEFAULT false, p_until bigint DEFAULT NULL::bigint) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS $$
 declare
-  v_first xid8;
-  v_through bigint;
+  v_mark constant xid8 := private.dispatch_mark();
+  v_until bigint;
 begin
   if p_wait then
-    select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id) into v_first, v_through from private.outbox o;
-    for v_turn in 1 .. 10 loop
-      exit when v_through is null;
-      -- whoever dispatches meanwhile is waited for; what is younger than the first that waited need not be looked at below it
-      perform worker.dispatch_outbox(p_mark => v_first);
-      select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id and o.id <= v_through) into v_first, v_through
-      from private.outbox o;
-    end loop;
-    if v_through is not null then
-      perform private.fail('PT503', 'seq.busy', 'Much is written at this moment, and the log is not that far yet.', 'Ask again.');
+    select max(o.id) into v_until from private.outbox o
+    where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
+    if v_until is not null then
+      -- whoever dispatches meanwhile is waited for
+      perform worker.dispatch_outbox(p_mark => v_mark);
+      select max(o.id) into v_until from private.outbox o
+      where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
     end if;
   end if;
-  return private.log_place(p_tenant_id);
+  return private.log_place(p_tenant_id) || jsonb_build_object('through', p_wait and v_until is null, 'until', v_until);
 end $$;
 
 CREATE FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) RETURNS integer
@@ -10264,7 +10455,7 @@ begin
   select jsonb_build_object('api_key_id', k.id, 'tenant_id', k.tenant_id, 'role', m.role, 'permissions', p.permissions,
     'fingerprint', left(encode(sha256(convert_to(k.tenant_id || ' ' || p.permissions::text, 'UTF8')), 'hex'), 32),
     'secrets', (
-      select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.expires_at desc nulls first), '[]')
+      select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.turn desc), '[]')
       from private.api_key_secrets s where s.api_key_id = k.id and (s.expires_at is null or s.expires_at > v_now)),
     'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute)
   into v_key
@@ -10560,6 +10751,7 @@ declare
     where r ->> 'outcome' is null or r ->> 'outcome' not in ('done', 'retry', 'snooze', 'bury', 'release')
   );
   v_settled uuid[];
+  v_back record;
 begin
   if v_unknown is not null then
     perform private.fail('PT400', 'job.outcome_unknown', format('Unknown outcome: %s.', v_unknown));
@@ -10568,9 +10760,7 @@ begin
   loop
     begin
       with results as (
-        select r.*, row_number() over (
-          partition by j.unique_key, r.outcome in ('done', 'bury') order by j.id
-        ) = 1 as keeps_key
+        select r.*
         from jsonb_to_recordset(p_results) as r (attempt_id uuid, outcome text, in_seconds numeric, error text)
         join queue.jobs j on j.attempt_id = r.attempt_id
       ), finished as (
@@ -10584,27 +10774,29 @@ begin
         where j.attempt_id = r.attempt_id
           and (r.outcome = 'bury' or (r.outcome = 'retry' and j.attempt >= j.max_attempts))
         returning r.attempt_id
-      ), returned as (
-        update queue.jobs j
-        set state = 'waiting', attempt_id = null, worker = null,
-            attempt = j.attempt - (r.outcome <> 'retry')::integer,
-            last_error = coalesce(left(r.error, 4000), j.last_error),
-            due_at = private.now() + make_interval(secs => coalesce(r.in_seconds, 0)),
-            -- One that asks for the same waits already, or returns with this one: let go of the key rather than fail.
-            unique_key = case when r.keeps_key and not exists (
-              select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
-            ) then j.unique_key end
-        from results r
-        where j.attempt_id = r.attempt_id
-          and (r.outcome in ('snooze', 'release') or (r.outcome = 'retry' and j.attempt < j.max_attempts))
-        returning r.attempt_id
       )
       select array_agg(s.attempt_id) into v_settled
-      from (
-        select f.attempt_id from finished f union all
-        select d.attempt_id from doomed d union all
-        select b.attempt_id from returned b
-      ) s;
+      from (select f.attempt_id from finished f union all select d.attempt_id from doomed d) s;
+      -- One by one in the order of their keys, as dispatch inserts them: in another, each would wait for a key of the other.
+      for v_back in
+        select j.id, r.* from jsonb_to_recordset(p_results) as r (attempt_id uuid, outcome text, in_seconds numeric, error text)
+        join queue.jobs j on j.attempt_id = r.attempt_id
+        order by j.unique_key collate "C", j.id
+      loop
+        update queue.jobs j
+        set state = 'waiting', attempt_id = null, worker = null,
+            attempt = j.attempt - (v_back.outcome <> 'retry')::integer,
+            last_error = coalesce(left(v_back.error, 4000), j.last_error),
+            due_at = private.now() + make_interval(secs => coalesce(v_back.in_seconds, 0)),
+            -- One that asks for the same waits already: let go of the key rather than fail.
+            unique_key = case when not exists (
+              select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
+            ) then j.unique_key end
+        where j.id = v_back.id and j.attempt_id = v_back.attempt_id;
+        if found then
+          v_settled := array_append(v_settled, v_back.attempt_id);
+        end if;
+      end loop;
       exit;
     exception when unique_violation then
       -- A twin of one that returns began to wait meanwhile: the next look sees it.
@@ -10842,12 +11034,22 @@ $$;
 
 CREATE TABLE private.api_key_secrets (
     secret_id uuid NOT NULL,
+    turn bigint NOT NULL,
     api_key_id uuid NOT NULL,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     expires_at timestamp with time zone
 );
 
 COMMENT ON TABLE private.api_key_secrets IS 'Which secrets sign for an API key';
+
+ALTER TABLE private.api_key_secrets ALTER COLUMN turn ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.api_key_secrets_turn_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE private.api_nonces (
     api_key_id uuid NOT NULL,
@@ -10892,6 +11094,15 @@ CREATE TABLE private.command_results (
 );
 
 COMMENT ON TABLE private.command_results IS 'Results by idempotency key, kept 24 h';
+
+CREATE TABLE private.dispatch_mark (
+    one boolean DEFAULT true NOT NULL,
+    mark xid8 DEFAULT '0'::xid8 NOT NULL,
+    epoch text DEFAULT ''::text NOT NULL,
+    CONSTRAINT dispatch_mark_one_row CHECK (one)
+);
+
+COMMENT ON TABLE private.dispatch_mark IS 'Below which transaction the outbox needs no look';
 
 CREATE TABLE private.event_examples (
     entity text NOT NULL,
@@ -11797,6 +12008,9 @@ ALTER TABLE ONLY private.cached_tenants
 ALTER TABLE ONLY private.command_results
     ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
 
+ALTER TABLE ONLY private.dispatch_mark
+    ADD CONSTRAINT dispatch_mark_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY private.doomed_files
     ADD CONSTRAINT doomed_files_pkey PRIMARY KEY (host, public_id);
 
@@ -12082,7 +12296,7 @@ ALTER TABLE ONLY queue.retries
 ALTER TABLE ONLY queue.worker_awake
     ADD CONSTRAINT worker_awake_pkey PRIMARY KEY (one);
 
-CREATE INDEX api_key_secrets_by_key ON private.api_key_secrets USING btree (api_key_id, created_at DESC);
+CREATE INDEX api_key_secrets_by_key ON private.api_key_secrets USING btree (api_key_id, turn DESC);
 
 CREATE INDEX api_key_secrets_expiring ON private.api_key_secrets USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
@@ -12127,6 +12341,8 @@ CREATE INDEX image_assets_unused ON public.image_assets USING btree (unused_sinc
 CREATE INDEX inbound_webhooks_by_age ON public.inbound_webhooks USING btree (received_at);
 
 CREATE INDEX inbound_webhooks_newest ON public.inbound_webhooks USING btree (tenant_id, received_at DESC);
+
+CREATE INDEX inbound_webhooks_of_order ON public.inbound_webhooks USING btree (order_id) WHERE (order_id IS NOT NULL);
 
 CREATE INDEX inbound_webhooks_unsettled ON public.inbound_webhooks USING btree (status, received_at) WHERE ((status = ANY (ARRAY['rejected'::text, 'unknown'::text])) OR ((status = 'queued'::text) AND (kind = 'order'::text)));
 
@@ -12649,6 +12865,8 @@ ALTER TABLE private.cached_entities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.cached_tenants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.command_results ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.dispatch_mark ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.doomed_files ENABLE ROW LEVEL SECURITY;
 
@@ -13273,6 +13491,8 @@ GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug tex
 
 REVOKE ALL ON FUNCTION private.described_product(p_tenant_id uuid, p_base public.products, p_product jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.dispatch_mark() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.doom_files() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.doom_forgotten_uploads(p_limit integer) FROM PUBLIC;
@@ -13339,6 +13559,11 @@ GRANT UPDATE(version) ON TABLE public.webhook_endpoints TO service_role;
 REVOKE ALL ON FUNCTION private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid, p_permission text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.endpoints_by_status() FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.inbound_webhooks TO authenticated;
+GRANT SELECT ON TABLE public.inbound_webhooks TO service_role;
+
+REVOKE ALL ON FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FROM PUBLIC;
 
@@ -13530,6 +13755,8 @@ REVOKE ALL ON FUNCTION private.lies_between(p_value jsonb, p_bounds jsonb) FROM 
 
 REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.lock_inbox(p_tenant_id uuid, p_source text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.lock_product(p_tenant_id uuid, p_product_id uuid, p_expected_version bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_reservations(p_tenant_id uuid, p_ids uuid[]) FROM PUBLIC;
@@ -13555,6 +13782,8 @@ GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uu
 GRANT ALL ON FUNCTION private.mark_notifications_read(p_tenant_id uuid, p_ids uuid[]) TO service_role;
 
 REVOKE ALL ON FUNCTION private.matches_format(p_text text, p_format text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.may_come_to_know(p_status text, p_event text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.message_fault(p_message jsonb) FROM PUBLIC;
 
@@ -13598,6 +13827,8 @@ REVOKE ALL ON FUNCTION private.note_warnings() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.notify_tenant(p_tenant_id uuid, p_key text, p_kind text, p_severity text, p_subject_id uuid, p_title text, p_detail text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.number_of_time(p_at timestamp with time zone, p_known private.inbox_states) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.oldest_xmin_holder() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.open_api_key(p_tenant_id uuid, p_api_key_id uuid) FROM PUBLIC;
@@ -13635,9 +13866,6 @@ REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_valu
 
 REVOKE ALL ON FUNCTION private.partitions_ahead() FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.inbound_webhooks TO authenticated;
-GRANT SELECT ON TABLE public.inbound_webhooks TO service_role;
-
 REVOKE ALL ON FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.pattern_problem(p_pattern text) FROM PUBLIC;
@@ -13671,6 +13899,8 @@ GRANT ALL ON FUNCTION private.pull_changes(p_tenant_id uuid, p_cursor text, p_li
 REVOKE ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
+
+REVOKE ALL ON FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_event text, p_state text, p_code text, p_detail text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
@@ -13771,6 +14001,8 @@ GRANT ALL ON FUNCTION private.replay_events(p_tenant_id uuid, p_endpoint_id uuid
 REVOKE ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION private.report_period(p_tenant_id uuid, p_from date, p_to date, p_time_zone text, OUT starts timestamp with time zone, OUT ends timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION private.requeue_webhooks(p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.require(p_tenant_id uuid, p_permission text) TO authenticated;
@@ -13889,6 +14121,8 @@ REVOKE ALL ON FUNCTION private.stamp_version() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.status_after_restoring(p_product public.products) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.still_queued(p_since timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO service_role;
@@ -13947,6 +14181,8 @@ GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.webhook_fault(p_event jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid) FROM PUBLIC;
@@ -13955,7 +14191,7 @@ GRANT ALL ON FUNCTION private.webhook_keys(p_tenant_id uuid, p_endpoint_id uuid)
 
 REVOKE ALL ON FUNCTION private.webhook_level(p_tenant_id uuid, p_data jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.webhook_message(p_webhook public.inbound_webhooks) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.webhook_message(p_webhook public.inbound_webhooks, p_entity_id uuid, p_number jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.webhook_product(p_tenant_id uuid, p_id text, p_sku text) FROM PUBLIC;
 
@@ -14327,8 +14563,8 @@ GRANT ALL ON FUNCTION worker.judge_files(p_host text, p_public_ids text[]) TO se
 REVOKE ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lease_lanes(p_worker text, p_token bigint, p_seconds integer, p_limit integer, p_known text) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean) TO service_role;
+REVOKE ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean, p_until bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean, p_until bigint) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told_at timestamp with time zone) TO service_role;

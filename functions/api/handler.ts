@@ -1,7 +1,7 @@
 // The edge adapter, deployed as the function `api`: its paths read /functions/v1/api/pms/…. A request passes, in this order:
 // its route, method and size; who it is from (auth/); what it may; what it asks (input.ts); and the route.
 
-import { addressGroup, addressOf } from "./auth/addresses.ts";
+import { addressGroup, addressOf, forwardedOf } from "./auth/addresses.ts";
 import { admitAddress, type Admitted, authenticate, presented, type Principal } from "./auth/authenticate.ts";
 import { readBody } from "./bodies.ts";
 import { OriginBusy } from "./cache/direct.ts";
@@ -36,6 +36,7 @@ export function makeHandler(deps: Dependencies): Handler {
       const services = await (made ??= makeServices(deps));
       const target = targetOf(request.url);
       line.path = target?.signed.split("?")[0] ?? new URL(request.url).pathname;
+      line.forwarded = forwardedOf(request.headers).length;
       line.address = addressOf(request.headers, remoteOf(info), services.settings.trustedProxies);
       common = { ...common, ...corsHeaders(request.headers.get("Origin"), services.settings.corsOrigins) };
       if (target !== undefined) {

@@ -123,19 +123,40 @@ Deno.test("health needs no key, and is 503 when the database does not answer", a
   assert.deepEqual([ill.status, (await ill.json()).status], [503, "failed"]);
 });
 
-Deno.test("X-Min-Seq: what lies ahead is dispatched and looked for once more, then refused", async () => {
-  for (const [reached, status] of [[50, 200], [49, 409]] as const) {
-    const log_seq = ({ p_wait }: Record<string, unknown>) => ({ epoch: "e1", seq: p_wait ? reached : 41 });
-    const world = makeWorld({ answers: { log_seq, stock_movements: [] } });
-    for (const target of [ONE, "/pms/inventory/history"]) {
-      const ask = async (seq: string) =>
-        await world.handle(await signedRequest(world, "GET", target, { headers: { "X-Min-Seq": seq } }));
-      assert.equal((await ask("e1:50")).status, status);
-      assert.equal((await ask("e1:41")).status, 200);
-      assert.equal((await ask("e0:9999")).status, 200, "of another epoch nothing is known");
-      assert.equal((await ask("nonsense")).status, 400);
-    }
+Deno.test("If-None-Match on a change is refused, not read over", async () => {
+  const world = makeWorld({ answers: { replace_product: PRODUCT_ROW } });
+  for (const [header, status] of [[{ "If-None-Match": "*" }, 400], [{}, 200]] as const) {
+    const body = JSON.stringify({ sku: "MUG-BLUE", name: "Blue mug" });
+    const answer = await world.handle(await signedRequest(world, "PUT", ONE, { body, headers: header }));
+    assert.equal(answer.status, status, await answer.clone().text());
   }
+  assert.equal(world.asked.filter(([url]) => url.includes("replace_product")).length, 1);
+});
+
+Deno.test("the log tells how many addresses arrived, for whoever sets PMS_TRUSTED_PROXIES", async () => {
+  const world = makeWorld();
+  const headers = { "X-Forwarded-For": "203.0.113.9, 10.0.0.1" };
+  await world.handle(new Request(BASE + "/pms/health", { headers }));
+  assert.equal(world.logged.find(({ event }) => event === "request.done")!["forwarded"], 2);
+});
+
+Deno.test("a service key of the function's own goes before the platform's", async () => {
+  const world = makeWorld({ environment: { PMS_SERVICE_KEY: "sb_secret_mine" } });
+  for (const [key, status] of [["sb_secret_mine", 200], ["service", 401]] as const) {
+    const answer = await world.handle(
+      new Request(BASE + "/pms/cache/warm", {
+        method: "POST",
+        headers: { Authorization: `Bearer ${key}`, "Content-Type": "application/json" },
+        body: JSON.stringify({ tenant_id: TENANT_ID }),
+      }),
+    );
+    assert.equal(answer.status, status, key);
+  }
+  const only = { PMS_SERVICE_KEY: "sb_secret_mine", SUPABASE_SERVICE_ROLE_KEY: undefined };
+  assert.equal(
+    (await makeWorld({ environment: only }).handle(new Request(BASE + "/pms/health"))).status,
+    200,
+  );
 });
 
 Deno.test("warming needs the service key, and reads as the key that asked", async () => {

@@ -7,6 +7,8 @@ export interface RequestLine {
   status: number;
   milliseconds: number;
   address?: string;
+  /** How many addresses X-Forwarded-For named: what PMS_TRUSTED_PROXIES is set by. */
+  forwarded?: number;
   api_key_id?: string;
   tenant_id?: string;
   code?: string;

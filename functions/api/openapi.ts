@@ -158,7 +158,10 @@ function usual({ access, method, asks = {} }: Operation): Record<number, string[
     429: ["rate.limited"],
     500: ["internal"],
     502: ["origin.answer_invalid"],
-    503: ["origin.unavailable", "origin.unreachable", "database.contended", "database.timeout"],
+    503: [
+      ...["origin.unavailable", "origin.unreachable", "database.contended", "database.timeout"],
+      ...(method === "get" ? ["auth.changed", "seq.busy"] : []),
+    ],
     504: ["origin.timeout"],
   };
 }

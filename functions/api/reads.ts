@@ -3,25 +3,52 @@
 import { z } from "@hono/zod-openapi";
 
 import { notKnown } from "./auth/authenticate.ts";
-import type { ReadRequest } from "./cache/cache.ts";
-import { invalidHeader, Problem } from "./problems.ts";
+import type { ReadRequest, Served } from "./cache/cache.ts";
+import { invalidHeader, Problem, unavailable } from "./problems.ts";
 import type { Call } from "./operation.ts";
 import type { Reply } from "./responses.ts";
 import { parseSeq, type Seq, seqText } from "./seq.ts";
 
 export interface Loaded {
-  /** 200, or 404 for a row that is not there; 401 is for `fill` to find. */
-  status: 200 | 401 | 404;
+  /** 200, or 404 for a row that is not there. */
+  status: 200 | 404;
   headers: Record<string, string>;
   body: string;
   /** No row was found: so it is, or so the policies have it for who may not read. */
   empty: boolean;
 }
 
+/** What a read came to: `Loaded`, or nothing that others could use. */
+interface Read {
+  status: number;
+  headers: Record<string, string>;
+  body: string;
+  seq: Seq;
+}
+
 type Load = (token: string) => Promise<Loaded>;
 type Tag = ReadRequest["tags"][number];
 
-const Reach = z.object({ epoch: z.string(), seq: z.number().int() });
+const Reach = z.object({
+  epoch: z.string(),
+  seq: z.number().int(),
+  through: z.boolean(),
+  until: z.number().int().nullable(),
+});
+
+/** How long to dispatch, slice by slice, for a caller who waits. */
+const PATIENCE_MS = 5_000;
+/** For one slice, with the wait for those who dispatch already. */
+const SLICE_MS = 12_000;
+/** Others' reads that came to nothing for this caller, before it reads for itself. */
+const JOINS = 3;
+
+// What `fill` answers in place of data. No errors: those would fail whoever joined, and who asked for less, or with a key that
+// nobody touched, has an answer to come. None of them is kept.
+const KEY_GONE = 401;
+const KEY_CHANGED = 403;
+const AHEAD = 409;
+const BUSY = 503;
 
 /** What the cache holds, or what `load` reads. `missing` is thrown when there is no such row. */
 export async function readCached(
@@ -37,9 +64,10 @@ export async function readCached(
     query,
     minSeq: minSeqOf(call),
     apiKeyId,
+    past: isPast(call),
     warming: call.warming,
   };
-  const served = await call.services.cache.read(request, () => fill(call, load, request.minSeq));
+  const served = await ownOrGood(call, request, () => fill(call, load, request.minSeq));
   call.cache = served.from;
   call.services.gate.usage.noteCache(apiKeyId, served.from);
   const headers = { ...served.headers, "X-Cache": served.from, Age: String(Math.floor(served.ageSeconds)) };
@@ -53,34 +81,58 @@ export async function readDirectly(call: Call, missing: Problem | undefined, loa
   return settled(call, { ...filled, missing });
 }
 
-async function fill(call: Call, load: Load, least?: Seq): Promise<Loaded & { seq: Seq }> {
+/** What others' reads brought, if it is data; else what this caller's own does. */
+async function ownOrGood(call: Call, request: ReadRequest, fillIt: () => Promise<Read>): Promise<Served> {
+  for (let join = 0; join < JOINS; join++) {
+    let own = false;
+    const served = await call.services.cache.read(request, () => {
+      own = true;
+      return fillIt();
+    });
+    if (own || served.status === 200 || served.status === 404) return served;
+  }
+  return { ...await call.services.direct.run(fillIt), from: "bypass", ageSeconds: 0 };
+}
+
+async function fill(call: Call, load: Load, least?: Seq): Promise<Read> {
   // the place in the log is read first: what is read then is at least as new
-  let seq = await logSeq(call, false);
-  if (isAhead(least, seq)) seq = await logSeq(call, true);
+  let seq = await logSeq(call);
+  if (isAhead(least, seq)) {
+    const reached = await logThrough(call, (reach) => !isAhead(least, reach));
+    seq = reached;
+    // before anything is loaded: a caller can name any number
+    if (isAhead(least, seq)) return { seq, status: reached.through ? AHEAD : BUSY, headers: {}, body: "" };
+  }
   const { tokens } = call.services;
   const loaded = await load(await tokens.tokenOf(call.principal.apiKeyId));
-  if (loaded.empty && !await isStill(call)) return { ...loaded, seq, status: 401 };
-  return { ...loaded, seq };
+  if (!loaded.empty) return { ...loaded, seq };
+  return { ...loaded, seq, status: await endOfKey(call) ?? loaded.status };
 }
 
 /**
- * Whether the key may still do what it might when the request came in. A key that was revoked meanwhile reads nothing, and
- * its nothing must not be kept for, or handed to, others of the same permissions.
+ * What became of the key while it read nothing; undefined if it may do what it might. The nothing of a key that was revoked
+ * meanwhile must not be kept for, or handed to, others of the same permissions.
  */
-async function isStill({ principal, services }: Call): Promise<boolean> {
+async function endOfKey({ principal, services }: Call): Promise<number | undefined> {
   const record = await services.gate.keys.look(principal.apiKeyId);
-  return record?.fingerprint === principal.fingerprint;
+  if (record === undefined) return KEY_GONE;
+  return record.fingerprint === principal.fingerprint ? undefined : KEY_CHANGED;
 }
 
 function settled(
   call: Call,
   read: { status: number; headers: Record<string, string>; body: string; seq: Seq; missing?: Problem },
 ): Reply {
-  // not in fill: others wait for that, who asked for less
-  if (isAhead(minSeqOf(call), read.seq)) {
+  if (read.status === AHEAD) {
     throw new Problem(409, "seq.ahead", "X-Min-Seq lies ahead of the log of changes.");
   }
-  if (read.status === 401) throw notKnown();
+  if (read.status === BUSY) {
+    throw unavailable("seq.busy", "Much is written at this moment, and the log is not at X-Min-Seq yet.");
+  }
+  if (read.status === KEY_GONE) throw notKnown();
+  if (read.status === KEY_CHANGED) {
+    throw unavailable("auth.changed", "What the key may do changed while it read.");
+  }
   if (read.status === 404) {
     throw read.missing ?? new Problem(404, "route.not_found", "There is no such thing.");
   }
@@ -108,8 +160,32 @@ function minSeqOf(call: Call): Seq | undefined {
   return seq;
 }
 
-/** How far the tenant's log got; `wait` first puts into it whatever was committed before. */
-export async function logSeq(call: Call, wait: boolean): Promise<Seq> {
-  const args = { p_tenant_id: call.principal.tenantId, p_wait: wait };
-  return Reach.parse(await call.services.origin.service("log_seq", args, wait ? 12_000 : undefined));
+/** Whether the caller wants to be led past the cache: after a write without X-Seq, say. */
+function isPast(call: Call): boolean {
+  return /(^|[\s,])no-(cache|store)\s*($|,)/i.test(call.headers.get("Cache-Control") ?? "");
+}
+
+/** How far the tenant's log got. */
+async function logSeq(call: Call): Promise<Seq> {
+  const args = { p_tenant_id: call.principal.tenantId, p_wait: false };
+  return Reach.parse(await call.services.origin.service("log_seq", args));
+}
+
+/**
+ * Puts into the log, slice by slice, whatever was committed before, and tells how far it got: `through` if that is all of
+ * it. Ends sooner where `enough` says so, or after some seconds.
+ */
+export async function logThrough(
+  call: Call,
+  enough: (reach: Seq) => boolean = () => false,
+): Promise<Seq & { through: boolean }> {
+  const { origin, now } = call.services;
+  const end = now() + PATIENCE_MS;
+  let until: number | null = null;
+  for (;;) {
+    const args = { p_tenant_id: call.principal.tenantId, p_wait: true, p_until: until };
+    const reach = Reach.parse(await origin.service("log_seq", args, SLICE_MS));
+    if (reach.through || enough(reach) || now() >= end) return reach;
+    until = reach.until;
+  }
 }

@@ -40,6 +40,7 @@ const SECURITY: Record<string, string> = {
 };
 
 export const ALLOWED_HEADERS = [
+  "cache-control",
   "content-type",
   "idempotency-key",
   "if-match",

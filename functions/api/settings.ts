@@ -9,7 +9,7 @@ export interface Environment {
 
 export interface Settings {
   supabaseUrl: string;
-  /** For the RPCs of schema `worker` alone. */
+  /** For the RPCs of schema `worker` alone, and what the worker must show. */
   serviceKey: string;
   /** Lets a principal's calls through the gateway; gives them no rights. */
   anonKey: string;
@@ -37,7 +37,8 @@ export function readSettings(environment: Environment): Settings {
   const reader = new Reader(environment);
   const settings: Settings = {
     supabaseUrl: reader.required("SUPABASE_URL", httpUrl, "is no http(s) URL"),
-    serviceKey: reader.required("SUPABASE_SERVICE_ROLE_KEY"),
+    serviceKey: reader.optional("PMS_SERVICE_KEY", (text) => text, "") ??
+      reader.required("SUPABASE_SERVICE_ROLE_KEY"),
     anonKey: reader.required("SUPABASE_ANON_KEY"),
     jwtKey: reader.required("PMS_JWT_KEY"),
     redisUrl: reader.optional("REDIS_URL", redisUrl, "is no redis:// or rediss:// URL"),

@@ -80,23 +80,23 @@ export function makeWorld({ environment = {}, answers = {}, redis }: Options = {
       nonces.add(p_nonce);
       return replayed ? { ...ADMITTED, admitted: false, why: "replayed" } : ADMITTED;
     },
-    log_seq: { epoch: "e1", seq: 41 },
+    log_seq: { epoch: "e1", seq: 41, through: true, until: null },
     schema_version: 1,
     note_api_use: null,
     products: [PRODUCT_ROW],
     ...answers,
   };
   const world: Omit<World, "handle"> = { asked: [], logged: [], clock: { now: 1_764_240_000_000 } };
-  const fetch: typeof globalThis.fetch = (input, init) => {
+  const fetch: typeof globalThis.fetch = async (input, init) => {
     world.asked.push([String(input), init]);
     const url = new URL(String(input));
     const name = url.pathname.split("/").at(-1)!;
     const told = all[name];
     const args = typeof init?.body === "string" ? JSON.parse(init.body) : {};
-    const answer = typeof told === "function" ? told(args, url) : told;
-    if (answer instanceof Response) return Promise.resolve(answer);
-    if (answer === undefined) return Promise.reject(new TypeError(`nobody answers ${url.pathname}`));
-    return Promise.resolve(new Response(JSON.stringify(answer)));
+    const answer = await (typeof told === "function" ? told(args, url) : told);
+    if (answer instanceof Response) return answer;
+    if (answer === undefined) throw new TypeError(`nobody answers ${url.pathname}`);
+    return new Response(JSON.stringify(answer));
   };
   const handle = makeHandler({
     environment: { get: (name) => settings[name] },

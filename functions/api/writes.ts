@@ -4,8 +4,8 @@ import { isRow, type Row, textOf } from "./json.ts";
 import { told } from "./log.ts";
 import type { Call } from "./operation.ts";
 import { oddAnswer } from "./origin.ts";
-import { Problem } from "./problems.ts";
-import { logSeq } from "./reads.ts";
+import { invalidHeader, Problem } from "./problems.ts";
+import { logThrough } from "./reads.ts";
 import { seqText } from "./seq.ts";
 
 /** Calls a command of the database as the principal. */
@@ -25,6 +25,10 @@ export async function changing(
   name: string,
   args: Row,
 ): Promise<Row> {
+  // read over, `*` of a caller who wants to create alone would replace what there is
+  if (call.headers.has("If-None-Match")) {
+    throw invalidHeader("If-None-Match", "is for reads; a change takes If-Match");
+  }
   const version = ifMatch === undefined || ifMatch === "*" ? null : Number(ifMatch.slice(1, -1));
   try {
     return await command(call, name, { ...args, p_expected_version: version });
@@ -36,10 +40,13 @@ export async function changing(
   }
 }
 
-/** X-Seq after a write; absent when the log cannot be asked, because the write stands all the same. */
+/** X-Seq after a write; absent when the log cannot be asked, or is far behind, because the write stands all the same. */
 export async function seqHeader(call: Call): Promise<Record<string, string>> {
   try {
-    return { "X-Seq": seqText(await logSeq(call, true)) };
+    const reach = await logThrough(call);
+    if (reach.through) return { "X-Seq": seqText(reach) };
+    call.services.log("seq.behind", { request_id: call.id });
+    return {};
   } catch (error) {
     call.services.log("seq.unknown", { request_id: call.id, error: told(error) });
     return {};

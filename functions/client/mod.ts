@@ -5,7 +5,8 @@
 //   const boot = await api.createProduct({ sku: "BOOT-42", name: "Boot", price: 119.9 });
 //   for await (const product of api.everyProduct({ status: "active" })) …
 //
-// Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq. All methods throw PmsError.
+// Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq; after one that was answered without, they go past the
+// cache for as long as that keeps anything. All methods throw PmsError.
 
 import { type Answer, type Call, makeCall, type Options, type Sent } from "./call.ts";
 import { PmsError } from "./errors.ts";
@@ -33,12 +34,18 @@ export interface Change extends Write {
   expectedVersion?: number;
 }
 
+/** Milliseconds. No answer lies in the cache for longer: a minute as fresh, ten for the day the database fails. */
+const CACHE_KEEPS = 12 * 60_000;
+
 export class PmsApi {
   /** The X-Seq of one's last write; hand it to another process to let that see the write too. */
   minSeq: string | undefined;
   readonly #call: Call;
+  readonly #now: () => number;
+  #pastUntil = -Infinity;
 
   constructor(options: Options) {
+    this.#now = options.now ?? Date.now;
     this.#call = makeCall(options);
   }
 
@@ -142,7 +149,9 @@ export class PmsApi {
   #read(path: string, query: Query, headers: Record<string, string> = {}): Promise<Answer> {
     const told = Object.entries(query).filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value!)}`);
-    const sent = this.minSeq === undefined ? headers : { ...headers, "X-Min-Seq": this.minSeq };
+    const sent = { ...headers };
+    if (this.minSeq !== undefined) sent["X-Min-Seq"] = this.minSeq;
+    if (this.#now() < this.#pastUntil) sent["Cache-Control"] = "no-cache";
     return this.#call({
       method: "GET",
       path: told.length > 0 ? `${path}?${told.join("&")}` : path,
@@ -161,7 +170,11 @@ export class PmsApi {
       : { "If-Match": `"${expectedVersion}"` };
     const sent: Sent = { method, path, body, headers, idempotencyKey };
     const answer = await this.#call(sent);
-    this.minSeq = later(this.minSeq, answer.headers.get("X-Seq") ?? undefined);
+    const seq = answer.headers.get("X-Seq") ?? undefined;
+    this.minSeq = later(this.minSeq, seq);
+    // a later place is behind that of all writes before it; events are worked later, and have none
+    if (seq !== undefined) this.#pastUntil = -Infinity;
+    else if (!path.startsWith("/webhook/")) this.#pastUntil = this.#now() + CACHE_KEEPS;
     return answer;
   }
 }

@@ -173,6 +173,10 @@ begin
   if auth.uid() is null then
     perform private.fail('PT401', 'auth.required', 'Sign in to create a tenant: its first owner is the caller.');
   end if;
+  -- it would be an owner for ever, past its scopes, its end and its revocation; a token outlives the membership
+  if exists (select from public.api_keys k where k.id = auth.uid()) then
+    perform private.fail('PT403', 'tenant.by_api_key', 'An API key makes no tenants.', 'Let a person do it.');
+  end if;
   insert into public.tenants (slug, name, currency) values (p_slug, p_name, p_currency)
   on conflict (slug) do nothing
   returning * into v_tenant;

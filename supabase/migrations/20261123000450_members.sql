@@ -169,7 +169,9 @@ begin
   where i.tenant_id = p_tenant_id and lower(i.email) = lower(btrim(p_email)) and i.status = 'pending';
   insert into public.invitations (tenant_id, email, role, token_hash, invited_by, expires_at)
   values (p_tenant_id, btrim(p_email), p_role, sha256(convert_to(v_token, 'UTF8')), auth.uid(),
-    private.now() + p_expires_in)
+    -- nobody's invitation is good for longer than they are: an API key may expire
+    least(private.now() + p_expires_in,
+      (select m.expires_at from public.memberships m where m.tenant_id = p_tenant_id and m.principal_id = auth.uid())))
   returning * into v_invitation;
   return jsonb_build_object('invitation_id', v_invitation.id, 'tenant_id', p_tenant_id, 'email', v_invitation.email,
     'role', p_role, 'expires_at', v_invitation.expires_at, 'token', v_token);
@@ -344,6 +346,10 @@ declare
 begin
   v_member := private.open_membership(p_tenant_id, p_principal_id, null);
   if v_member.kind = 'api_key' then
+    if p_principal_id is distinct from auth.uid() then
+      perform private.require(p_tenant_id, 'api_keys.write');
+      perform private.require_no_api_key(p_tenant_id);
+    end if;
     perform private.end_api_key(p_principal_id);
     return to_jsonb(v_member);
   end if;

@@ -5,8 +5,9 @@
 -- membership and the secrets, and so ends every right at once, whoever still holds a token of the key.
 --
 -- Nobody makes a key that may do more than they may themselves, and a key makes no keys: it could outlive itself by them.
--- It may give itself a new secret, where its scopes allow that. Secrets are shown once and kept by private.put_secret; at
--- most two of a key are good at a time, the older one until its overlap ends.
+-- It may give itself a new secret, where its scopes allow that. Secrets are shown once and kept by private.put_secret. The
+-- newest is good without an end, those before it until their overlaps end; at most three at a time. So a rotation whose answer
+-- was lost can be repeated: the secret that everybody uses is the oldest, and what goes is the one that nobody ever got.
 
 insert into private.role_permissions (role, permission)
 select r.role, p.permission
@@ -78,13 +79,14 @@ select private.log_changes_of('public.api_keys', 'api_key', 'api_keys.read', 'la
 -- The secrets of a key, the newest without an end. The text is kept by private.put_secret.
 create table private.api_key_secrets (
   secret_id uuid primary key,
+  turn bigint generated always as identity (cache 1),
   api_key_id uuid not null references public.api_keys (id) on delete cascade,
   created_at timestamptz not null default private.now(),
   expires_at timestamptz
 );
 comment on table private.api_key_secrets is 'Which secrets sign for an API key';
 create unique index api_key_secrets_newest on private.api_key_secrets (api_key_id) where expires_at is null;
-create index api_key_secrets_by_key on private.api_key_secrets (api_key_id, created_at desc);
+create index api_key_secrets_by_key on private.api_key_secrets (api_key_id, turn desc);
 create index api_key_secrets_expiring on private.api_key_secrets (expires_at) where expires_at is not null;
 alter table private.api_key_secrets enable row level security;
 revoke all on private.api_key_secrets from public, anon, authenticated, service_role;
@@ -184,7 +186,8 @@ begin
       coalesce(format('These are no networks: %s.', left(v_bad, 500)), 'A list has 1 to 50 networks.'),
       'Networks look like 192.0.2.0/24, 192.0.2.7 or 2001:db8::/48; null means any.');
   end if;
-  return p_allowed_ips::cidr[];
+  -- flat, whatever shape it was sent in
+  return case when p_allowed_ips is not null then array(select a::cidr from unnest(p_allowed_ips) with ordinality u (a, n) order by n) end;
 end $$;
 revoke all on function private.checked_networks(text[]) from public, anon, authenticated, service_role;
 
@@ -227,7 +230,8 @@ begin
   v_key.rate_per_minute := p_rate_per_minute;
   perform private.check_api_key(v_key);
   perform private.require_as_strong(p_tenant_id, p_role, v_key.scopes);
-  if (select count(*) from public.api_keys k where k.tenant_id = p_tenant_id and k.status = 'active') >= 200 then
+  if (select count(*) from public.api_keys k where k.tenant_id = p_tenant_id and k.status = 'active'
+    and (k.expires_at is null or k.expires_at > private.now())) >= 200 then
     perform private.fail('PT422', 'api_key.too_many', 'A tenant has at most 200 active keys.', 'Revoke those that are not used.');
   end if;
   insert into public.api_keys (tenant_id, name, role, scopes, expires_at, allowed_ips, rate_per_minute, created_by)
@@ -271,8 +275,12 @@ begin
     perform private.fail('PT422', 'api_key.overlap_invalid', 'p_overlap must lie between 0 and 30 days.');
   end if;
   delete from private.api_key_secrets s
-  where s.api_key_id = p_api_key_id and (s.expires_at is not null or p_overlap = interval '0');
-  update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id;
+  where s.api_key_id = p_api_key_id and (p_overlap = interval '0' or s.expires_at <= v_now);
+  delete from private.api_key_secrets s
+  where s.api_key_id = p_api_key_id and s.expires_at is not null and exists (
+    select from private.api_key_secrets o
+    where o.api_key_id = p_api_key_id and o.expires_at is not null and o.turn < s.turn);
+  update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id and s.expires_at is null;
   -- The event of it: who keeps the secrets elsewhere learns that they changed.
   update public.api_keys k set secret_changed_at = v_now where k.id = p_api_key_id returning * into v_key;
   return private.api_key_answer(v_key) || jsonb_build_object(
@@ -283,8 +291,8 @@ end $$;
 revoke all on function private.rotate_api_key(uuid, uuid, interval) from public, anon, authenticated, service_role;
 grant execute on function private.rotate_api_key(uuid, uuid, interval) to authenticated, service_role;
 
--- Gives a key a new secret, shown this once. The one before it stays good for p_overlap (0 to 30 days), an older one
--- ends now. Returns the key with "secret" and "old_secret_expires_at". Raises api_key.not_found, api_key.revoked.
+-- Gives a key a new secret, shown this once. The one before it stays good for p_overlap (0 to 30 days; 0 ends all others now),
+-- the oldest until its own overlap ends; one between them ends now. Returns the key with "secret" and "old_secret_expires_at". Raises api_key.not_found, api_key.revoked.
 create function public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval default '24 hours') returns jsonb
 language sql volatile set search_path = ''
 as $$ select private.rotate_api_key(p_tenant_id, p_api_key_id, p_overlap) $$;
@@ -313,6 +321,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
   perform private.open_api_key(p_tenant_id, p_api_key_id);
+  perform private.require_no_api_key(p_tenant_id, p_but => p_api_key_id);
   return private.api_key_answer(private.end_api_key(p_api_key_id));
 end $$;
 revoke all on function private.revoke_api_key(uuid, uuid) from public, anon, authenticated, service_role;

@@ -164,6 +164,7 @@ declare
     where r ->> 'outcome' is null or r ->> 'outcome' not in ('done', 'retry', 'snooze', 'bury', 'release')
   );
   v_settled uuid[];
+  v_back record;
 begin
   if v_unknown is not null then
     perform private.fail('PT400', 'job.outcome_unknown', format('Unknown outcome: %s.', v_unknown));
@@ -172,9 +173,7 @@ begin
   loop
     begin
       with results as (
-        select r.*, row_number() over (
-          partition by j.unique_key, r.outcome in ('done', 'bury') order by j.id
-        ) = 1 as keeps_key
+        select r.*
         from jsonb_to_recordset(p_results) as r (attempt_id uuid, outcome text, in_seconds numeric, error text)
         join queue.jobs j on j.attempt_id = r.attempt_id
       ), finished as (
@@ -188,27 +187,29 @@ begin
         where j.attempt_id = r.attempt_id
           and (r.outcome = 'bury' or (r.outcome = 'retry' and j.attempt >= j.max_attempts))
         returning r.attempt_id
-      ), returned as (
-        update queue.jobs j
-        set state = 'waiting', attempt_id = null, worker = null,
-            attempt = j.attempt - (r.outcome <> 'retry')::integer,
-            last_error = coalesce(left(r.error, 4000), j.last_error),
-            due_at = private.now() + make_interval(secs => coalesce(r.in_seconds, 0)),
-            -- One that asks for the same waits already, or returns with this one: let go of the key rather than fail.
-            unique_key = case when r.keeps_key and not exists (
-              select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
-            ) then j.unique_key end
-        from results r
-        where j.attempt_id = r.attempt_id
-          and (r.outcome in ('snooze', 'release') or (r.outcome = 'retry' and j.attempt < j.max_attempts))
-        returning r.attempt_id
       )
       select array_agg(s.attempt_id) into v_settled
-      from (
-        select f.attempt_id from finished f union all
-        select d.attempt_id from doomed d union all
-        select b.attempt_id from returned b
-      ) s;
+      from (select f.attempt_id from finished f union all select d.attempt_id from doomed d) s;
+      -- One by one in the order of their keys, as dispatch inserts them: in another, each would wait for a key of the other.
+      for v_back in
+        select j.id, r.* from jsonb_to_recordset(p_results) as r (attempt_id uuid, outcome text, in_seconds numeric, error text)
+        join queue.jobs j on j.attempt_id = r.attempt_id
+        order by j.unique_key collate "C", j.id
+      loop
+        update queue.jobs j
+        set state = 'waiting', attempt_id = null, worker = null,
+            attempt = j.attempt - (v_back.outcome <> 'retry')::integer,
+            last_error = coalesce(left(v_back.error, 4000), j.last_error),
+            due_at = private.now() + make_interval(secs => coalesce(v_back.in_seconds, 0)),
+            -- One that asks for the same waits already: let go of the key rather than fail.
+            unique_key = case when not exists (
+              select from queue.jobs o where o.unique_key = j.unique_key and o.state = 'waiting'
+            ) then j.unique_key end
+        where j.id = v_back.id and j.attempt_id = v_back.attempt_id;
+        if found then
+          v_settled := array_append(v_settled, v_back.attempt_id);
+        end if;
+      end loop;
       exit;
     exception when unique_violation then
       -- A twin of one that returns began to wait meanwhile: the next look sees it.

@@ -54,7 +54,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
-  v_known := private.begin_command(p_tenant_id, 'create_product', p_key, p_product);
+  v_known := private.begin_command(p_tenant_id, 'create_product', p_key, coalesce(p_product, 'null'));
   if v_known is not null then
     return v_known;
   end if;

@@ -64,6 +64,26 @@ language sql volatile set search_path = ''
 as $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
 revoke all on function private.lock_dispatch() from public, anon, authenticated, service_role;
 
+-- Where dispatch left off, for whoever has no mark of its own. It may lag, and then costs a longer look; it is never ahead. Of
+-- another epoch it is from before a restore, and says nothing.
+create table private.dispatch_mark (
+  one boolean primary key default true constraint dispatch_mark_one_row check (one),
+  mark xid8 not null default '0',
+  epoch text not null default ''
+);
+comment on table private.dispatch_mark is 'Below which transaction the outbox needs no look';
+insert into private.dispatch_mark default values;
+alter table private.dispatch_mark enable row level security;
+revoke all on private.dispatch_mark from public, anon, authenticated, service_role;
+
+create function private.dispatch_mark() returns xid8
+language sql stable security definer set search_path = ''
+as $$
+  select case when d.mark <= pg_snapshot_xmin(pg_current_snapshot()) and d.epoch = e.epoch then d.mark else '0' end
+  from private.dispatch_mark d, private.log_epoch e
+$$;
+revoke all on function private.dispatch_mark() from public, anon, authenticated, service_role;
+
 -- Events whose deliveries are still to be queued, from after_lane_id on. Written and read under the dispatch lock alone.
 create table queue.fan_outs (
   tenant_id uuid not null,
@@ -370,6 +390,13 @@ begin
     else
       perform pg_logical_emit_message(true, 'pms.mark', '');
     end if;
+  end if;
+
+  -- Written now and then alone: a row that each call updates would bloat while a session holds xmin.
+  if v_taken = v_seen and v_seen < p_limit and (v_taken > 0 or v_mark > p_mark)
+    and v_mark::text::bigint - private.dispatch_mark()::text::bigint >= 256
+  then
+    update private.dispatch_mark d set mark = v_mark, epoch = (select e.epoch from private.log_epoch e) where d.one;
   end if;
 
   -- Under the lock nothing else takes ids, so all of them up to here are committed with this call at the latest.

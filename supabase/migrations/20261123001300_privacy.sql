@@ -277,6 +277,11 @@ begin
   update private.command_results r
   set result = private.without_customer(r.result)
   where r.tenant_id = p_tenant_id and r.command in ('place_order', 'order_event') and (r.result ->> 'id')::uuid = any (v_ids);
+  -- One that still waits keeps what it is worked by.
+  update public.inbound_webhooks w
+  set data = '{"redacted": true}' || case when w.status = 'queued' then
+    (select coalesce(jsonb_object_agg(d.key, d.value), '{}') from jsonb_each(w.data) d where d.key in ('amount', 'lines', 'version')) else '{}' end
+  where w.tenant_id = p_tenant_id and w.order_id = any (v_ids);
 
   -- The long part before the lock of dispatch, and under it only what was dispatched meanwhile and what waits.
   v_seq := coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0);
@@ -291,7 +296,7 @@ end $$;
 revoke all on function private.redact_customer(uuid, text, uuid[]) from public, anon, authenticated, service_role;
 grant execute on function private.redact_customer(uuid, text, uuid[]) to authenticated, service_role;
 
--- Forgets who bought: in orders, in the log, in what waits to be sent, and in stored answers. Orders are chosen by the
+-- Forgets who bought: in orders, in the log, in what waits to be sent, in stored answers, and in inbound webhooks. Orders are chosen by the
 -- customer's address or by id. Returns {"orders", "events"}; again it finds nothing more by address. Sent webhooks are
 -- out of reach; their receivers hear of it by order.updated.
 create function public.redact_customer(p_tenant_id uuid, p_email text default null, p_order_ids uuid[] default null)

@@ -72,6 +72,7 @@ create table private.inbox_states (
   pushed uuid[] not null default '{}',
   millis bigint not null,
   looked_on date not null default private.today(),
+  timed_at timestamptz,
   primary key (tenant_id, source, entity, entity_id)
 );
 comment on table private.inbox_states is 'The last word of each sender on each object';
@@ -81,6 +82,7 @@ comment on column private.inbox_states.settled is 'What that was before the chan
 comment on column private.inbox_states.pushed is 'Its changes of which it is not known what became of them, the last 1,000';
 comment on column private.inbox_states.millis is 'Of its last stamp: the next one is later, whatever its clock says';
 comment on column private.inbox_states.looked_on is 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
+comment on column private.inbox_states.timed_at is 'Of inbound webhooks without versions, which their times number: the last one''s';
 create index inbox_states_by_day on private.inbox_states (looked_on);
 alter table private.inbox_states enable row level security;
 revoke all on private.inbox_states from public, anon, authenticated, service_role;
@@ -451,6 +453,12 @@ begin
 end $$;
 revoke all on function private.forget_last_words(timestamptz, integer) from public, anon, authenticated, service_role;
 
+-- The lock of a source, until the end of the transaction.
+create function private.lock_inbox(p_tenant_id uuid, p_source text) returns void
+language sql volatile set search_path = ''
+as $$ select pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0)) $$;
+revoke all on function private.lock_inbox(uuid, text) from public, anon, authenticated, service_role;
+
 create function private.receive_changes(p_tenant_id uuid, p_source text, p_messages jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -496,7 +504,7 @@ begin
   ) e;
 
   -- One call after the other for each sender: two must not take the same last word. What follows sees what the other did.
-  perform pg_advisory_xact_lock(hashtextextended('pms inbox ' || p_tenant_id || ' ' || p_source, 0));
+  perform private.lock_inbox(p_tenant_id, p_source);
   with taken as (
     insert into public.inbox_messages (tenant_id, principal_id, source, message_id, entity, entity_id, sender_version, body, occurred_at)
     select p_tenant_id, v_principal, p_source, o.message ->> 'message_id', o.message ->> 'entity', (o.message ->> 'entity_id')::uuid,

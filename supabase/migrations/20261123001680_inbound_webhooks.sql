@@ -4,8 +4,8 @@
 -- call, so that the answer is quick:
 --
 --   products, stock   become a message of the inbox, in the same transaction, and take the way of sync from there
---   orders            are a job: a worker calls apply_webhook as the principal, one event of an order after the other
---   other types       are kept, and reported once per type and day
+--   orders            are a job: a worker calls apply_webhook as the principal, the events of an order as they occurred
+--   other types       are kept, and reported once per kind and day
 --
 --   queued ──► done       an order's event happened (that of a product: see sync_changes)
 --          └─► rejected   it was refused: `error` has the code; reported once per code and day
@@ -16,7 +16,11 @@
 -- inventory: {"level_id" or "product_id"/"sku" with "location_id"/"location": code, "version"?, "on_hand"…}: inventory.updated
 -- order:     {"order_id" or "number", "version"?: the one that we had, what order_event takes…}: order.paid and the like
 --
--- The number of a state over there is its "version", else the milliseconds of the event's timestamp.
+-- The number of a state over there is its "version", else the microseconds of the event's timestamp; of two events of one moment the
+-- later to arrive is the newer. Nobody does both of one object: the numbers would not compare.
+--
+-- An order's event waits for those that occurred before it. One that the order does not know yet, but may still come to know, is put
+-- off: for ten minutes it lets those pass that occurred at its own moment or before, or that another sends, and is tried again.
 
 create table private.inbound_types (
   type text primary key,
@@ -50,17 +54,20 @@ create table public.inbound_webhooks (
   inbox_message_id uuid,
   change_id uuid,
   order_id uuid,
+  put_off_at timestamptz,
   constraint inbound_webhooks_once unique (tenant_id, principal_id, event_id),
   constraint inbound_webhooks_error_of_rejected check ((status = 'rejected') = (error is not null))
 );
 comment on table public.inbound_webhooks is 'Events that other systems sent, and what became of them; kept 30 days';
 comment on column public.inbound_webhooks.principal_id is 'Who sent it, an API key for example: its permissions decide';
 comment on column public.inbound_webhooks.inbox_message_id is 'The message that it became: inbox_messages, as long as that is kept';
+comment on column public.inbound_webhooks.put_off_at is 'When its order first did not know it: it is tried again for ten minutes';
 comment on column public.inbound_webhooks.change_id is 'What was pushed for it: sync_changes says what became of that';
 create index inbound_webhooks_by_age on public.inbound_webhooks (received_at);
 create index inbound_webhooks_newest on public.inbound_webhooks (tenant_id, received_at desc);
 create index inbound_webhooks_unsettled on public.inbound_webhooks (status, received_at) where status in ('rejected', 'unknown')
   or status = 'queued' and kind = 'order';
+create index inbound_webhooks_of_order on public.inbound_webhooks (order_id) where order_id is not null;
 
 alter table public.inbound_webhooks enable row level security;
 create policy "only within one's own tenants" on public.inbound_webhooks
@@ -87,6 +94,8 @@ begin
       then 'type must be a text of 1 to 100 letters, digits or "_.:/-"'
     when jsonb_typeof(p_event -> 'timestamp') is distinct from 'string' or p_event ->> 'timestamp' !~ '^[0-9]{4}-'
       or not pg_input_is_valid(p_event ->> 'timestamp', 'timestamptz') then 'timestamp must be a time, as 2026-11-23T07:19:23Z'
+    -- all that came after it would be old
+    when (p_event ->> 'timestamp')::timestamptz > private.now() + interval '5 minutes' then 'timestamp lies more than 5 minutes ahead'
     when jsonb_typeof(p_event -> 'data') is distinct from 'object' then 'data must be an object'
     when octet_length(p_event ->> 'data') > 131072 or not private.is_plain(p_event -> 'data')
       then 'data is too large (128 KiB), too deep, or has numbers of more than 40 digits'
@@ -120,38 +129,33 @@ begin
 end $$;
 revoke all on function private.uuid_or_null(text) from public, anon, authenticated, service_role;
 
--- The product that an event is about: by id, else by the sku of a living one; null when there is none.
+-- The product that an event is about: by id, else (an id that is no UUID is the sender's own) by the sku of a living one; null when
+-- there is none.
 create function private.webhook_product(p_tenant_id uuid, p_id text, p_sku text) returns uuid
 language plpgsql stable set search_path = '' set enable_seqscan = off
 as $$
 begin
-  if p_id is not null then
-    return private.uuid_or_null(p_id);
-  end if;
-  return (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null);
+  return coalesce(private.uuid_or_null(p_id), (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null));
 end $$;
 revoke all on function private.webhook_product(uuid, text, text) from public, anon, authenticated, service_role;
 
--- The level that an event is about; null when there is none.
+-- The level that an event is about; null when there is none. Ids that are no UUID are the sender's own, and say nothing.
 create function private.webhook_level(p_tenant_id uuid, p_data jsonb) returns uuid
 language plpgsql stable set search_path = '' set enable_seqscan = off
 as $$
 begin
-  if p_data ->> 'level_id' is not null then
-    return private.uuid_or_null(p_data ->> 'level_id');
-  end if;
-  return (
+  return coalesce(private.uuid_or_null(p_data ->> 'level_id'), (
     select l.id from public.stock_levels l join public.locations s on s.id = l.location_id
     where l.tenant_id = p_tenant_id and s.tenant_id = p_tenant_id
       and l.product_id = private.webhook_product(p_tenant_id, p_data ->> 'product_id', p_data ->> 'sku')
-      and case when p_data ->> 'location_id' is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
+      and case when private.uuid_or_null(p_data ->> 'location_id') is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
         else s.code = p_data ->> 'location' end
-  );
+  ));
 end $$;
 revoke all on function private.webhook_level(uuid, jsonb) from public, anon, authenticated, service_role;
 
--- The inbox's message of an event of a product or a level; entity_id null: there is none of that name.
-create function private.webhook_message(p_webhook public.inbound_webhooks) returns jsonb
+-- The inbox's message of an event of a product or a level.
+create function private.webhook_message(p_webhook public.inbound_webhooks, p_entity_id uuid, p_number jsonb) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
 declare
@@ -160,35 +164,58 @@ declare
 begin
   return jsonb_build_object('message_id', p_webhook.event_id,
     'entity', case when v_is_product then 'product' else 'stock_level' end,
-    'entity_id', case when v_is_product then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
-      else private.webhook_level(p_webhook.tenant_id, v_data) end,
-    'sender_version', coalesce(nullif(v_data -> 'version', 'null'), to_jsonb(floor(extract(epoch from p_webhook.occurred_at) * 1000)::bigint)),
+    'entity_id', p_entity_id,
+    'sender_version', p_number,
     'occurred_at', p_webhook.occurred_at,
     'body', case when p_webhook.type <> 'product.deleted' then v_data - case when v_is_product
       -- what rows of ours have and no sender changes
       then '{id,version,tenant_id,created_at,updated_at,deleted_at}'::text[]
       else '{level_id,product_id,sku,location_id,location,version}'::text[] end end);
 end $$;
-revoke all on function private.webhook_message(public.inbound_webhooks) from public, anon, authenticated, service_role;
+revoke all on function private.webhook_message(public.inbound_webhooks, uuid, jsonb) from public, anon, authenticated, service_role;
+
+-- The number of a word without a version: it is newer than the last (p_known) unless it occurred before that. Call under the lock of
+-- its source.
+create function private.number_of_time(p_at timestamptz, p_known private.inbox_states) returns bigint
+language sql immutable set search_path = ''
+as $$
+  select greatest(floor(extract(epoch from p_at) * 1000000)::bigint, 0, case when p_at >= p_known.timed_at then p_known.sender_version + 1 end)
+$$;
+revoke all on function private.number_of_time(timestamptz, private.inbox_states) from public, anon, authenticated, service_role;
 
 -- Hands an event of a product or a level to the inbox. What that refuses for good is kept as refused; a lock or a time limit
 -- fails the call, which keeps nothing then.
 create function private.pass_to_inbox(p_webhook public.inbound_webhooks) returns void
-language plpgsql volatile security definer set search_path = ''
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
 declare
-  v_message constant jsonb := private.webhook_message(p_webhook);
+  v_data constant jsonb := p_webhook.data;
   v_source constant text := 'key_' || replace(p_webhook.principal_id::text, '-', '');
+  v_entity constant text := case p_webhook.kind when 'product' then 'product' else 'stock_level' end;
+  v_entity_id constant uuid := case p_webhook.kind
+    when 'product' then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
+    else private.webhook_level(p_webhook.tenant_id, v_data) end;
+  v_version constant jsonb := nullif(v_data -> 'version', 'null');
+  v_known private.inbox_states;
   v_code text;
   v_detail text;
 begin
-  if v_message ->> 'entity_id' is null then
+  if v_entity_id is null then
     perform private.reject_webhook(p_webhook, case p_webhook.kind when 'product' then 'product.not_found' else 'stock.not_found' end,
       'data names nothing that there is in this tenant');
     return;
   end if;
+  perform private.lock_inbox(p_webhook.tenant_id, v_source);
+  select * into v_known from private.inbox_states s
+  where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
+  if v_known.entity_id is not null and (v_version is null) <> (v_known.timed_at is not null) then
+    perform private.reject_webhook(p_webhook, 'webhook.version_mixed', format('Earlier events of this object came %s version; send this one so too, or by another key',
+      case when v_version is null then 'with a' else 'without' end));
+    return;
+  end if;
   begin
-    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(v_message));
+    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(private.webhook_message(p_webhook, v_entity_id,
+      coalesce(v_version, to_jsonb(private.number_of_time(p_webhook.occurred_at, v_known))))));
   exception when others then
     get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
     if sqlstate not like 'PT4%' then
@@ -205,11 +232,24 @@ begin
   returning w.* into p_webhook;
   if p_webhook.status = 'rejected' then
     perform private.reject_webhook(p_webhook, p_webhook.error ->> 'code', p_webhook.error ->> 'detail');
+  elsif v_version is null and p_webhook.status <> 'stale' then
+    update private.inbox_states s set timed_at = p_webhook.occurred_at
+    where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
   end if;
 end $$;
 revoke all on function private.pass_to_inbox(public.inbound_webhooks) from public, anon, authenticated, service_role;
 
--- Queues an order's event. Those of one order happen one after the other.
+-- Queues the job of an order's event; harmless when there is one.
+create function private.enqueue_webhook(p_webhook public.inbound_webhooks) returns void
+language sql volatile security definer set search_path = ''
+as $$
+  select worker.enqueue_job('inbound.order',
+    jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
+    p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || p_webhook.order_id)
+$$;
+revoke all on function private.enqueue_webhook(public.inbound_webhooks) from public, anon, authenticated, service_role;
+
+-- Queues an order's event.
 create function private.queue_order_webhook(p_webhook public.inbound_webhooks) returns void
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -218,7 +258,7 @@ declare
   v_order_id constant uuid := (
     select o.id from public.orders o
     where o.tenant_id = p_webhook.tenant_id and case
-      when v_data ->> 'order_id' is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
+      when private.uuid_or_null(v_data ->> 'order_id') is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
       else o.number = v_data ->> 'number' end
   );
 begin
@@ -228,9 +268,8 @@ begin
     perform private.reject_webhook(p_webhook, 'webhook.event_invalid', 'version must be a whole number');
   else
     update public.inbound_webhooks w set order_id = v_order_id where w.id = p_webhook.id;
-    perform worker.enqueue_job('inbound.order',
-      jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
-      p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || v_order_id);
+    p_webhook.order_id := v_order_id;
+    perform private.enqueue_webhook(p_webhook);
   end if;
 end $$;
 revoke all on function private.queue_order_webhook(public.inbound_webhooks) from public, anon, authenticated, service_role;
@@ -266,15 +305,22 @@ begin
   if not v_new then
     select * into v_webhook from public.inbound_webhooks w
     where w.tenant_id = p_tenant_id and w.principal_id = auth.uid() and w.event_id = p_event ->> 'id';
-    if (v_webhook.kind, v_webhook.type, v_webhook.data) is distinct from (p_kind, p_event ->> 'type', p_event -> 'data') then
+    if (v_webhook.kind, v_webhook.type) is distinct from (p_kind, p_event ->> 'type')
+      -- of a redacted event it is not known any more
+      or v_webhook.data <> p_event -> 'data' and not v_webhook.data @> '{"redacted": true}' then
       perform private.fail('PT409', 'webhook.id_reused', format('The id %s was used for another event.', left(p_event ->> 'id', 80)),
         'Give every event an id of its own; the first one stands.');
     end if;
+    if v_webhook.status = 'queued' and p_kind = 'order' then
+      -- its job may have been buried
+      perform private.enqueue_webhook(v_webhook);
+    end if;
   elsif not exists (select from private.inbound_types t where t.type = v_webhook.type and t.kind = p_kind) then
     update public.inbound_webhooks w set status = 'unknown', settled_at = private.now() where w.id = v_webhook.id;
-    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s %s', p_kind, v_webhook.type, private.today()),
-      'inbound.unknown', 'info', v_webhook.id, format('Inbound events of an unknown type: %s', v_webhook.type),
-      format('A sender sends %s to the %s webhook. They are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
+    -- types are the sender's, and without end
+    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s', p_kind, private.today()),
+      'inbound.unknown', 'info', v_webhook.id, format('Inbound %s events of an unknown type', p_kind),
+      format('A sender sends %s to the %s webhook. Such events are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
   elsif p_kind = 'order' then
     perform private.queue_order_webhook(v_webhook);
   else
@@ -297,6 +343,67 @@ as $$ select private.receive_webhook(p_tenant_id, p_kind, p_event) $$;
 revoke all on function public.receive_webhook(uuid, text, jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.receive_webhook(uuid, text, jsonb) to authenticated, service_role;
 
+-- Whether an order that is p_status may come to know an event that it does not know now.
+create function private.may_come_to_know(p_status text, p_event text) returns boolean
+language sql stable set search_path = ''
+as $$
+  with recursive ahead (status) as (
+    values (p_status)
+    union
+    select n.status from ahead a join private.order_transitions t on t.from_status = a.status
+    cross join lateral (values (t.to_status), (t.else_status)) n (status) where n.status is not null
+  )
+  select exists (select from ahead a join private.order_transitions t on t.from_status = a.status and t.event = p_event)
+$$;
+revoke all on function private.may_come_to_know(text, text) from public, anon, authenticated, service_role;
+
+-- Whether events of the order wait that are to happen first; see the top of this file.
+create function private.waits_for_others(p_webhook public.inbound_webhooks) returns boolean
+language plpgsql stable set search_path = '' set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select from public.inbound_webhooks o
+    where o.order_id = p_webhook.order_id and o.status = 'queued' and (o.put_off_at is null or o.principal_id = p_webhook.principal_id)
+      and (o.occurred_at, o.put_off_at is not null, o.received_at, o.id)
+        < (p_webhook.occurred_at, p_webhook.put_off_at is not null, p_webhook.received_at, p_webhook.id)
+  );
+end $$;
+revoke all on function private.waits_for_others(public.inbound_webhooks) from public, anon, authenticated, service_role;
+
+-- The answer for an event that waits: look again the later, the longer it does (from p_since), 1 to 10 seconds.
+create function private.still_queued(p_since timestamptz) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object('status', 'queued',
+    'in_seconds', least(greatest(floor(extract(epoch from private.now() - p_since) / 10), 1), 10))
+$$;
+revoke all on function private.still_queued(timestamptz) from public, anon, authenticated, service_role;
+
+-- An order's event was refused. It is put off when it may only have come too early; else that is what became of it.
+create function private.put_off_or_reject(p_webhook public.inbound_webhooks, p_event text, p_state text, p_code text, p_detail text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_since constant timestamptz := coalesce(p_webhook.put_off_at, private.now());
+begin
+  if p_code = 'order.transition_illegal' and v_since > private.now() - interval '10 minutes' and exists (
+    select from public.orders o where o.id = p_webhook.order_id and private.may_come_to_know(o.status, p_event)
+  ) then
+    update public.inbound_webhooks w set put_off_at = v_since where w.id = p_webhook.id;
+    return private.still_queued(v_since);
+  end if;
+  if p_state not like 'PT4%' then
+    -- the database's own words are no code
+    p_detail := p_code;
+    p_code := 'row.invalid';
+  end if;
+  perform private.reject_webhook(p_webhook, p_code, p_detail);
+  return jsonb_build_object('status', 'rejected');
+end $$;
+revoke all on function private.put_off_or_reject(public.inbound_webhooks, text, text, text, text)
+  from public, anon, authenticated, service_role;
+
 create function private.apply_webhook(p_webhook_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -306,7 +413,9 @@ declare
   v_code text;
   v_detail text;
 begin
-  -- a twin waits, and finds it settled
+  -- the order first, as redact_customer has it; then a twin waits, and finds it settled
+  perform from public.orders o
+  where o.id = (select w.order_id from public.inbound_webhooks w where w.id = p_webhook_id and w.principal_id = auth.uid()) for update;
   select * into v_webhook from public.inbound_webhooks w
   where w.id = p_webhook_id and w.principal_id = auth.uid() and w.kind = 'order' for update;
   if v_webhook.id is null then
@@ -315,18 +424,21 @@ begin
   if v_webhook.status <> 'queued' then
     return jsonb_build_object('status', v_webhook.status);
   end if;
+  if private.waits_for_others(v_webhook) then
+    return private.still_queued(v_webhook.received_at);
+  end if;
   select t.order_event into v_event from private.inbound_types t where t.type = v_webhook.type;
   begin
+    -- event ids are the sender's, and may be keys of its other calls
     perform private.order_event(v_webhook.tenant_id, v_webhook.order_id, v_event, (v_webhook.data ->> 'version')::bigint,
-      v_webhook.event_id, v_webhook.data - '{order_id,number,version}'::text[]);
+      'webhook ' || v_webhook.id, v_webhook.data - '{order_id,number,version}'::text[]);
   exception when others then
     get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
     -- what the database refuses it will refuse again; locks, time limits and the like are the worker's to try once more
     if sqlstate not like 'PT4%' and sqlstate not like '23%' and sqlstate not like '22%' then
       raise;
     end if;
-    perform private.reject_webhook(v_webhook, v_code, v_detail);
-    return jsonb_build_object('status', 'rejected');
+    return private.put_off_or_reject(v_webhook, v_event, sqlstate, v_code, v_detail);
   end;
   update public.inbound_webhooks w set status = 'done', settled_at = private.now() where w.id = p_webhook_id;
   return jsonb_build_object('status', 'done');
@@ -335,14 +447,39 @@ revoke all on function private.apply_webhook(uuid) from public, anon, authentica
 grant execute on function private.apply_webhook(uuid) to authenticated;
 
 -- For the worker, as the sender of the event: lets a queued event of an order happen, once. {"status"}; "gone": there is none of
--- the caller's.
+-- the caller's; "queued": not yet, look again "in_seconds".
 create function public.apply_webhook(p_webhook_id uuid) returns jsonb
 language sql volatile set search_path = ''
 as $$ select private.apply_webhook(p_webhook_id) $$;
 revoke all on function public.apply_webhook(uuid) from public, anon, authenticated, service_role;
 grant execute on function public.apply_webhook(uuid) to authenticated;
 
--- Forgets events of p_keep_days ago and earlier, up to p_limit, but for those that still wait: {"forgotten", "more"}.
+-- Queues again what waits for more than an hour and has no job, because that was buried: those of up to p_limit events.
+create function private.requeue_webhooks(p_limit integer) returns integer
+language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_webhook public.inbound_webhooks;
+  v_queued integer := 0;
+begin
+  for v_webhook in
+    select w.* from public.inbound_webhooks w
+    where w.status = 'queued' and w.kind = 'order' and w.received_at < private.now() - interval '1 hour'
+      and not exists (select from queue.jobs j where j.unique_key = 'inbound:' || w.id and j.state = 'waiting')
+      and not exists (select from queue.jobs j where j.serial_key = 'inbound:' || w.order_id and j.state = 'running')
+    order by w.received_at limit p_limit
+  loop
+    -- the new one says why, should it fail as well
+    delete from queue.jobs j where j.state = 'buried' and j.unique_key = 'inbound:' || v_webhook.id;
+    perform private.enqueue_webhook(v_webhook);
+    v_queued := v_queued + 1;
+  end loop;
+  return v_queued;
+end $$;
+revoke all on function private.requeue_webhooks(integer) from public, anon, authenticated, service_role;
+
+-- Forgets events of p_keep_days ago and earlier, up to p_limit, but for those that still wait, and queues again those of them that have
+-- no job: {"forgotten", "requeued", "more"}.
 create function worker.forget_webhooks(p_keep_days integer default 30, p_limit integer default 10000) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -361,7 +498,7 @@ begin
     order by o.received_at limit p_limit for update skip locked
   );
   get diagnostics v_forgotten = row_count;
-  return jsonb_build_object('forgotten', v_forgotten, 'more', v_forgotten >= p_limit);
+  return jsonb_build_object('forgotten', v_forgotten, 'requeued', private.requeue_webhooks(1000), 'more', v_forgotten >= p_limit);
 end $$;
 revoke all on function worker.forget_webhooks(integer, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.forget_webhooks(integer, integer) to service_role;

@@ -76,6 +76,12 @@ begin
   if exists (select from private.cached_tenants c where c.tenant_id = p_tenant_id and c.until > v_now + interval '12 hours') then
     return;
   end if;
+  -- a mark that dispatch sees is only prolonged, and whoever signs in waits for no slice
+  update private.cached_tenants c set until = v_now + interval '1 day'
+  where c.tenant_id = p_tenant_id and c.until > v_now + interval '1 minute';
+  if found then
+    return;
+  end if;
   perform private.lock_dispatch();
   insert into private.cached_tenants as c (tenant_id, until) values (p_tenant_id, v_now + interval '1 day')
   on conflict (tenant_id) do update set until = greatest(c.until, excluded.until);
@@ -106,7 +112,7 @@ begin
   select jsonb_build_object('api_key_id', k.id, 'tenant_id', k.tenant_id, 'role', m.role, 'permissions', p.permissions,
     'fingerprint', left(encode(sha256(convert_to(k.tenant_id || ' ' || p.permissions::text, 'UTF8')), 'hex'), 32),
     'secrets', (
-      select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.expires_at desc nulls first), '[]')
+      select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.turn desc), '[]')
       from private.api_key_secrets s where s.api_key_id = k.id and (s.expires_at is null or s.expires_at > v_now)),
     'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute)
   into v_key
@@ -156,18 +162,27 @@ $$;
 revoke all on function private.forget_nonce_at(timestamptz) from public, anon, authenticated, service_role;
 
 -- Lets a signed request of a key pass, once by its nonce and at the key's rate: {"admitted", "why": null | "replayed" |
--- "limited", "remaining", "reset_seconds"}. A nonce that was taken by a request over the limit is taken.
+-- "limited", "remaining", "reset_seconds"}. A request over the rate leaves no row, however many there are, and its nonce is
+-- still good; a replay does not count.
 create function worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamptz, p_rate_per_minute integer) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_replayed constant jsonb := '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
+  v_verdict jsonb;
 begin
+  if exists (select from private.api_nonces n where n.api_key_id = p_api_key_id and n.nonce = p_nonce) then
+    return v_replayed;
+  end if;
+  v_verdict := private.admit('key ' || p_api_key_id, p_rate_per_minute);
+  if not (v_verdict ->> 'admitted')::boolean then
+    return v_verdict;
+  end if;
+  -- twins both came this far
   insert into private.api_nonces (api_key_id, nonce, forget_at)
   values (p_api_key_id, p_nonce, private.forget_nonce_at(p_signed_at))
   on conflict do nothing;
-  if not found then
-    return '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
-  end if;
-  return private.admit('key ' || p_api_key_id, p_rate_per_minute);
+  return case when found then v_verdict else v_replayed end;
 end $$;
 revoke all on function worker.admit_request(uuid, text, timestamptz, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.admit_request(uuid, text, timestamptz, integer) to service_role;
@@ -244,33 +259,32 @@ end $$;
 revoke all on function worker.note_api_use(jsonb) from public, anon, authenticated, service_role;
 grant execute on function worker.note_api_use(jsonb) to service_role;
 
--- A tenant's place in its log: {"epoch", "seq"}. p_wait: with everything in it that was committed before the call, by whom
--- ever it is dispatched. A change is in the outbox or, in the same transaction, in the log: so one look that finds none of the
--- tenant tells that the log has them all. Raises seq.busy after 10 slices.
-create function worker.log_seq(p_tenant_id uuid, p_wait boolean default false) returns jsonb
+-- A tenant's place in its log: {"epoch", "seq", "through", "until"}. p_wait: with everything in it that was committed before the
+-- call, by whomever it is dispatched. A change is in the outbox or, in the same transaction, in the log: so one look that
+-- finds none of the tenant tells that the log has them all. If one slice of dispatch was not enough, through is false, and
+-- until is to be given back as p_until: what is younger is not waited for. Never more than a slice: each must be committed by
+-- itself, or a time limit would undo them all, with everybody waiting for the lock.
+create function worker.log_seq(p_tenant_id uuid, p_wait boolean default false, p_until bigint default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
-  v_first xid8;
-  v_through bigint;
+  v_mark constant xid8 := private.dispatch_mark();
+  v_until bigint;
 begin
   if p_wait then
-    select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id) into v_first, v_through from private.outbox o;
-    for v_turn in 1 .. 10 loop
-      exit when v_through is null;
-      -- whoever dispatches meanwhile is waited for; what is younger than the first that waited need not be looked at below it
-      perform worker.dispatch_outbox(p_mark => v_first);
-      select min(o.xid), max(o.id) filter (where o.tenant_id = p_tenant_id and o.id <= v_through) into v_first, v_through
-      from private.outbox o;
-    end loop;
-    if v_through is not null then
-      perform private.fail('PT503', 'seq.busy', 'Much is written at this moment, and the log is not that far yet.', 'Ask again.');
+    select max(o.id) into v_until from private.outbox o
+    where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
+    if v_until is not null then
+      -- whoever dispatches meanwhile is waited for
+      perform worker.dispatch_outbox(p_mark => v_mark);
+      select max(o.id) into v_until from private.outbox o
+      where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
     end if;
   end if;
-  return private.log_place(p_tenant_id);
+  return private.log_place(p_tenant_id) || jsonb_build_object('through', p_wait and v_until is null, 'until', v_until);
 end $$;
-revoke all on function worker.log_seq(uuid, boolean) from public, anon, authenticated, service_role;
-grant execute on function worker.log_seq(uuid, boolean) to service_role;
+revoke all on function worker.log_seq(uuid, boolean, bigint) from public, anon, authenticated, service_role;
+grant execute on function worker.log_seq(uuid, boolean, bigint) to service_role;
 
 -- What changed in a tenant after a number of its log: {"epoch", "seq", "tags": {tag: the last number at which something of it
 -- changed}, "keys": {id of an API key: the last at which it or its membership did}}; what did not change is left out. If the
@@ -312,7 +326,7 @@ revoke all on function worker.changed_tags(uuid, text, bigint) from public, anon
 grant execute on function worker.changed_tags(uuid, text, bigint) to service_role;
 
 -- Forgets what requests left: nonces past their time, rates that are full again, secrets an hour after their end, marks of
--- tenants that nobody caches, and usage of more than 400 days ago. Returns {"nonces", "rates", "secrets", "more"}; more: call again.
+-- tenants that nobody caches, and usage of more than 400 days ago; and ends keys that expired 30 days ago. Returns {"nonces", "rates", "secrets", "more"}; more: call again.
 create function worker.forget_api_requests(p_limit integer default 20000) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -321,6 +335,7 @@ declare
   v_nonces integer;
   v_rates integer;
   v_secrets integer;
+  v_key record;
 begin
   delete from private.api_nonces n where n.ctid = any (array(
     select o.ctid from private.api_nonces o where o.forget_at < v_now order by o.forget_at limit p_limit for update skip locked));
@@ -331,6 +346,15 @@ begin
   delete from private.api_key_secrets s where s.expires_at < v_now - interval '1 hour';
   get diagnostics v_secrets = row_count;
   delete from private.cached_tenants c where c.until < v_now;
+  for v_key in
+    select k.id, k.tenant_id from public.api_keys k
+    where k.status = 'active' and k.expires_at < v_now - interval '30 days' order by k.tenant_id, k.id limit 100
+  loop
+    perform private.lock_roles(v_key.tenant_id);
+    -- it may have been prolonged meanwhile
+    perform private.end_api_key(k.id) from public.api_keys k
+    where k.id = v_key.id and k.status = 'active' and k.expires_at < v_now - interval '30 days';
+  end loop;
   delete from public.api_key_usage u where u.day < private.today() - 400;
   return jsonb_build_object('nonces', v_nonces, 'rates', v_rates, 'secrets', v_secrets,
     'more', v_nonces >= p_limit or v_rates >= p_limit);

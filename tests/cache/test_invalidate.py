@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
@@ -102,6 +103,29 @@ async def test_a_slow_twin_takes_nothing_back(make: Make, client: Redis) -> None
     log.meanwhile = [twin]
     assert await make(log)(job()) == Done()
     assert await told(client) == {"products": "e1:3", "stock": "e1:4", "orders": "e1:1", "through": "e1:5"}
+
+
+@pytest.mark.parametrize("odd", ["nonsense", "e1:", "e1:007", "e1:-3", "e1:٣", "e1:2\n"])
+async def test_a_place_that_is_none_is_written_anew(make: Make, client: Redis, odd: str) -> None:
+    log = Log()
+    log.write("products", "stock")
+    through = f"pms:{{{TENANT}}}:through"
+    await client.set(through, odd)
+    assert await make(log)(job()) == Done()
+    assert log.asked == [(None, 0)]
+    assert await told(client) == dict.fromkeys([*TAGS, "through"], "e1:2")
+
+
+async def test_who_is_passed_by_twins_again_and_again_pauses(make: Make, client: Redis) -> None:
+    log = Log()
+
+    async def passed() -> None:
+        await client.set(f"pms:{{{TENANT}}}:through", f"e1:{len(log.asked)}")
+
+    log.meanwhile = [passed, passed, passed]
+    outcome = await make(log)(job())
+    assert isinstance(outcome, Snooze)
+    assert outcome.after > timedelta(0)
 
 
 async def test_twins_over_a_growing_log_end_where_the_log_ends(make: Make, client: Redis) -> None:

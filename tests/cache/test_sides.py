@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
@@ -19,13 +20,13 @@ from redis.asyncio import Redis
 from tests.cache.conftest import Server
 from tests.engine.clock import ManualClock
 from worker.cache.meter import CacheMeter
-from worker.cache.sides import LASTING, MOST_WAITING, Heartbeat, Warmer
+from worker.cache.sides import LASTING, MOST_WAITING, WARMING_REFUSED, Heartbeat, Warmer
 from worker.cache.store import ALIVE, CacheAway, CacheStore
 from worker.config import Settings
 from worker.doctor import _redis as redis_finding
 from worker.engine.condition import Condition
 from worker.engine.ports import Side
-from worker.errors import Busy, GatewayError, Unreachable
+from worker.errors import Busy, GatewayError, KeyRefused, Unreachable
 from worker.gateway.cache import FunctionWarmth
 
 
@@ -117,6 +118,26 @@ async def test_warming_is_bounded_and_its_failures_stop_nothing(clock: ManualClo
     assert registry.get_sample_value("pms_cache_warmings_total", {"outcome": "failed"}) == 1
 
 
+async def test_a_key_that_the_adapter_does_not_take_is_told_once(clock: ManualClock) -> None:
+    """Else nobody learns why no cache is ever warm."""
+    takes = [False, False, False, True, False]
+
+    class Door:
+        async def warm(self, tenant_id: str) -> None:
+            if not takes.pop(0):
+                raise KeyRefused("not this key", hint="PMS_SERVICE_KEY")
+
+    warmer = Warmer(Door(), clock=clock, meter=CacheMeter(CollectorRegistry()))
+    with structlog.testing.capture_logs() as logs:
+        async with beside(warmer):
+            for at, said in enumerate((1, 1, 1, 1, 2)):
+                warmer.ask(f"t{at}")
+                await clock.advance(2)
+                told = [line for line in logs if line["event"] == WARMING_REFUSED]
+                assert len(told) == said
+    assert (told[0]["log_level"], told[0]["hint"]) == ("warning", "PMS_SERVICE_KEY")
+
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -165,6 +186,13 @@ async def test_an_adapter_that_hangs_or_refuses_is_given_up() -> None:
         over.set()
     async with function(refuse) as warmth:
         with pytest.raises(GatewayError, match="404"):
+            await warmth.warm("t")
+
+    async def another_key(_request: web.Request) -> web.Response:
+        return web.Response(status=401)
+
+    async with function(another_key) as warmth:
+        with pytest.raises(KeyRefused, match="key"):
             await warmth.warm("t")
 
 

@@ -182,6 +182,21 @@ async def test_reads_ask_for_what_was_written(make: Make) -> None:
     assert api.min_seq == "e1:7", "a read is nobody's write"
 
 
+async def test_reads_after_a_write_of_an_unknown_place_go_past_the_cache(make: Make) -> None:
+    known, unknown = answered(ROW, X_Seq="e1:7"), answered(ROW)
+    api, door = make(known, unknown, unknown, unknown, unknown, known, unknown)
+    await api.publish_product(PRODUCT)
+    await api.send_webhook("order", {"id": "evt_1"})
+    await api.product(PRODUCT)
+    await api.publish_product(PRODUCT)  # without X-Seq
+    await api.product(PRODUCT)
+    await api.publish_product(PRODUCT)
+    await api.product(PRODUCT)
+    said = [request.headers.get("cache-control") for request in door.heard]
+    assert said == [None, None, None, None, "no-cache", None, None]
+    assert door.heard[4].headers["x-min-seq"] == "e1:7"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "further"),
     [

@@ -11,7 +11,7 @@ from tests.engine.conftest import MakeRunner, running
 from tests.engine.memory import MemoryQueue
 from worker.engine.job import NewJob
 from worker.errors import Busy, Unreachable
-from worker.gateway.inbound import Status
+from worker.gateway.inbound import Applied, Status
 from worker.inbound.handlers import ROUTINES, ApplyOrderEvent, ForgetEvents
 
 PAYLOAD = {"webhook_id": str(uuid.uuid4()), "principal_id": str(uuid.uuid4())}
@@ -25,12 +25,16 @@ class Door:
     calls: list[tuple[str, str]] = field(default_factory=list)
     settled: dict[str, Status] = field(default_factory=dict)
     becomes: Status = "done"
+    waits: int = 0
 
-    async def apply(self, principal_id: str, webhook_id: str) -> Status:
+    async def apply(self, principal_id: str, webhook_id: str) -> Applied:
         self.calls.append((principal_id, webhook_id))
         if self.planned:
             raise self.planned.pop(0)
-        return self.settled.setdefault(webhook_id, self.becomes)
+        if self.waits:
+            self.waits -= 1
+            return Applied(status="queued", in_seconds=7)
+        return Applied(status=self.settled.setdefault(webhook_id, self.becomes))
 
 
 async def test_an_event_happens_as_its_sender_and_a_refusal_ends_the_job(
@@ -44,6 +48,18 @@ async def test_an_event_happens_as_its_sender_and_a_refusal_ends_the_job(
             await clock.advance(5)
         assert door.calls == [(PAYLOAD["principal_id"], PAYLOAD["webhook_id"])] * 2
         assert queue.rows == {}
+
+
+async def test_an_event_that_waits_is_looked_at_again_when_told_and_at_no_cost(
+    make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
+) -> None:
+    door = Door(waits=30)  # more often than a job is tried
+    async with running(make_runner(ApplyOrderEvent(door), poll=1)):
+        await queue.enqueue(NewJob(ApplyOrderEvent.kind, PAYLOAD))
+        await clock.advance(6)
+        assert len(door.calls) == 1
+        await clock.advance(300)
+    assert (len(door.calls), queue.rows) == (31, {})
 
 
 async def test_faults_are_tried_again_and_poison_is_buried(

@@ -39,12 +39,26 @@ async def work_orders(db: Connection) -> list[str]:
             return done
         for job in claim["jobs"]:
             payload = job["payload"]
-            done.append(await apply_event(db, payload["webhook_id"], uuid.UUID(payload["principal_id"])))
-            results = [{"attempt_id": job["attempt_id"], "outcome": "done"}]
-            await rpc(db, "settle_jobs", p_results=results)
+            told = await apply_told(db, payload["webhook_id"], uuid.UUID(payload["principal_id"]))
+            done.append(told["status"])
+            result = {"attempt_id": job["attempt_id"], "outcome": "done"}
+            if told["status"] == "queued":
+                result |= {"outcome": "snooze", "in_seconds": told["in_seconds"]}
+            await rpc(db, "settle_jobs", p_results=[result])
 
 
 async def apply_event(db: Connection, webhook_id: object, who: uuid.UUID) -> str:
+    return str((await apply_told(db, webhook_id, who))["status"])
+
+
+async def apply_told(db: Connection, webhook_id: object, who: uuid.UUID) -> dict[str, Any]:
     async with acting_as(db, who):
-        told = await call(db, "public", "apply_webhook", p_webhook_id=webhook_id)
-    return str(told["status"])
+        return dict(await call(db, "public", "apply_webhook", p_webhook_id=webhook_id))
+
+
+async def snooze_next(db: Connection, seconds: int) -> None:
+    """What a worker does with the next job that met a fault."""
+    claim = await rpc(db, "claim_jobs", p_worker="w", p_kinds=["inbound.order"], p_limit=1)
+    [job] = claim["jobs"]
+    again = {"attempt_id": job["attempt_id"], "outcome": "snooze", "in_seconds": seconds}
+    await rpc(db, "settle_jobs", p_results=[again])

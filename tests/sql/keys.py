@@ -42,6 +42,9 @@ async def manage(db: Connection, company: Company, command: str, key: Key, **arg
 
 async def place(db: Connection, company: Company, *, wait: bool = False) -> tuple[str, int]:
     answer = await rpc(db, "log_seq", p_tenant_id=company.tenant_id, p_wait=wait)
+    while wait and not answer["through"]:
+        until = answer["until"]
+        answer = await rpc(db, "log_seq", p_tenant_id=company.tenant_id, p_wait=True, p_until=until)
     return answer["epoch"], answer["seq"]
 
 

@@ -42,22 +42,37 @@ async def test_a_key_that_expires_loses_everything_at_once_and_can_be_prolonged(
     assert await sees(db, key) == 1
 
 
-async def test_a_new_secret_overlaps_with_one_other_and_no_more(db: Connection, company: Company) -> None:
+async def test_a_new_secret_overlaps_with_the_last_and_the_oldest(db: Connection, company: Company) -> None:
     await stop_clock(db)
     key = await add_key(db, company)
     second = await manage(db, company, "rotate_api_key", key, p_overlap="2 hours")
     assert await good_secrets(db, key) == [second["secret"], key.secret]
     assert second["old_secret_expires_at"] is not None
     third = await manage(db, company, "rotate_api_key", key, p_overlap="1 hour")
-    assert await good_secrets(db, key) == [third["secret"], second["secret"]], "the oldest ends now"
+    assert await good_secrets(db, key) == [third["secret"], second["secret"], key.secret]
+    fourth = await manage(db, company, "rotate_api_key", key, p_overlap="1 hour")
+    assert await good_secrets(db, key) == [fourth["secret"], third["secret"], key.secret], (
+        "the middle one went"
+    )
     await move_clock(db, dt.timedelta(hours=1))
-    assert await good_secrets(db, key) == [third["secret"]]
+    assert await good_secrets(db, key) == [fourth["secret"], key.secret]
+    await move_clock(db, dt.timedelta(hours=1))
+    assert await good_secrets(db, key) == [fourth["secret"]]
     last = await manage(db, company, "rotate_api_key", key, p_overlap="0")
     assert last["old_secret_expires_at"] is None
     assert await good_secrets(db, key) == [last["secret"]]
     for overlap in ("-1 second", "31 days", None):
         with refused("api_key.overlap_invalid"):
             await manage(db, company, "rotate_api_key", key, p_overlap=overlap)
+
+
+async def test_a_rotation_whose_answer_was_lost_can_be_repeated(db: Connection, company: Company) -> None:
+    """Everybody signs with the first secret until somebody gets another one."""
+    key = await add_key(db, company)
+    for _ in range(4):
+        newest = await manage(db, company, "rotate_api_key", key)
+        assert key.secret in await good_secrets(db, key)
+        assert (await good_secrets(db, key))[0] == newest["secret"]
 
 
 async def test_revoking_ends_every_right_at_once_and_drops_the_secrets(
@@ -137,13 +152,90 @@ async def test_a_tenant_has_at_most_200_active_keys(db: Connection, company: Com
         await add_key(db, company)
 
 
-async def test_twins_that_rotate_leave_two_secrets(
+async def test_keys_past_their_end_leave_room_and_end_after_a_month(db: Connection, company: Company) -> None:
+    await stop_clock(db)
+    until = await now(db) + dt.timedelta(hours=1)
+    old = await add_key(db, company, p_expires_at=until)
+    await db.execute(
+        "insert into public.api_keys (tenant_id, name, role, expires_at) select %s, n::text, 'viewer', %s"
+        " from generate_series(1, 199) n",
+        (company.tenant_id, until),
+    )
+    with refused("api_key.too_many"):
+        await add_key(db, company)
+    await move_clock(db, dt.timedelta(hours=2))
+    fresh = await add_key(db, company)
+    await rpc(db, "forget_api_requests")
+    active = "select count(*) from public.api_keys where status = 'active'"
+    assert await value(db, active) == 201, "it may still be prolonged"
+    await manage(
+        db,
+        company,
+        "change_api_key",
+        old,
+        p_changes={"expires_at": (until + dt.timedelta(days=60)).isoformat()},
+    )
+    await move_clock(db, dt.timedelta(days=30))
+    for _ in range(2):
+        await rpc(db, "forget_api_requests")
+    assert set(await column(db, "select id from public.api_keys where status = 'active'")) == {
+        old.id,
+        fresh.id,
+    }
+    assert await value(db, "select count(*) from public.memberships where kind = 'api_key'") == 2
+
+
+async def test_an_invitation_ends_with_the_key_that_made_it(db: Connection, company: Company) -> None:
+    await stop_clock(db)
+    until = await now(db) + dt.timedelta(hours=1)
+    key = await add_key(db, company, p_role="manager", p_expires_at=until)
+    arguments = {"p_email": "a@example.com", "p_role": "clerk"}
+    invited = await act(db, Company(company.tenant_id, key.id), "invite_member", **arguments)
+    assert dt.datetime.fromisoformat(invited["expires_at"]) == until
+    sooner = await act(
+        db, Company(company.tenant_id, key.id), "invite_member", **arguments, p_expires_in="1 minute"
+    )
+    assert dt.datetime.fromisoformat(sooner["expires_at"]) < until
+    by_owner = await act(db, company, "invite_member", **arguments)
+    assert dt.datetime.fromisoformat(by_owner["expires_at"]) > until
+
+
+async def test_a_key_ends_itself_and_no_other(db: Connection, company: Company) -> None:
+    manager = await add_key(db, company, p_role="manager")
+    helper = await add_key(db, company, p_role="manager", p_scopes=["members.write", "tenant.read"])
+    victim = await add_key(db, company)
+    by_manager = Company(company.tenant_id, manager.id)
+    for command in ({"revoke_api_key": "p_api_key_id"}, {"remove_member": "p_principal_id"}):
+        for name, argument in command.items():
+            with refused("api_key.by_api_key"):
+                await act(db, by_manager, name, **{argument: victim.id})
+    with refused("access.denied"):
+        await act(db, Company(company.tenant_id, helper.id), "remove_member", p_principal_id=victim.id)
+    assert await permissions(db, victim) is not None
+    await act(db, by_manager, "revoke_api_key", p_api_key_id=manager.id)
+    await act(db, Company(company.tenant_id, helper.id), "remove_member", p_principal_id=helper.id)
+    assert (await permissions(db, manager), await permissions(db, helper)) == (None, None)
+
+
+async def test_a_key_makes_no_tenant(db: Connection, company: Company) -> None:
+    """It would own it as a user does: past its scopes, its expiry and its revocation."""
+    key = await add_key(db, company, p_role="owner")
+    for _ in range(2):
+        with refused("tenant.by_api_key"):
+            async with acting_as(db, key.id):
+                await value(db, "select public.create_tenant('mine', 'Mine')")
+        await manage(db, company, "revoke_api_key", key)  # a token of it is still out there
+    assert await value(db, "select count(*) from public.tenants where slug = 'mine'") == 0
+
+
+async def test_twins_that_rotate_leave_three_secrets(
     db: Connection, other: Connection, third: Connection, company: Company
 ) -> None:
     key = await add_key(db, company)
     await asyncio.gather(*(manage(one, company, "rotate_api_key", key) for one in (db, other, third)))
-    assert len(await good_secrets(db, key)) == 2
-    assert await value(db, "select count(*) from private.api_key_secrets") == 2
+    good = await good_secrets(db, key)
+    assert (len(good), key.secret in good) == (3, True)
+    assert await value(db, "select count(*) from private.api_key_secrets") == 3
 
 
 async def test_a_rotation_that_meets_a_revocation_leaves_no_secret(

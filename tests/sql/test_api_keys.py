@@ -194,3 +194,15 @@ async def test_changing_to_another_role_needs_scopes_that_it_has(db: Connection,
         await manage(db, company, "change_api_key", key, p_changes={"role": "viewer"})
     changes = {"role": "viewer", "scopes": ["products.read"]}
     assert (await manage(db, company, "change_api_key", key, p_changes=changes))["version"] == 2
+
+
+async def test_networks_are_kept_flat_whatever_shape_they_came_in(db: Connection, company: Company) -> None:
+    """Nested, no adapter would read the key: every request of it would fail."""
+    async with acting_as(db, company.owner):
+        made = await value(
+            db,
+            "select public.create_api_key(%s, 'till',"
+            " p_allowed_ips => '{{192.0.2.9,192.0.2.7},{10.0.0.0/8,::1}}')",
+            company.tenant_id,
+        )
+    assert made["allowed_ips"] == ["192.0.2.9/32", "192.0.2.7/32", "10.0.0.0/8", "::1/128"]

@@ -93,6 +93,22 @@ async def test_a_nonce_is_remembered_while_its_request_could_come_again(
     assert await value(db, "select count(*) from private.api_nonces") == 0
 
 
+async def test_a_request_over_the_rate_leaves_nothing_and_a_replay_counts_for_nothing(
+    db: Connection, company: Company
+) -> None:
+    """Else a key that calls too often fills a table, and whoever caught one request uses up its rate."""
+    await stop_clock(db)
+    key = await add_key(db, company)
+    assert (await admit(db, key, rate=2))["admitted"]
+    assert [(await admit(db, key, rate=2))["why"] for _ in range(3)] == ["replayed"] * 3
+    assert (await admit(db, key, "b" * 16, rate=2))["admitted"]
+    late = "c" * 16
+    assert [(await admit(db, key, late, rate=2))["why"] for _ in range(3)] == ["limited"] * 3
+    assert await value(db, "select count(*) from private.api_nonces") == 2
+    await move_clock(db, dt.timedelta(minutes=1))
+    assert (await admit(db, key, late, rate=2))["admitted"]
+
+
 async def test_no_time_keeps_a_nonce_for_ever(db: Connection, company: Company) -> None:
     await stop_clock(db)
     await admit(db, await add_key(db, company), signed_at=await now(db) + dt.timedelta(days=9))

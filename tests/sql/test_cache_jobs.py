@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, LiteralString
 
 import pytest
@@ -231,3 +232,62 @@ async def test_whoever_gets_deliveries_too_is_told_of_everything(
     await forget_rings(db)
     await rpc(db, "dispatch_outbox", p_worker="one")
     assert await rings(db) == [{"lane": "all"}]
+
+
+async def test_who_signs_in_waits_for_no_dispatch_while_the_mark_is_good(
+    db: Connection, other: Connection, third: Connection, company: Company
+) -> None:
+    await stop_clock(db)
+    key = await cached(db, company)
+    await move_clock(db, dt.timedelta(hours=13))
+    async with open_transaction(other):
+        await rpc(other, "dispatch_outbox")
+        await rpc(db, "read_api_key", p_api_key_id=key.id, p_cached=True)
+    left = "select until - private.now() > interval '23 hours' from private.cached_tenants"
+    assert await value(db, left), "it was prolonged"
+    await move_clock(db, dt.timedelta(hours=25))
+    async with open_transaction(other):
+        await rpc(other, "dispatch_outbox")
+        read = rpc(db, "read_api_key", p_api_key_id=key.id, p_cached=True)
+        async with in_background(read) as waiting:
+            await waits_for_a_lock(third, db)
+            assert not waiting.done(), "a slice that sees no mark is waited for"
+            await other.commit()
+
+
+@pytest.mark.parametrize("plan", ["enable_nestloop", "enable_hashjoin"])
+@pytest.mark.parametrize("claimed", [1, -1])
+@pytest.mark.parametrize("order", [1, -1])
+async def test_jobs_that_return_meet_a_dispatch_that_queues_them_anew(
+    db: Connection,
+    other: Connection,
+    third: Connection,
+    company: Company,
+    order: int,
+    claimed: int,
+    plan: LiteralString,
+) -> None:
+    """In another order than dispatch's, each would wait for a key of the other."""
+    first, second = sorted([company, await found_company(db, "other")], key=lambda shop: str(shop.tenant_id))
+    jobs: dict[str, dict[str, Any]] = {}
+    for shop in (first, second)[::claimed]:
+        await cached(db, shop)
+        await add_product(db, shop)
+        await rpc(db, "dispatch_outbox")
+        jobs |= {job["payload"]["tenant_id"]: job for job in await claim(db)}
+    returned = [
+        {"attempt_id": jobs[str(shop.tenant_id)]["attempt_id"], "outcome": "snooze", "in_seconds": 1}
+        for shop in (first, second)
+    ]
+    await db.execute(f"set {plan} = off".encode())  # whatever the planner chooses
+    async with open_transaction(other):
+        await value(other, "select private.queue_invalidations(array[%s]::uuid[])", first.tenant_id)
+        settling = rpc(db, "settle_jobs", p_results=returned[::order])
+        async with in_background(settling) as waiting:
+            await waits_for_a_lock(third, db)
+            await value(other, "select private.queue_invalidations(array[%s]::uuid[])", second.tenant_id)
+            await other.commit()
+        assert waiting.result()["settled"] == 2
+    assert sorted(map(str, await column(db, JOBS))) == sorted(
+        [str(first.tenant_id), str(second.tenant_id)] * 2
+    ), "the new ones have the keys, the old ones come back without"

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, LiteralString
 
 import pytest
-from psycopg import errors
 
 from tests.databases import Connection, Database
 from tests.sql.ask import column, in_background, open_transaction, rows, rpc, value, waits_for_a_lock
@@ -224,13 +223,45 @@ async def test_waiting_is_not_for_what_others_write(db: Connection, company: Com
     assert await value(db, "select count(*) from private.outbox") == 100
 
 
-async def test_a_log_that_is_far_behind_is_told_after_ten_slices(db: Connection, company: Company) -> None:
-    await db.execute(
-        "create or replace function worker.dispatch_outbox(p_limit integer default 2000,"
-        " p_mark xid8 default '0', p_worker text default null) returns jsonb"
-        " language sql as $$ select '{}'::jsonb $$"
-    )
-    await add_product(db, company)
-    with pytest.raises(errors.Error, match=r"seq\.busy") as busy:
+async def test_a_log_that_is_far_behind_is_dispatched_slice_by_slice_each_committed(
+    db: Connection, other: Connection, company: Company
+) -> None:
+    """A call that did all of it would lose all of it to a time limit, and all tenants wait for its lock."""
+    ask = {"p_tenant_id": company.tenant_id, "p_wait": True}
+    await add_products(db, company, 3000)
+    first = await rpc(db, "log_seq", **ask)
+    assert (first["through"], first["seq"]) == (False, 2000)
+    assert (await place(other, company))[1] == 2000, "what was done stands"
+    await add_products(db, company, 10, prefix="LATER")
+    second = await rpc(db, "log_seq", **ask, p_until=first["until"])
+    assert (second["through"], second["until"]) == (True, None)
+    third = await rpc(db, "log_seq", **ask, p_until=first["until"])
+    assert third == second, "what came later is not waited for"
+
+
+async def test_waiting_does_not_read_what_dispatch_has_done(db: Connection, company: Company) -> None:
+    """Deleted entries stay while a session holds xmin: without the mark each look walks them all."""
+    for n in range(300):
+        await add_products(db, company, 1, prefix=f"P{n}-")
+    await place(db, company, wait=True)
+    mark = await value(db, "select mark::text::bigint from private.dispatch_mark")
+    assert mark > await value(db, "select pg_current_xact_id()::text::bigint") - 300
+    assert await value(db, "select private.dispatch_mark()::text::bigint") == mark
+    for n in range(20):
+        await add_products(db, company, 1, prefix=f"Q{n}-")
         await place(db, company, wait=True)
-    assert busy.value.sqlstate == "PT503"
+    assert await value(db, "select mark::text::bigint from private.dispatch_mark") == mark, "not each time"
+
+
+@pytest.mark.parametrize("wrong", ["mark = '9000000000'", "epoch = 'before'"])
+async def test_a_mark_from_before_a_restore_hides_nothing(
+    db: Connection, company: Company, wrong: LiteralString
+) -> None:
+    """After a restore ids of transactions begin lower, and soon reach the old mark: the epoch is another."""
+    await place(db, company, wait=True)
+    await add_product(db, company)
+    ahead = b"update private.dispatch_mark set mark = pg_current_xact_id()::text::xid8"
+    await db.execute(ahead + b", epoch = (select epoch from private.log_epoch)")
+    await db.execute(f"update private.dispatch_mark set {wrong}".encode())
+    before = (await place(db, company))[1]
+    assert (await place(db, company, wait=True))[1] == before + 1

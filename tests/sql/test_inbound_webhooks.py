@@ -252,7 +252,7 @@ async def test_events_are_forgotten_after_their_time_but_not_while_they_wait(
     await receive_event(db, company, "order", event("order.paid", "refused", number="none"))
     await move_clock(db, dt.timedelta(days=31))
     await receive_event(db, company, "order", event("order.sneezed", "young"))
-    assert await rpc(db, "forget_webhooks") == {"forgotten": 1, "more": False}
+    assert await rpc(db, "forget_webhooks") == {"forgotten": 1, "requeued": 0, "more": False}
     assert sorted(await column(db, "select event_id from public.inbound_webhooks")) == ["waits", "young"]
     assert (await rpc(db, "adapter_health"))["inbound"]["oldest_queued_seconds"] == 31 * 86_400
     with pytest.raises(psycopg.Error, match=r"retention\.too_short"):

@@ -253,3 +253,14 @@ async def test_of_twins_that_replace_one_version_one_wins(
 
     answers = await asyncio.gather(*(attempt(session, n) for n, session in enumerate(sessions)))
     assert sorted(answers) == [*["version.stale"] * 9, "won"]
+
+
+@pytest.mark.parametrize("key", [None, "once"])
+async def test_no_product_is_refused_with_and_without_a_key(
+    db: Connection, company: Company, key: str | None
+) -> None:
+    with refused("row.invalid"):
+        await create(db, company, None, p_key=key)
+    made = await create(db, company)
+    with refused("row.invalid"):
+        await replace(db, company, made["id"], None, p_key=key)

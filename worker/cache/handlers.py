@@ -18,7 +18,7 @@ from worker.errors import PayloadError
 from worker.gateway.cache import Changed
 
 AWAY_PAUSE: Final = timedelta(seconds=1)
-AT_ONCE: Final = timedelta(0)
+BUSY_PAUSE: Final = timedelta(milliseconds=250)
 TRIES: Final = 3
 
 
@@ -74,7 +74,7 @@ class Invalidate:
                 if await self._tell(tenant_id):
                     break
             else:
-                return Snooze(AT_ONCE, "others tell of the same tenant")
+                return Snooze(BUSY_PAUSE, "others tell of the same tenant")
         except CacheAway as error:
             self.condition.failed(error)
             return Snooze(AWAY_PAUSE, str(error))

@@ -11,7 +11,7 @@ from worker.cache.meter import CacheMeter
 from worker.cache.store import CacheAway
 from worker.engine.clock import Clock
 from worker.engine.condition import Condition
-from worker.errors import GatewayError
+from worker.errors import GatewayError, KeyRefused
 from worker.log import get_logger
 
 BEAT: Final = timedelta(seconds=5)
@@ -20,6 +20,7 @@ LASTING: Final = timedelta(seconds=15)
 MOST_WAITING: Final = 1000
 REST: Final = timedelta(seconds=1)
 WARMING_FAILED: Final = "cache.warming_failed"
+WARMING_REFUSED: Final = "cache.warming_refused"
 
 
 class Beats(Protocol):
@@ -82,6 +83,7 @@ class Warmer:
         self._warmth, self._clock, self._meter = warmth, clock, meter
         self._waiting: dict[str, None] = {}
         self._rung = asyncio.Event()
+        self._refused = False
 
     def ask(self, tenant_id: str) -> None:
         """Not more than there is room for."""
@@ -101,8 +103,14 @@ class Warmer:
     async def _warm(self, tenant_id: str) -> None:
         try:
             await self._warmth.warm(tenant_id)
+        except KeyRefused as error:
+            self._meter.warmed(ok=False)
+            if not self._refused:  # nobody's caches are warmed until somebody sets the key: once is enough
+                get_logger("worker.cache").warning(WARMING_REFUSED, error=str(error), hint=error.hint)
+            self._refused = True
         except GatewayError as error:
             self._meter.warmed(ok=False)
             get_logger("worker.cache").debug(WARMING_FAILED, tenant_id=tenant_id, error=str(error))
         else:
+            self._refused = False
             self._meter.warmed(ok=True)

@@ -7,6 +7,7 @@ A place is `<epoch>:<seq>`. Every key has an end, and every call a time limit.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +32,10 @@ TIME_LIMIT: Final = timedelta(seconds=2)
 # for each of the others its seq, or 0 to keep it only. Answers 0 when through is another by now: what was
 # asked of the log is not all of it then.
 _RAISE: Final = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local through = redis.call('GET', KEYS[1]) or ''
+-- what is no place, written by whom ever, is as good as nothing, here as in through()
+if not (string.match(through, ':0$') or string.match(through, ':[1-9]%d*$')) then through = '' end
+if through ~= ARGV[1] then return 0 end
 for n = 2, #KEYS do
   local seq = tonumber(ARGV[n + 3])
   local epoch, had = string.match(redis.call('GET', KEYS[n]) or '', '^(.*):(%d+)$')
@@ -44,6 +48,9 @@ end
 redis.call('SET', KEYS[1], ARGV[2] .. ':' .. ARGV[3], 'PX', ARGV[4])
 return 1
 """
+
+
+_PLACE: Final = re.compile(r"(.*):(0|[1-9][0-9]*)", re.DOTALL)
 
 
 class CacheAway(WorkerError):
@@ -97,8 +104,8 @@ class CacheStore:
 
     async def through(self, tenant_id: str) -> Place | None:
         """How far the tenant's log is told; None when Redis does not know (any more)."""
-        epoch, _, seq = str(await self._run("GET", _through(tenant_id)) or "").rpartition(":")
-        return Place(epoch, int(seq)) if epoch and seq.isdecimal() else None
+        place = _PLACE.fullmatch(str(await self._run("GET", _through(tenant_id)) or ""))
+        return None if place is None else Place(place[1], int(place[2]))
 
     async def tell(
         self,

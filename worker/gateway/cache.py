@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.config import Settings
 from worker.engine.ports import Rpc
-from worker.errors import Busy, GatewayError, Unreachable
+from worker.errors import Busy, GatewayError, KeyRefused, Unreachable
 from worker.gateway.answers import parse
 from worker.gateway.transport import CONNECT_TIMEOUT
 
@@ -76,5 +76,10 @@ class FunctionWarmth:
             raise Busy("the edge function did not answer in time") from None
         except httpx.HTTPError as error:
             raise Unreachable(f"the edge function: {type(error).__name__}") from None
+        if status == 401:
+            raise KeyRefused(
+                "the edge function does not take this worker's key",
+                hint="set PMS_SERVICE_KEY of the function to it",
+            )
         if status >= 300:
             raise GatewayError(f"the edge function answered {status}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from worker.engine.ports import Rpc
 from worker.gateway.answers import parse
@@ -15,10 +15,13 @@ from worker.gateway.principals import PrincipalTokens
 Status = Literal["done", "rejected", "gone", "queued", "duplicate", "stale", "unknown"]
 
 
-class _Applied(BaseModel):
+class Applied(BaseModel):
+    """What became of an event; `queued`: not yet, look again after so many seconds."""
+
     model_config = ConfigDict(frozen=True)
 
     status: Status
+    in_seconds: float = Field(1, gt=0, le=3600)
 
 
 class _Forgotten(BaseModel):
@@ -34,11 +37,11 @@ class RpcInbound:
     def __init__(self, rpc: SupabaseRpc, tokens: PrincipalTokens) -> None:
         self._rpc, self._tokens = rpc, tokens
 
-    async def apply(self, principal_id: str, webhook_id: str) -> Status:
+    async def apply(self, principal_id: str, webhook_id: str) -> Applied:
         """Lets a kept event of an order happen, as `principal_id`; once, however often it is called."""
         token = self._tokens.token(principal_id)
         answer = await self._rpc.call_as(token, "apply_webhook", p_webhook_id=webhook_id)
-        return parse(_Applied, answer).status
+        return parse(Applied, answer)
 
 
 class RpcInboundUpkeep:

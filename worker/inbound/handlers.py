@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from worker.engine.job import Done, Job, NewJob, Outcome, Snooze
 from worker.engine.upkeep import Routine
-from worker.gateway.inbound import Status
+from worker.gateway.inbound import Applied
 from worker.log import get_logger
 
 APPLIED: Final = "inbound.applied"
@@ -21,7 +21,7 @@ APPLIED: Final = "inbound.applied"
 class Inbound(Protocol):
     """The slice's outside door. Raises `GatewayError`."""
 
-    async def apply(self, principal_id: str, webhook_id: str) -> Status: ...
+    async def apply(self, principal_id: str, webhook_id: str) -> Applied: ...
 
 
 class Upkeep(Protocol):
@@ -40,7 +40,7 @@ class OrderPayload(BaseModel):
 @dataclass(frozen=True, slots=True)
 class ApplyOrderEvent:
     """Lets one event of an order happen. Harmless twice: what is settled is not done again. A refusal is kept
-    with the event, and is no failure of the job."""
+    with the event, and is no failure of the job; one that came too early waits."""
 
     inbound: Inbound
     kind: ClassVar[str] = "inbound.order"
@@ -48,8 +48,10 @@ class ApplyOrderEvent:
 
     async def __call__(self, job: Job[Any]) -> Outcome:
         payload: OrderPayload = job.payload
-        status = await self.inbound.apply(str(payload.principal_id), str(payload.webhook_id))
-        get_logger("worker.inbound").info(APPLIED, status=status)
+        applied = await self.inbound.apply(str(payload.principal_id), str(payload.webhook_id))
+        get_logger("worker.inbound").info(APPLIED, status=applied.status)
+        if applied.status == "queued":
+            return Snooze(timedelta(seconds=applied.in_seconds), "it waits for its turn")
         return Done()
 
 
@@ -61,7 +63,8 @@ class ForgetPayload(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ForgetEvents:
-    """Forgets events of long ago. Harmless twice: the second finds none."""
+    """Forgets events of long ago, and queues again those whose job was buried. Harmless twice: the second
+    finds none."""
 
     upkeep: Upkeep
     kind: ClassVar[str] = "inbound.forget"

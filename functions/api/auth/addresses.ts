@@ -5,12 +5,15 @@
  * before that was written by the caller. Without proxies, or without the header, the connection's own.
  */
 export function addressOf(headers: Headers, remote: string | undefined, proxies: number): string {
-  const forwarded = (headers.get("X-Forwarded-For") ?? "").split(",").map((part) => part.trim()).filter(
-    Boolean,
-  );
+  const forwarded = forwardedOf(headers);
   const told = proxies === 0 ? undefined : forwarded.at(-Math.min(proxies, forwarded.length));
   const address = withoutPort(told ?? remote ?? "");
   return bytesOf(address) === undefined ? "unknown" : address;
+}
+
+/** The entries of X-Forwarded-For, the caller's own first. */
+export function forwardedOf(headers: Headers): string[] {
+  return (headers.get("X-Forwarded-For") ?? "").split(",").map((part) => part.trim()).filter(Boolean);
 }
 
 /** What a limit per address counts: an IPv4 address, or the /64 of an IPv6 one, which belongs to one customer. */

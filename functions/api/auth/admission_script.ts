@@ -1,4 +1,4 @@
-// The script that admits a request in Redis: the nonce first, then the rate.
+// The script that admits a request in Redis. One over the rate leaves no nonce, and a replay counts for no rate.
 
 import { defineScript } from "../../_shared/redis.ts";
 
@@ -14,7 +14,7 @@ local since = 0
 if KEYS[2] then
   since = ARGV[3] == '' and tonumber(redis.call('GET', KEYS[3])) or math.floor(now / 1000)
   redis.call('SET', KEYS[3], since, 'EX', 604800)
-  if not redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[2]) then
+  if redis.call('EXISTS', KEYS[2]) == 1 then
     return {0, 'replayed', 0, 0, since}
   end
 end
@@ -22,6 +22,9 @@ local step = 60000 / ARGV[1]
 local used = math.max(tonumber(redis.call('GET', KEYS[1])) or 0, now) + step
 if used - now > 60000 then
   return {0, 'limited', 0, math.ceil(used - now - 60000), since}
+end
+if KEYS[2] then
+  redis.call('SET', KEYS[2], '', 'EX', ARGV[2])
 end
 redis.call('SET', KEYS[1], string.format('%.3f', used), 'PX', math.ceil(used - now) + 1000)
 return {1, '', math.floor((60000 - (used - now)) / step), math.ceil(used - now), since}

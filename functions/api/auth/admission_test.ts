@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 
-import { RedisAway, type RedisLink } from "../../_shared/redis.ts";
+import { openRedis, RedisAway, type RedisLink } from "../../_shared/redis.ts";
+import { testWithRedis } from "../../_shared/redis_server.ts";
 import { DirectReads } from "../cache/direct.ts";
 import { makeAdmission } from "./admission.ts";
 
@@ -110,3 +111,35 @@ Deno.test("a fault of ours in the script is not taken for a Redis that is away",
   const { admission } = world(() => ["nonsense"]);
   await assert.rejects(admission.admitKey(read("n")));
 });
+
+testWithRedis(
+  "in Redis, one over the rate leaves no nonce, and a replay counts for no rate",
+  async (server) => {
+    const redis = openRedis(server.url);
+    try {
+      await redis.run(["SET", "pms:{admission}:since", String(NOW - 3600)]);
+      const admission = makeAdmission({
+        redis,
+        service: () => Promise.reject(new Error("Postgres was asked")),
+        queue: new DirectReads(),
+        now: () => NOW * 1000,
+      });
+      const admit = async (nonce: string) => (await admission.admitKey({ ...read(nonce), perMinute: 2 })).why;
+      assert.deepEqual(
+        [
+          await admit("a"),
+          await admit("a"),
+          await admit("a"),
+          await admit("b"),
+          await admit("c"),
+          await admit("b"),
+        ],
+        [null, "replayed", "replayed", null, "limited", "replayed"],
+      );
+      assert.equal(await redis.run(["EXISTS", "pms:{admission}:nonce:k:c"]), 0);
+      assert.equal(await redis.run(["EXISTS", "pms:{admission}:nonce:k:b"]), 1);
+    } finally {
+      await redis.close();
+    }
+  },
+);

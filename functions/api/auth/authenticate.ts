@@ -79,7 +79,7 @@ export function notKnown(): Problem {
 async function admit(record: KeyRecord, use: Pick<KeyUse, "nonce" | "timestamp" | "writes">, gate: Gate) {
   const rate = record.rate_per_minute ?? gate.keyRate;
   const verdict = await gate.admission.admitKey({ ...use, apiKeyId: record.api_key_id, perMinute: rate });
-  const isTold = verdict.recorded || verdict.why === "replayed";
+  const isTold = verdict.recorded || !verdict.admitted;
   const told = isTold ? {} : { nonce: { nonce: use.nonce, signedAt: use.timestamp } };
   gate.usage.note({ apiKeyId: record.api_key_id, refused: !verdict.admitted, ...told });
   const headers = rateHeaders(rate, verdict);

@@ -23,6 +23,8 @@ export interface ReadRequest {
   /** No answer older than this. */
   minSeq?: Seq;
   apiKeyId: string;
+  /** Not what lies there, nor what somebody else began to read: the origin, now. */
+  past?: boolean;
   /** A read that nobody waits for is not counted as use. */
   warming?: boolean;
 }

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { openRedis, type RedisLink } from "../../_shared/redis.ts";
 import { testWithRedis } from "../../_shared/redis_server.ts";
 import { type Fill, makeCache, type ReadRequest } from "./cache.ts";
+import { makeWorld, signedRequest, TENANT_ID } from "../testing.ts";
 import { EPOCH, invalidate, Origin, request, workerLives } from "./origin_double.ts";
 
 type Read = (request: ReadRequest, fill: Fill) => Promise<{ body: string }>;
@@ -133,6 +134,62 @@ testWithRedis("X-Min-Seq: what lies there is served only if it is as new", async
     await invalidate(redis, "t1", 9, "orders");
     const served = await cache.read(min(9), origin.fill);
     assert.deepEqual([served.from, served.seq.seq], ["hit", 9]);
+  } finally {
+    await redis.close();
+  }
+});
+
+testWithRedis(
+  "who asks to be led past the cache gets what is there now, and joins nobody",
+  async (server) => {
+    const redis = openRedis(server.url);
+    try {
+      await workerLives(redis);
+      await invalidate(redis, "t1", 1);
+      const cache = makeCache(redis, { random: () => 0 });
+      const origin = new Origin();
+      await cache.read(request(), origin.fill);
+      origin.last = 2; // written, and neither told to the worker nor to the writer where
+      assert.equal((await cache.read(request(), origin.fill)).body, "1");
+      const now = await cache.read(request({ past: true }), origin.fill);
+      assert.deepEqual([now.body, now.from], ["2", "bypass"]);
+
+      const slow = new Origin();
+      const begun = Promise.withResolvers<void>(), go = Promise.withResolvers<void>();
+      slow.after = () => (begun.resolve(), go.promise);
+      const before = cache.read(request({ query: "/pms/products/other" }), slow.fill);
+      await begun.promise;
+      const later = cache.read(request({ query: "/pms/products/other", past: true }), origin.fill);
+      assert.equal((await later).body, "2");
+      go.resolve();
+      assert.equal((await before).body, "1");
+      origin.failing = true;
+      await assert.rejects(cache.read(request({ past: true }), origin.fill), "nothing older instead");
+    } finally {
+      await redis.close();
+    }
+  },
+);
+
+testWithRedis("Cache-Control: no-cache leads a request past the cache", async (server) => {
+  const redis = openRedis(server.url);
+  try {
+    await workerLives(redis);
+    await invalidate(redis, TENANT_ID, 1);
+    const world = makeWorld({ redis, environment: { REDIS_URL: server.url } });
+    const from = async (said?: string) => {
+      const headers: Record<string, string> = said === undefined ? {} : { "Cache-Control": said };
+      const answer = await world.handle(await signedRequest(world, "GET", "/pms/products", { headers }));
+      await answer.body?.cancel();
+      return [answer.status, answer.headers.get("X-Cache")];
+    };
+    assert.deepEqual(await from(), [200, "miss"]);
+    for (const said of ["no-cache", "max-age=0, No-Cache", "no-store"]) {
+      assert.deepEqual(await from(said), [200, "bypass"], said);
+    }
+    for (const said of ["max-age=0", "no-cachet", undefined]) {
+      assert.deepEqual(await from(said), [200, "hit"], said);
+    }
   } finally {
     await redis.close();
   }

@@ -57,7 +57,7 @@ export class ReadThrough implements ReadCache {
 
   async read(request: ReadRequest, fill: Fill): Promise<Served> {
     if (request.warming !== true) this.#background(this.#usage?.note(request));
-    const served = await this.#join(request, fill);
+    const served = request.past ? await this.#fromOrigin(fill) : await this.#join(request, fill);
     this.#counts[served.from]++;
     return served;
   }

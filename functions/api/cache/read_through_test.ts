@@ -216,7 +216,7 @@ testWithRedis("a key is looked up again after its change, and whenever nobody ca
 Deno.test("without Redis reads are direct, and equal ones at the same time are one", async () => {
   const cache = makeCache(undefined);
   const origin = new Origin();
-  origin.between = () => pause(5);
+  origin.between = () => pause(300);
   const served = await Promise.all(Array.from({ length: 100 }, () => cache.read(request(), origin.fill)));
   assert.equal(origin.fills, 1);
   assert.deepEqual([...new Set(served.map((each) => each.from))].sort(), ["bypass", "joined"]);

@@ -6,6 +6,9 @@ export const ReadHeaders = z.object({
   "x-min-seq": z.string().regex(/^[A-Za-z0-9_-]{1,64}:(0|[1-9][0-9]{0,15})$/).optional().openapi({
     description: "The X-Seq of an answer: this one will be at least as new.",
   }),
+  "cache-control": z.string().max(200).optional().openapi({
+    description: "`no-cache`: past the cache, to the database. After a write that answered without X-Seq.",
+  }),
   "if-none-match": z.string().max(1000).optional().openapi({
     description: "ETags; where one is still right, the answer is 304.",
   }),

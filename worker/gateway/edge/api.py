@@ -5,9 +5,10 @@
         async for product in api.every_product(status="active"):
             …
 
-Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq. Numbers come as `int` and
-`Decimal`. All methods raise `EdgeError` (errors.py). A write may be given an `idempotency_key` that outlives
-the process, and has one of its own otherwise.
+Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq; after one that was answered
+without, they go past the cache for as long as that keeps anything. Numbers come as `int` and `Decimal`. All
+methods raise `EdgeError` (errors.py). A write may be given an `idempotency_key` that outlives the process,
+and has one of its own otherwise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ Row: TypeAlias = dict[str, Any]
 Value: TypeAlias = str | int | bool
 Kind: TypeAlias = Literal["product", "inventory", "order"]
 _NOT_MODIFIED: Final = 304
+_CACHE_KEEPS: Final = 12 * 60
+"""Seconds. No answer lies in the cache for longer: a minute as fresh, ten for the day the database fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class EdgeApi:
             now=now,
             sleep=sleep,
         )
+        self._now, self._past_until = now, 0.0
         self.min_seq: str | None = None
         """The X-Seq of one's last write; hand it to another process to let that see the write too."""
 
@@ -212,6 +216,8 @@ class EdgeApi:
         sent = dict(headers or {})
         if self.min_seq is not None:
             sent["X-Min-Seq"] = self.min_seq
+        if self._now() < self._past_until:
+            sent["Cache-Control"] = "no-cache"
         told = {name: _text(value) for name, value in query.items() if value is not None}
         return await self._caller.call("GET", path, query=told, headers=sent)
 
@@ -227,6 +233,10 @@ class EdgeApi:
         headers = {} if expected_version is None else {"If-Match": f'"{expected_version}"'}
         answer = await self._caller.call(method, path, body=body, headers=headers, idempotency_key=key)
         self.min_seq = later(self.min_seq, answer.seq)
+        if answer.seq is not None:
+            self._past_until = 0.0  # its place is behind that of all writes before it
+        elif not path.startswith("/webhook/"):  # events are worked later, and have no place
+            self._past_until = self._now() + _CACHE_KEEPS
         return answer
 
 
