@@ -4,7 +4,7 @@
 import { addressGroup, addressOf, forwardedOf } from "./auth/addresses.ts";
 import { admitAddress, type Admitted, authenticate, presented, type Principal } from "./auth/authenticate.ts";
 import { readBody } from "./bodies.ts";
-import { OriginBusy } from "./cache/direct.ts";
+import { OriginBusy } from "./origin_queue.ts";
 import { type RequestLine, told } from "./log.ts";
 import type { Call, Operation } from "./operation.ts";
 import { Problem, unavailable } from "./problems.ts";

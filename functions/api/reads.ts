@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { notKnown } from "./auth/authenticate.ts";
-import type { ReadRequest, Served } from "./cache/cache.ts";
+import type { ReadRequest } from "./cache/cache.ts";
 import { invalidHeader, Problem, unavailable } from "./problems.ts";
 import type { Call } from "./operation.ts";
 import type { Reply } from "./responses.ts";
@@ -40,11 +40,9 @@ const Reach = z.object({
 const PATIENCE_MS = 5_000;
 /** For one slice, with the wait for those who dispatch already. */
 const SLICE_MS = 12_000;
-/** Others' reads that came to nothing for this caller, before it reads for itself. */
-const JOINS = 3;
 
 // What `fill` answers in place of data. No errors: those would fail whoever joined, and who asked for less, or with a key that
-// nobody touched, has an answer to come. None of them is kept.
+// nobody touched, has an answer to come. None of them is kept, nor told to who joined.
 const KEY_GONE = 401;
 const KEY_CHANGED = 403;
 const AHEAD = 409;
@@ -67,7 +65,7 @@ export async function readCached(
     past: isPast(call),
     warming: call.warming,
   };
-  const served = await ownOrGood(call, request, () => fill(call, load, request.minSeq));
+  const served = await call.services.cache.read(request, () => fill(call, load, request.minSeq));
   call.cache = served.from;
   call.services.gate.usage.noteCache(apiKeyId, served.from);
   const headers = { ...served.headers, "X-Cache": served.from, Age: String(Math.floor(served.ageSeconds)) };
@@ -79,19 +77,6 @@ export async function readDirectly(call: Call, missing: Problem | undefined, loa
   const least = minSeqOf(call);
   const filled = await call.services.direct.run(() => fill(call, load, least));
   return settled(call, { ...filled, missing });
-}
-
-/** What others' reads brought, if it is data; else what this caller's own does. */
-async function ownOrGood(call: Call, request: ReadRequest, fillIt: () => Promise<Read>): Promise<Served> {
-  for (let join = 0; join < JOINS; join++) {
-    let own = false;
-    const served = await call.services.cache.read(request, () => {
-      own = true;
-      return fillIt();
-    });
-    if (own || served.status === 200 || served.status === 404) return served;
-  }
-  return { ...await call.services.direct.run(fillIt), from: "bypass", ageSeconds: 0 };
 }
 
 async function fill(call: Call, load: Load, least?: Seq): Promise<Read> {

@@ -6,7 +6,7 @@ import { makeKeys } from "./auth/keys.ts";
 import { makeTokens, type PrincipalTokens } from "./auth/tokens.ts";
 import { makeUsage } from "./auth/usage.ts";
 import { BodyBudget } from "./bodies.ts";
-import { DirectReads } from "./cache/direct.ts";
+import { OriginQueue } from "./origin_queue.ts";
 import { makeCache, type ReadCache } from "./cache/cache.ts";
 import { type Cursors, makeCursors } from "./cursors.ts";
 import type { Log } from "./log.ts";
@@ -38,9 +38,9 @@ export interface Services {
   gate: Gate;
   cache: ReadCache;
   /** The cap on reads that go past the cache. */
-  direct: DirectReads;
+  direct: OriginQueue;
   /** The cap on commands. */
-  writes: DirectReads;
+  writes: OriginQueue;
   /** What bodies may take of the memory until it is known whose they are. */
   bodies: BodyBudget;
   cursors: Cursors;
@@ -59,8 +59,8 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
   const pause = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds));
   const origin = makeOrigin(settings, { fetch: deps.fetch, pause });
   const redis = settings.redisUrl === undefined ? undefined : deps.openRedis(settings.redisUrl);
-  const direct = new DirectReads();
-  const admissions = new DirectReads({ atOnce: ADMISSIONS_AT_ONCE });
+  const direct = new OriginQueue();
+  const admissions = new OriginQueue({ atOnce: ADMISSIONS_AT_ONCE });
   const cache = makeCache(redis, { direct, now, waitUntil: deps.waitUntil });
   const gate: Gate = {
     keys: makeKeys({
@@ -94,7 +94,7 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
     gate,
     cache,
     direct,
-    writes: new DirectReads(),
+    writes: new OriginQueue(),
     bodies: new BodyBudget(),
     cursors,
     redis,

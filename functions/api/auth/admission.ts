@@ -8,7 +8,7 @@ import { z } from "@hono/zod-openapi";
 
 import { RedisAway, type RedisLink } from "../../_shared/redis.ts";
 import { SKEW_SECONDS } from "../../_shared/signature.ts";
-import type { DirectReads } from "../cache/direct.ts";
+import type { OriginQueue } from "../origin_queue.ts";
 import { ADMIT, SINCE } from "./admission_script.ts";
 
 export interface Verdict {
@@ -46,7 +46,7 @@ interface Wiring {
   redis: RedisLink | undefined;
   service: (name: string, args: Record<string, unknown>) => Promise<unknown>;
   /** The cap on admissions by Postgres: with a fresh Redis, or none, every request is one. */
-  queue: DirectReads;
+  queue: OriginQueue;
   now: () => number;
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 
 import { openRedis, RedisAway, type RedisLink } from "../../_shared/redis.ts";
 import { testWithRedis } from "../../_shared/redis_server.ts";
-import { DirectReads } from "../cache/direct.ts";
+import { OriginQueue } from "../origin_queue.ts";
 import { makeAdmission } from "./admission.ts";
 
 const NOW = 1_764_240_000;
@@ -23,7 +23,7 @@ function world(reply?: (keys: string[], args: string[]) => unknown, said: object
   const admission = makeAdmission({
     redis,
     now: () => NOW * 1000,
-    queue: new DirectReads({ atOnce: 3 }),
+    queue: new OriginQueue({ atOnce: 3 }),
     service: async (name, args) => {
       calls.push([name, args]);
       under.most = Math.max(under.most, ++under.now);
@@ -121,7 +121,7 @@ testWithRedis(
       const admission = makeAdmission({
         redis,
         service: () => Promise.reject(new Error("Postgres was asked")),
-        queue: new DirectReads(),
+        queue: new OriginQueue(),
         now: () => NOW * 1000,
       });
       const admit = async (nonce: string) => (await admission.admitKey({ ...read(nonce), perMinute: 2 })).why;

@@ -58,9 +58,7 @@ export async function authenticate(request: Signed, gate: Gate): Promise<Admitte
     const holds = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
     return found !== undefined && holds;
   });
-  if (record === undefined) {
-    throw new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
-  }
+  if (record === undefined) throw notKnown();
   if (record.allowed_ips && !isAllowed(request.address, record.allowed_ips)) {
     gate.usage.note({ apiKeyId: record.api_key_id, refused: true });
     throw new Problem(403, "auth.address_refused", "The key may not be used from this address.");

@@ -1,16 +1,11 @@
 // What the routes see of the read-through cache.
 
 import type { RedisLink } from "../../_shared/redis.ts";
-import { DirectReads, type DirectReadsOptions } from "./direct.ts";
+import type { Seq } from "../seq.ts";
+import { OriginQueue, type OriginQueueOptions } from "../origin_queue.ts";
 import { ReadThrough } from "./read_through.ts";
 
 export type Tag = "products" | "stock" | "orders";
-
-/** A place in the tenant's log. */
-export interface Seq {
-  epoch: string;
-  seq: number;
-}
 
 export interface ReadRequest {
   tenant: string;
@@ -66,7 +61,7 @@ export interface ReadCache {
   counts(): CacheCounts;
 }
 
-export interface CacheOptions extends DirectReadsOptions {
+export interface CacheOptions extends OriginQueueOptions {
   /** How long an entry is served as fresh. */
   freshMs?: number;
   /** How long after that it is kept for the day the origin fails. */
@@ -74,7 +69,7 @@ export interface CacheOptions extends DirectReadsOptions {
   /** The longest body that is kept, in UTF-16 units. */
   maxBody?: number;
   /** The cap on reads of the origin, where others share it. */
-  direct?: DirectReads;
+  direct?: OriginQueue;
   now?: () => number;
   random?: () => number;
   /** Told of work that goes on after the answer (`EdgeRuntime.waitUntil`). */
@@ -83,5 +78,5 @@ export interface CacheOptions extends DirectReadsOptions {
 
 /** Without a link every read goes to the origin, under the cap of concurrent reads. */
 export function makeCache(link: RedisLink | undefined, options: CacheOptions = {}): ReadCache {
-  return new ReadThrough(link, options.direct ?? new DirectReads(options), options);
+  return new ReadThrough(link, options.direct ?? new OriginQueue(options), options);
 }

@@ -7,7 +7,9 @@
 // fill replaces the mark by its own seq only if it is still the same one, for then no change came between.
 
 import { defineScript, type RedisLink } from "../../_shared/redis.ts";
-import type { Filled, ReadRequest, Seq } from "./cache.ts";
+import { sha256Hex } from "../../_shared/signature.ts";
+import { parseSeq, type Seq } from "../seq.ts";
+import type { Filled, ReadRequest } from "./cache.ts";
 
 /** Longer than any entry lives. */
 const TAG_SECONDS = 2 * 24 * 3600;
@@ -154,9 +156,8 @@ export class Entries {
 
 /** Where the answer to the request lies. */
 export async function entryKey(request: ReadRequest): Promise<string> {
-  const named = new TextEncoder().encode(`${request.fingerprint}\n${request.query}`);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", named));
-  return `pms:{${request.tenant}}:read:${[...digest].map((n) => n.toString(16).padStart(2, "0")).join("")}`;
+  const digest = await sha256Hex(`${request.fingerprint}\n${request.query}`);
+  return `pms:{${request.tenant}}:read:${digest}`;
 }
 
 function tagKeys(request: ReadRequest): string[] {
@@ -187,6 +188,5 @@ function parsed([state, now, epoch, seq, filled, answer, lock, tags]: Reply): Lo
 
 /** The least seq for which the holder of a lock reads; undefined if it reads for anybody. */
 function leastOf(lock: string | null): Seq | undefined {
-  const match = /^[^|]*\|(.+):(\d+)$/.exec(lock ?? "");
-  return match === null ? undefined : { epoch: match[1]!, seq: Number(match[2]) };
+  return parseSeq((lock ?? "").replace(/^[^|]*\|/, ""));
 }

@@ -9,11 +9,11 @@ import type {
   Filled,
   ReadCache,
   ReadRequest,
-  Seq,
   Served,
   Source,
 } from "./cache.ts";
-import type { DirectReads } from "./direct.ts";
+import { parseSeq, type Seq } from "../seq.ts";
+import type { OriginQueue } from "../origin_queue.ts";
 import { Entries, type Entry, entryKey, type Look } from "./entries.ts";
 import { Usage } from "./usage.ts";
 
@@ -25,10 +25,11 @@ const LOCK_MS = 5_000;
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 50;
 const ALIVE_KNOWN_MS = 1_000;
+/** Others' reads that came to nothing for a caller, before it reads for itself. */
+const JOINS = 3;
 
 interface Flight {
   min?: Seq;
-  apiKeyId: string;
   readers: number;
   landed: Promise<Served>;
 }
@@ -44,7 +45,7 @@ export class ReadThrough implements ReadCache {
 
   constructor(
     readonly link: RedisLink | undefined,
-    readonly direct: DirectReads,
+    readonly direct: OriginQueue,
     readonly options: CacheOptions,
   ) {
     this.#now = options.now ?? Date.now;
@@ -71,8 +72,8 @@ export class ReadThrough implements ReadCache {
     const changed = await orElse(undefined, this.link?.run(["GET", `pms:key:${apiKeyId}`]));
     if (changed === undefined) return true;
     if (changed === null) return false;
-    const at = String(changed).lastIndexOf(":");
-    return String(changed).slice(0, at) !== seq.epoch || Number(String(changed).slice(at + 1)) > seq.seq;
+    const last = parseSeq(String(changed));
+    return last === undefined || last.epoch !== seq.epoch || last.seq > seq.seq;
   }
 
   counts(): CacheCounts {
@@ -81,22 +82,23 @@ export class ReadThrough implements ReadCache {
 
   async #join(request: ReadRequest, fill: Fill): Promise<Served> {
     const key = await entryKey(request);
-    const flight = this.#flights.get(key);
-    if (flight === undefined || !satisfies(flight.min, request.minSeq)) {
-      return await this.#fly(key, request, fill);
+    for (let joins = 0; joins < JOINS; joins++) {
+      const flight = this.#flights.get(key);
+      if (flight === undefined || !satisfies(flight.min, request.minSeq)) {
+        return await this.#fly(key, request, fill);
+      }
+      if (++flight.readers === 2) this.#counts.stampedes++;
+      const served = await flight.landed;
+      const from = served.from === "miss" || served.from === "bypass" ? "joined" : served.from;
+      // what is no data was said to one caller, of its key or of what it asked for
+      if (served.status === 200 || served.status === 404) return { ...served, from };
     }
-    if (++flight.readers === 2) this.#counts.stampedes++;
-    const served = await flight.landed;
-    // a key that was revoked just now fails alone
-    if ((served.status === 401 || served.status === 403) && flight.apiKeyId !== request.apiKeyId) {
-      return await this.#fromOrigin(fill);
-    }
-    return { ...served, from: served.from === "miss" || served.from === "bypass" ? "joined" : served.from };
+    return await this.#fromOrigin(fill);
   }
 
   async #fly(key: string, request: ReadRequest, fill: Fill): Promise<Served> {
     const landed = this.#find(key, request, fill);
-    const flight: Flight = { min: request.minSeq, apiKeyId: request.apiKeyId, readers: 1, landed };
+    const flight: Flight = { min: request.minSeq, readers: 1, landed };
     this.#flights.set(key, flight);
     try {
       return await landed;

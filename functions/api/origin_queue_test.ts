@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 
-import { DirectReads, OriginBusy } from "./direct.ts";
+import { OriginBusy, OriginQueue } from "./origin_queue.ts";
 
 function origin() {
   const gates: (() => void)[] = [];
@@ -17,7 +17,7 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 
 Deno.test("no more than the cap read at once, and everybody has a turn", async () => {
   const { gates, read, most } = origin();
-  const direct = new DirectReads({ atOnce: 3 });
+  const direct = new OriginQueue({ atOnce: 3 });
   const all = Promise.all(Array.from({ length: 20 }, () => direct.run(read)));
   for (let n = 0; n < 20; n++) {
     await turn();
@@ -29,7 +29,7 @@ Deno.test("no more than the cap read at once, and everybody has a turn", async (
 
 Deno.test("a full queue and a long wait are refused, with a count", async () => {
   const { gates, read } = origin();
-  const direct = new DirectReads({ atOnce: 1, mostWaiting: 1, longestWaitMs: 30 });
+  const direct = new OriginQueue({ atOnce: 1, mostWaiting: 1, longestWaitMs: 30 });
   const first = direct.run(read);
   const second = direct.run(read);
   await assert.rejects(direct.run(read), OriginBusy);
@@ -45,7 +45,7 @@ Deno.test("a full queue and a long wait are refused, with a count", async () => 
 
 Deno.test("patient reads come after all others, and a failing read gives its place back", async () => {
   const { gates, read } = origin();
-  const direct = new DirectReads({ atOnce: 1 });
+  const direct = new OriginQueue({ atOnce: 1 });
   const order: string[] = [];
   const failing = direct.run(async () => {
     await read();

@@ -1,14 +1,14 @@
-// Calls of the origin under a cap: when Redis is away, all readers come here at once, and what the database
+// Calls of the origin under a cap: when Redis is away, all callers come here at once, and what the database
 // cannot take must wait in a queue that is bounded in length and in time.
 
-export interface DirectReadsOptions {
-  /** Reads of the origin at the same time, of this instance. */
+export interface OriginQueueOptions {
+  /** Calls of the origin at the same time, of this instance. */
   atOnce?: number;
   mostWaiting?: number;
   longestWaitMs?: number;
 }
 
-/** More readers wait for the origin than it could serve in time. */
+/** More callers wait for the origin than it could serve in time. */
 export class OriginBusy extends Error {
   override name = "OriginBusy";
   readonly retryAfterSeconds = 1;
@@ -19,7 +19,7 @@ interface Waiting {
   timer: ReturnType<typeof setTimeout>;
 }
 
-export class DirectReads {
+export class OriginQueue {
   refused = 0;
   readonly #atOnce: number;
   readonly #mostWaiting: number;
@@ -28,7 +28,7 @@ export class DirectReads {
   readonly #patient = new Set<Waiting>();
   #running = 0;
 
-  constructor(options: DirectReadsOptions = {}) {
+  constructor(options: OriginQueueOptions = {}) {
     this.#atOnce = options.atOnce ?? 32;
     this.#mostWaiting = options.mostWaiting ?? 2_000;
     this.#longestWaitMs = options.longestWaitMs ?? 10_000;
