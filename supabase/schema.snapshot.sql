@@ -2108,15 +2108,6 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION private.drop_api_key_secret() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
-    AS $$
-begin
-  perform private.drop_secret(old.secret_id);
-  return null;
-end $$;
-
 CREATE FUNCTION private.drop_secret(p_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -2128,7 +2119,7 @@ begin
   end if;
 end $_$;
 
-CREATE FUNCTION private.drop_webhook_secret() RETURNS trigger
+CREATE FUNCTION private.drop_secret_of_row() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -12476,9 +12467,9 @@ CREATE INDEX retries_expiring ON queue.retries USING btree (expires_at);
 
 CREATE INDEX retries_in_order ON queue.retries USING btree (lane_id, order_key, id) WHERE (order_key IS NOT NULL);
 
-CREATE TRIGGER drop_secret AFTER DELETE ON private.api_key_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_api_key_secret();
+CREATE TRIGGER drop_secret AFTER DELETE ON private.api_key_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_secret_of_row();
 
-CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_webhook_secret();
+CREATE TRIGGER drop_secret AFTER DELETE ON private.webhook_secrets FOR EACH ROW EXECUTE FUNCTION private.drop_secret_of_row();
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.stock_movements FOR EACH STATEMENT EXECUTE FUNCTION private.refuse_ledger_change();
 
@@ -13499,11 +13490,9 @@ REVOKE ALL ON FUNCTION private.doom_forgotten_uploads(p_limit integer) FROM PUBL
 
 REVOKE ALL ON FUNCTION private.doom_upload() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.drop_api_key_secret() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION private.drop_secret(p_id uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.drop_webhook_secret() FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.drop_secret_of_row() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.ed25519_public_key(p_seed bytea) FROM PUBLIC;
 

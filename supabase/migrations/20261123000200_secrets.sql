@@ -64,3 +64,13 @@ begin
   end if;
 end $$;
 revoke all on function private.drop_secret(uuid) from public, anon, authenticated, service_role;
+
+-- AFTER DELETE row trigger of tables that say whose a secret is (secret_id).
+create function private.drop_secret_of_row() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform private.drop_secret(old.secret_id);
+  return null;
+end $$;
+revoke all on function private.drop_secret_of_row() from public, anon, authenticated, service_role;

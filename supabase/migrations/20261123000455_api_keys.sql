@@ -91,16 +91,8 @@ create index api_key_secrets_expiring on private.api_key_secrets (expires_at) wh
 alter table private.api_key_secrets enable row level security;
 revoke all on private.api_key_secrets from public, anon, authenticated, service_role;
 
-create function private.drop_api_key_secret() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform private.drop_secret(old.secret_id);
-  return null;
-end $$;
-revoke all on function private.drop_api_key_secret() from public, anon, authenticated, service_role;
 create trigger drop_secret after delete on private.api_key_secrets
-  for each row execute function private.drop_api_key_secret();
+  for each row execute function private.drop_secret_of_row();
 
 -- Makes the secret that a key signs with from now on, and returns its text.
 create function private.make_api_key_secret(p_api_key_id uuid) returns text

@@ -131,16 +131,8 @@ create index webhook_secrets_expiring on private.webhook_secrets (expires_at) wh
 alter table private.webhook_secrets enable row level security;
 revoke all on private.webhook_secrets from public, anon, authenticated, service_role;
 
-create function private.drop_webhook_secret() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform private.drop_secret(old.secret_id);
-  return null;
-end $$;
-revoke all on function private.drop_webhook_secret() from public, anon, authenticated, service_role;
 create trigger drop_secret after delete on private.webhook_secrets
-  for each row execute function private.drop_webhook_secret();
+  for each row execute function private.drop_secret_of_row();
 
 -- Makes the secret that an endpoint signs with from now on. Answers what its receiver needs to verify, once:
 -- {"secret": "whsec_…"}, or of an Ed25519 pair, whose private half never leaves, {"public_key": "whpk_…"}.
