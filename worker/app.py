@@ -93,9 +93,9 @@ def handlers(
     housekeeping, webhooks, sync = RpcHousekeeping(rpc), RpcWebhookJobs(rpc), RpcSyncUpkeep(rpc)
     acting: list[Handler] = []
     if settings.pms_jwt_key is not None:
-        changes = RpcChanges(rpc, PrincipalTokens(settings.pms_jwt_key))
-        acting.append(WorkChanges(changes, clock, settling))
-        acting.append(ApplyOrderEvent(RpcInbound(rpc, PrincipalTokens(settings.pms_jwt_key))))
+        tokens = PrincipalTokens(settings.pms_jwt_key)
+        acting.append(WorkChanges(RpcChanges(rpc, tokens), clock, settling))
+        acting.append(ApplyOrderEvent(RpcInbound(rpc, tokens)))
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),
@@ -143,45 +143,17 @@ async def wired(settings: Settings, *, sides: bool = True) -> AsyncIterator[Work
             *handlers(settings, rpc, trier, clock, SettleMeter(metrics.registry)),
             *images.upkeep,
         ]
+        job_runner = partial(_job_runner, queue=queue, clock=clock, metrics=metrics, settings=settings)
         runners: list[Runner] = [
             _dispatcher(settings, rpc, bell, clock, metrics, dispatching, mark),
-            _job_runner(
-                "jobs",
-                settings.worker_concurrency,
-                every_handler,
-                queue,
-                clock,
-                metrics,
-                working,
-                settings=settings,
-            ),
+            job_runner("jobs", settings.worker_concurrency, every_handler, working),
             # slow ones must not take the slots of the others
-            _job_runner(
-                "images",
-                settings.worker_image_concurrency,
-                [images.process],
-                queue,
-                clock,
-                metrics,
-                imaging,
-                settings=settings,
-            ),
+            job_runner("images", settings.worker_image_concurrency, [images.process], imaging),
             webhooks,
         ]
         if cache.handlers:
             # nor hold up what tells readers that their answers are old
-            runners.append(
-                _job_runner(
-                    "cache",
-                    CACHE_SLOTS,
-                    cache.handlers,
-                    queue,
-                    clock,
-                    metrics,
-                    caching,
-                    settings=settings,
-                )
-            )
+            runners.append(job_runner("cache", CACHE_SLOTS, cache.handlers, caching))
         for runner in runners:
             bell.attach(runner.wake)
             metrics.watch(runner.name, runner.stats)
@@ -248,11 +220,11 @@ def _job_runner(
     name: str,
     slots: int,
     every_handler: Sequence[Handler],
+    conditions: Sequence[Condition],
+    *,
     queue: JobQueue,
     clock: Clock,
     metrics: Metrics,
-    conditions: Sequence[Condition],
-    *,
     settings: Settings,
 ) -> JobRunner:
     claiming, settling, extending = conditions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry
 
@@ -48,11 +48,10 @@ async def cache_parts(
         store = await stack.enter_async_context(CacheStore(settings.redis_url))
         meter = CacheMeter(registry)
         beat = Heartbeat(store, settings.worker_name, clock=clock, condition=redis, needs=needs, meter=meter)
-        sides: list[Side] = [beat]
         job = Invalidate(RpcCacheChanges(rpc), store, redis, clock, meter=meter)
-        if settings.worker_cache_warm == "on":
-            warmth = await stack.enter_async_context(FunctionWarmth(settings))
-            warmer = Warmer(warmth, clock=clock, meter=meter)
-            sides.append(warmer)
-            job = Invalidate(RpcCacheChanges(rpc), store, redis, clock, warmer.ask, meter)
-        yield CacheParts([job], sides)
+        if settings.worker_cache_warm != "on":
+            yield CacheParts([job], [beat])
+            return
+        warmth = await stack.enter_async_context(FunctionWarmth(settings))
+        warmer = Warmer(warmth, clock=clock, meter=meter)
+        yield CacheParts([replace(job, warm=warmer.ask)], [beat, warmer])

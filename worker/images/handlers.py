@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from worker.engine.job import Done, Job, Outcome, Retry, Snooze
 from worker.engine.retry import pause_after
-from worker.errors import HostBusy, HostError, HostFailing, HostRefused, HostUnconfigured, HostUnreachable
+from worker.errors import HostError
 from worker.gateway.images import Asset, Ending, ImageTask
 from worker.images.gate import HostGate
 from worker.images.hosts import ImageHost, master_of
 from worker.images.meter import ImageMeter
-from worker.images.picture import Picture, Unfit, WorkshopLost
+from worker.images.picture import Picture
 from worker.images.room import NoRoom, room
-from worker.images.source import SourceAway, SourceRefused
 from worker.images.trouble import Fault, trouble_of
 from worker.log import get_logger
 
@@ -32,18 +31,7 @@ ENDED: Final = "images.ended"
 SCRATCH: Final = "pms-image-"
 _BUSY_PAUSE: Final = timedelta(seconds=30)
 _AT_ONCE: Final = timedelta(0)
-_FAULTS: Final = (
-    SourceRefused,
-    SourceAway,
-    Unfit,
-    WorkshopLost,
-    NoRoom,
-    HostRefused,
-    HostBusy,
-    HostUnreachable,
-    HostFailing,
-    HostUnconfigured,
-)
+_FAULTS: Final = get_args(Fault)
 
 
 class Images(Protocol):
