@@ -2,8 +2,9 @@
 
 import { OpenAPIHono, type RouteConfig, z } from "@hono/zod-openapi";
 
-import type { Answered, Operation } from "./operation.ts";
+import type { Operation } from "./operation.ts";
 import { TITLES } from "./responses.ts";
+import { ALWAYS, OF_REFUSALS, RATE, some } from "./schemas/answer_headers.ts";
 import { ProblemBody } from "./schemas/common.ts";
 import { NEWEST } from "./versions.ts";
 
@@ -95,43 +96,35 @@ function typed(example: string): string | number {
   return /^[1-9][0-9]{0,5}$/.test(example) ? Number(example) : example;
 }
 
-function answers({ answers, access, method }: Operation): RouteConfig["responses"] {
-  return Object.fromEntries(
-    Object.entries(answers).map(([status, answer]) => [status, {
-      description: answer.description,
-      headers: headersOf(answer, access === "key", method === "get", status !== "202"),
-      ...(answer.schema && {
-        content: { "application/json": { schema: answer.schema, example: answer.example } },
-      }),
-    }]),
-  );
+function answers(operation: Operation): RouteConfig["responses"] {
+  const told = Object.entries(operation.answers).map(([status, answer]) => [status, {
+    description: answer.description,
+    headers: { ...carried(operation, status === "202"), ...headersOf(answer.headers) },
+    ...(answer.schema && {
+      content: { "application/json": { schema: answer.schema, example: answer.example } },
+    }),
+  }]);
+  return Object.fromEntries([...told, ...unchanged(operation)]);
 }
 
-const HEADERS: Record<string, string> = {
-  "X-Request-Id": "The request's own id, or a new one",
-  "X-Seq": "How far this answer is up to date; hand it back as X-Min-Seq",
-  "X-Cache": "hit, miss, joined, stale or bypass",
-  "RateLimit-Limit": "Requests a minute",
-  "RateLimit-Remaining": "How many may come at once",
-  "RateLimit-Reset": "Seconds until all of them may",
-  ETag: "The version of the row",
-  Location: "Where it is read",
-};
+/** 304, of reads that take If-None-Match and answer with an ETag. */
+function unchanged(operation: Operation) {
+  const { ETag } = operation.answers[200]?.headers ?? {};
+  if (operation.method !== "get" || ETag === undefined) return [];
+  const headers = { ...carried(operation, false), ...headersOf({ ETag }) };
+  return [["304", { description: "It is as If-None-Match has it; without a body", headers }]];
+}
 
-function headersOf(answer: Answered, signed: boolean, read: boolean, inLog: boolean) {
-  const rate = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"];
-  const names = [
-    "X-Request-Id",
-    ...(signed ? rate : []),
-    ...(signed && inLog ? ["X-Seq"] : []),
-    ...(signed && read ? ["X-Cache"] : []),
-  ];
-  const all = [...names, ...Object.keys(answer.headers ?? {})];
-  return Object.fromEntries(all.map((name) => [name, {
-    description: HEADERS[name] ?? name,
-    schema: { type: "string" as const },
-    ...(answer.headers?.[name] && { example: answer.headers[name] }),
-  }]));
+/** Headers of every answer of the operation that is no refusal. An event that was taken is not in the log yet. */
+function carried({ access, method }: Operation, taken: boolean) {
+  if (access !== "key") return some(ALWAYS);
+  const asked = method === "get" ? some(["X-Seq", "X-Cache"]) : taken ? {} : some([], ["X-Seq"]);
+  return { ...some([...ALWAYS, ...RATE]), ...asked };
+}
+
+function headersOf(examples: Record<string, string> = {}) {
+  const told = Object.entries(some(Object.keys(examples)));
+  return Object.fromEntries(told.map(([name, header]) => [name, { ...header, example: examples[name] }]));
 }
 
 /** Codes that every route of a kind may answer with. */
@@ -178,6 +171,7 @@ function refusals(operation: Operation): RouteConfig["responses"] {
   );
   return Object.fromEntries(told.map(([status, list]) => [status, {
     description: `${TITLES[Number(status)]}: ${list.map((code) => `\`${code}\``).join(", ")}`,
+    headers: some([...ALWAYS, ...(OF_REFUSALS[status] ?? [])]),
     content: { "application/problem+json": { schema: ProblemBody } },
   }]));
 }

@@ -76,7 +76,7 @@ export async function readCached(
 export async function readDirectly(call: Call, missing: Problem | undefined, load: Load): Promise<Reply> {
   const least = minSeqOf(call);
   const filled = await call.services.direct.run(() => fill(call, load, least));
-  return settled(call, { ...filled, missing });
+  return settled(call, { ...filled, headers: { ...filled.headers, "X-Cache": "bypass" }, missing });
 }
 
 async function fill(call: Call, load: Load, least?: Seq): Promise<Read> {

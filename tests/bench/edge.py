@@ -1,4 +1,7 @@
-"""The edge adapter beside PostgREST alone: the same row, read and written."""
+"""The edge adapter beside PostgREST: the same row, read and written.
+
+PostgREST is asked twice: at its own port, and through the platform's gateway, as the adapter asks it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from pydantic import SecretStr
 from pyreqwest.client import Client, ClientBuilder
@@ -18,6 +22,7 @@ from tests.bench.figures import Line, per_second, spread
 from tests.chaos.edge_market import PRODUCTS, Market, age, open_markets, product_body, send
 from tests.eventually import eventually
 from tests.flow.scene import Scene
+from tests.stack.platform import Platform
 from worker.gateway.principals import PrincipalTokens
 
 TIMES = 1_500
@@ -32,12 +37,12 @@ Way = Callable[[int], Awaitable[None]]
 
 
 async def edge(scene: Scene) -> Line:
-    """A cached and an uncached read and a signed write at one adapter, then both at PostgREST's own port."""
+    """A cached and an uncached read and a signed write at one adapter, then both without the adapter."""
     adapter = scene.platform.start_functions("adapter", **RATES).url
     client = ClientBuilder().http1_only().no_proxy().timeout(timedelta(seconds=30)).build()
     async with client, scene.worker():
         [market] = await open_markets(scene, client, adapter, 1)
-        ways = _Ways(client, adapter, _postgrest(scene), market, _token(scene, market))
+        ways = _Ways(client, adapter, scene.platform, market, _token(scene, market))
         await eventually(ways.hits, 30, what="the cache is in use")
         await age(scene.platform.addresses.redis_url)
         figures = {
@@ -46,8 +51,10 @@ async def edge(scene: Scene) -> Line:
                 "cached_read": ways.cached,
                 "uncached_read": ways.uncached,
                 "signed_write": ways.write,
-                "postgrest_read": ways.bare_read,
-                "postgrest_write": ways.bare_write,
+                "postgrest_read": partial(ways.bare_read, ways.postgrest),
+                "postgrest_write": partial(ways.bare_write, ways.postgrest),
+                "gateway_read": partial(ways.bare_read, ways.gateway),
+                "gateway_write": partial(ways.bare_write, ways.gateway),
             }.items()
         }
     return {"requests": TIMES, "at_once": AT_ONCE, **figures}
@@ -57,9 +64,20 @@ async def edge(scene: Scene) -> Line:
 class _Ways:
     client: Client
     adapter: str
-    rest: str
+    platform: Platform
     market: Market
     token: str
+
+    @property
+    def postgrest(self) -> str:
+        """Its own port."""
+        config = (self.platform.run / "postgrest.conf").read_text()
+        [port] = re.findall(r"^server-port = (\d+)$", config, re.MULTILINE)
+        return f"http://127.0.0.1:{port}"
+
+    @property
+    def gateway(self) -> str:
+        return f"{self.platform.addresses.api_url}/rest/v1"
 
     @property
     def row(self) -> str:
@@ -83,20 +101,20 @@ class _Ways:
         answer = await send(self.client, self.adapter, self.market.caller("owner"), "PUT", target, body)
         assert answer.status == 200, answer.text
 
-    async def bare_read(self, _: int) -> None:
-        request = self.client.get(f"{self.rest}/products?id=eq.{self.row}&select={','.join(FIELDS)}")
+    async def bare_read(self, rest: str, _: int) -> None:
+        request = self.client.get(f"{rest}/products?id=eq.{self.row}&select={','.join(FIELDS)}")
         answer = await request.headers(self._headers()).build().send()
         assert answer.status == 200
         assert self.market.tenant.slug in await answer.text()
 
-    async def bare_write(self, number: int) -> None:
+    async def bare_write(self, rest: str, number: int) -> None:
         place = number % PRODUCTS
         body = {
             "p_tenant_id": str(self.market.tenant.id),
             "p_product_id": self.market.products[place],
             "p_product": product_body(self.market.tenant.slug, place, number),
         }
-        request = self.client.post(f"{self.rest}/rpc/replace_product").body_text(json.dumps(body))
+        request = self.client.post(f"{rest}/rpc/replace_product").body_text(json.dumps(body))
         answer = await request.headers({**self._headers(), "Content-Type": "application/json"}).build().send()
         assert answer.status == 200, await answer.text()
 
@@ -107,7 +125,7 @@ class _Ways:
         return answer.headers["x-cache"]
 
     def _headers(self) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
+        return {"apikey": self.platform.addresses.anon_key, "Authorization": f"Bearer {self.token}"}
 
 
 async def _measured(way: Way) -> Mapping[str, float]:
@@ -131,13 +149,6 @@ async def _measured(way: Way) -> Mapping[str, float]:
 def _subset(number: int) -> tuple[str, ...]:
     """The n-th of the sets of columns: never empty, each but once."""
     return tuple(name for bit, name in enumerate(FIELDS) if (number + 1) >> bit & 1)
-
-
-def _postgrest(scene: Scene) -> str:
-    """Its own port, past the gateway."""
-    config = (scene.platform.run / "postgrest.conf").read_text()
-    [port] = re.findall(r"^server-port = (\d+)$", config, re.MULTILINE)
-    return f"http://127.0.0.1:{port}"
 
 
 def _token(scene: Scene, market: Market) -> str:
