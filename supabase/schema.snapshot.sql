@@ -2051,6 +2051,26 @@ begin
   return jsonb_populate_record(p_base, v_fields);
 end $$;
 
+CREATE FUNCTION private.dispatch_for(p_tenant_id uuid, p_until bigint DEFAULT NULL::bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_mark constant xid8 := private.dispatch_mark();
+  v_until bigint;
+begin
+  select max(o.id) into v_until from private.outbox o
+  where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
+  if v_until is not null then
+    -- whoever dispatches meanwhile is waited for
+    perform worker.dispatch_outbox(p_mark => v_mark);
+    select max(o.id) into v_until from private.outbox o
+    where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
+  end if;
+  return v_until;
+end $$;
+
 CREATE FUNCTION private.dispatch_mark() RETURNS xid8
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -5324,6 +5344,7 @@ declare
   v_count bigint;
   v_changes text;
   v_since timestamptz;
+  v_behind boolean := false;
   v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
@@ -5339,10 +5360,8 @@ begin
     v_after := v_cursor[2]::bigint;
   end if;
   if p_wait then
-    -- so that callers read their own writes; others are served by the workers, which know where dispatch left off
-    for v_turn in 1 .. 10 loop
-      exit when (worker.dispatch_outbox() ->> 'drained')::boolean;
-    end loop;
+    -- so that callers read their own writes; others are served by the workers
+    v_behind := private.dispatch_for(p_tenant_id) is not null;
   end if;
 
   v_reach := private.log_reach(p_tenant_id);
@@ -5381,7 +5400,7 @@ begin
   end if;
   -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
   return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
-    || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
+    || ',"behind":' || v_behind || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
 end $_$;
 
 CREATE FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) RETURNS jsonb
@@ -10238,18 +10257,10 @@ CREATE FUNCTION worker.log_seq(p_tenant_id uuid, p_wait boolean DEFAULT false, p
     SET jit TO 'off'
     AS $$
 declare
-  v_mark constant xid8 := private.dispatch_mark();
   v_until bigint;
 begin
   if p_wait then
-    select max(o.id) into v_until from private.outbox o
-    where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
-    if v_until is not null then
-      -- whoever dispatches meanwhile is waited for
-      perform worker.dispatch_outbox(p_mark => v_mark);
-      select max(o.id) into v_until from private.outbox o
-      where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
-    end if;
+    v_until := private.dispatch_for(p_tenant_id, p_until);
   end if;
   return private.log_place(p_tenant_id) || jsonb_build_object('through', p_wait and v_until is null, 'until', v_until);
 end $$;
@@ -13481,6 +13492,8 @@ GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug tex
 GRANT ALL ON FUNCTION private.delete_tenant(p_tenant_id uuid, p_confirm_slug text) TO service_role;
 
 REVOKE ALL ON FUNCTION private.described_product(p_tenant_id uuid, p_base public.products, p_product jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.dispatch_for(p_tenant_id uuid, p_until bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.dispatch_mark() FROM PUBLIC;
 

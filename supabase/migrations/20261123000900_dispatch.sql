@@ -420,3 +420,25 @@ begin
 end $$;
 revoke all on function worker.dispatch_outbox(integer, xid8, text) from public, anon, authenticated, service_role;
 grant execute on function worker.dispatch_outbox(integer, xid8, text) to service_role;
+
+-- For one who waits for a tenant's own changes: dispatches a slice, whosesoever, if any of them (up to p_until, where it is
+-- given) is still in the outbox; and returns up to where then still some are, null if all are in the log. Never more than a
+-- slice: each must be committed by itself, or a time limit would undo them all, with everybody waiting for the lock.
+create function private.dispatch_for(p_tenant_id uuid, p_until bigint default null) returns bigint
+language plpgsql volatile set search_path = '' set enable_seqscan = off
+as $$
+declare
+  v_mark constant xid8 := private.dispatch_mark();
+  v_until bigint;
+begin
+  select max(o.id) into v_until from private.outbox o
+  where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
+  if v_until is not null then
+    -- whoever dispatches meanwhile is waited for
+    perform worker.dispatch_outbox(p_mark => v_mark);
+    select max(o.id) into v_until from private.outbox o
+    where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
+  end if;
+  return v_until;
+end $$;
+revoke all on function private.dispatch_for(uuid, bigint) from public, anon, authenticated, service_role;

@@ -144,6 +144,7 @@ declare
   v_count bigint;
   v_changes text;
   v_since timestamptz;
+  v_behind boolean := false;
   v_entities constant text[] := private.readable_entities(p_tenant_id);
 begin
   perform private.require(p_tenant_id, 'tenant.read');
@@ -159,10 +160,8 @@ begin
     v_after := v_cursor[2]::bigint;
   end if;
   if p_wait then
-    -- so that callers read their own writes; others are served by the workers, which know where dispatch left off
-    for v_turn in 1 .. 10 loop
-      exit when (worker.dispatch_outbox() ->> 'drained')::boolean;
-    end loop;
+    -- so that callers read their own writes; others are served by the workers
+    v_behind := private.dispatch_for(p_tenant_id) is not null;
   end if;
 
   v_reach := private.log_reach(p_tenant_id);
@@ -201,18 +200,18 @@ begin
   end if;
   -- put together as text, with the bodies as they are: of type jsonb each would be taken apart and written again
   return ('{"epoch":' || to_json(v_epoch) || ',"from":' || v_after + 1 || ',"through":' || v_through || ',"head":' || v_reach.head
-    || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
+    || ',"behind":' || v_behind || ',"cursor":"' || v_epoch || ':' || v_through || '","entities":' || to_json(v_entities) || ',"changes":[' || coalesce(v_changes, '') || ']}')::json;
 end $$;
 revoke all on function private.pull_changes(uuid, text, integer, boolean, text) from public, anon, authenticated, service_role;
 grant execute on function private.pull_changes(uuid, text, integer, boolean, text) to authenticated, service_role;
 
--- What happened since p_cursor. {"epoch", "from", "through", "head", "cursor", "entities", "changes": [{"entity", "entity_id",
--- "version", "command_id", "event"}]}: every event from `from` through `through` was looked at, and those of `entities`, which
+-- What happened since p_cursor. {"epoch", "from", "through", "head", "behind", "cursor", "entities", "changes": [{"entity",
+-- "entity_id", "version", "command_id", "event"}]}: every event from `from` through `through` was looked at, and those of `entities`, which
 -- you may read, are in `changes`, `event` being what webhooks get. You have everything when `through` is `head`. Rows are to be
 -- applied by version. {"must_snapshot": why, "epoch", "head", "cursor", "entities"}: read the tables, then go on from this cursor.
 -- Other entities than before: your rights have changed, so read the tables again.
--- p_wait dispatches first what is committed, so that you read your own writes. p_client is the client's name: with it sync_clients
--- shows how far it is.
+-- p_wait dispatches first what is committed, so that you read your own writes. If that is more than a slice, `behind` tells that
+-- some of it is not in the log yet: ask again. p_client is the client's name: with it sync_clients shows how far it is.
 create function public.pull_changes(
   p_tenant_id uuid, p_cursor text default null, p_limit integer default 500, p_wait boolean default false,
   p_client text default null

@@ -262,24 +262,15 @@ grant execute on function worker.note_api_use(jsonb) to service_role;
 -- A tenant's place in its log: {"epoch", "seq", "through", "until"}. p_wait: with everything in it that was committed before the
 -- call, by whomever it is dispatched. A change is in the outbox or, in the same transaction, in the log: so one look that
 -- finds none of the tenant tells that the log has them all. If one slice of dispatch was not enough, through is false, and
--- until is to be given back as p_until: what is younger is not waited for. Never more than a slice: each must be committed by
--- itself, or a time limit would undo them all, with everybody waiting for the lock.
+-- until is to be given back as p_until: what is younger is not waited for.
 create function worker.log_seq(p_tenant_id uuid, p_wait boolean default false, p_until bigint default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
-  v_mark constant xid8 := private.dispatch_mark();
   v_until bigint;
 begin
   if p_wait then
-    select max(o.id) into v_until from private.outbox o
-    where o.xid >= v_mark and o.tenant_id = p_tenant_id and (p_until is null or o.id <= p_until);
-    if v_until is not null then
-      -- whoever dispatches meanwhile is waited for
-      perform worker.dispatch_outbox(p_mark => v_mark);
-      select max(o.id) into v_until from private.outbox o
-      where o.xid >= v_mark and o.tenant_id = p_tenant_id and o.id <= v_until;
-    end if;
+    v_until := private.dispatch_for(p_tenant_id, p_until);
   end if;
   return private.log_place(p_tenant_id) || jsonb_build_object('through', p_wait and v_until is null, 'until', v_until);
 end $$;

@@ -45,18 +45,16 @@ async def edge(scene: Scene) -> Line:
         ways = _Ways(client, adapter, scene.platform, market, _token(scene, market))
         await eventually(ways.hits, 30, what="the cache is in use")
         await age(scene.platform.addresses.redis_url)
-        figures = {
-            name: await _measured(way)
-            for name, way in {
-                "cached_read": ways.cached,
-                "uncached_read": ways.uncached,
-                "signed_write": ways.write,
-                "postgrest_read": partial(ways.bare_read, ways.postgrest),
-                "postgrest_write": partial(ways.bare_write, ways.postgrest),
-                "gateway_read": partial(ways.bare_read, ways.gateway),
-                "gateway_write": partial(ways.bare_write, ways.gateway),
-            }.items()
+        measured: dict[str, Way] = {
+            "cached_read": ways.cached,
+            "uncached_read": ways.uncached,
+            "signed_write": ways.write,
+            "postgrest_read": partial(ways.bare_read, ways.postgrest),
+            "postgrest_write": partial(ways.bare_write, ways.postgrest),
+            "gateway_read": partial(ways.bare_read, ways.gateway),
+            "gateway_write": partial(ways.bare_write, ways.gateway),
         }
+        figures = {name: await _measured(way) for name, way in measured.items()}
     return {"requests": TIMES, "at_once": AT_ONCE, **figures}
 
 

@@ -181,7 +181,25 @@ async def test_who_waits_reads_their_own_writes(db: Connection, company: Company
     cursor = await begin(db, company)
     await add_product(db, company)
     assert types(await pull(db, company, cursor)) == [], "nobody dispatched it"
-    assert types(await pull(db, company, cursor, p_wait=True)) == ["product.created"]
+    page = await pull(db, company, cursor, p_wait=True)
+    assert (types(page), page["behind"]) == (["product.created"], False)
+
+
+async def test_who_waits_for_much_is_told_to_ask_again_and_holds_nobody_up(
+    db: Connection, company: Company
+) -> None:
+    """One call for all of it would lose all of it to a time limit, and all tenants wait for its lock."""
+    cursor = await begin(db, company)
+    await add_products(db, company, 3000)
+    first = await pull(db, company, cursor, p_wait=True, p_limit=5000)
+    assert (first["through"] - first["from"] + 1, first["behind"]) == (2000, True)
+    second = await pull(db, company, first["cursor"], p_wait=True, p_limit=5000)
+    assert (second["through"] - second["from"] + 1, second["behind"]) == (1000, False)
+    await add_products(db, await found_company(db, "rival"), 3000)
+    assert not (await pull(db, company, second["cursor"], p_wait=True))["behind"]
+    assert await value(db, "select count(*) from private.outbox") > 2900, (
+        "others' changes are not its concern"
+    )
 
 
 # -- when it cannot go on ------------------------------------------------------------------------------------

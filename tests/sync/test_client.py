@@ -135,6 +135,25 @@ def test_a_page_that_is_too_much_is_asked_for_in_parts(
     assert min(limits) <= 4 < max(limits)
 
 
+def test_who_waits_asks_again_while_the_log_is_behind(
+    client: PmsClient, remote: ModelRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dispatch takes a slice a call; a page that ends at the head is not all that was written."""
+    run(client.sync())
+    names = ["Boot", "Hat"]
+    original = remote.pull
+
+    async def pull(cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
+        if names:
+            remote.server.update(("product", "p1"), {"name": names.pop(0)})
+        page = await original(cursor, limit=limit, wait=wait)
+        return replace(page, behind=bool(names)) if isinstance(page, Page) else page
+
+    monkeypatch.setattr(remote, "pull", pull)
+    run(client.sync(wait=True))
+    assert (client.row("product", "p1") or {})["name"] == "Hat"
+
+
 def test_what_the_server_forgot_is_not_done_twice(client: PmsClient, server: Server) -> None:
     """It was settled, and more than 30 days have passed."""
     edit = client.change("product", "p1", {"name": {"set": "Boot"}})

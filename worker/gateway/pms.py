@@ -80,13 +80,15 @@ class Change(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class Page:
     """Every event from `first` through `cursor.seq` was looked at; `changes` are those that may be read.
-    `head`: the last there is. `entities`: those whose events may be read."""
+    `head`: the last there is. `entities`: those whose events may be read. `behind`: who waited has to ask
+    again, for not all that was committed is in the log yet."""
 
     first: int
     cursor: Cursor
     head: int
     entities: frozenset[str]
     changes: Sequence[Change]
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,8 @@ class PmsRemote:
         return f"tenant {self._tenant_id}, user {user}, client {self.client}"
 
     async def pull(self, cursor: str | None, *, limit: int, wait: bool = False) -> Page | MustSnapshot:
-        """The next page behind `cursor` (None: from the beginning). `wait`: what is committed is in it."""
+        """The next page behind `cursor` (None: from the beginning). `wait`: what is committed is dispatched
+        first, as far as one call goes."""
         arguments = {
             "p_tenant_id": self._tenant_id,
             "p_cursor": cursor,
@@ -269,6 +272,7 @@ class _Answer(msgspec.Struct):
     first: int = msgspec.field(name="from", default=0)
     through: int = 0
     changes: list[_Change] = []
+    behind: bool = False
 
 
 class _Versioned(msgspec.Struct):
@@ -302,7 +306,7 @@ def _page(content: bytes) -> Page | MustSnapshot:
         return MustSnapshot(told.must_snapshot, cursor, told.entities)
     cursor = Cursor(told.cursor, told.epoch, told.through)
     changes = [_change(each) for each in told.changes]
-    return Page(told.first, cursor, told.head, told.entities, changes)
+    return Page(told.first, cursor, told.head, told.entities, changes, told.behind)
 
 
 def _change(told: _Change) -> Change:

@@ -354,7 +354,7 @@ class PmsClient:
             else:
                 holes = 0
                 self._take(answer, cursor)
-                if answer.cursor.seq >= answer.head:
+                if answer.cursor.seq >= answer.head and not answer.behind:
                     if self._told is not None and self._told.epoch != answer.cursor.epoch:
                         self._told = None  # of a log that is no more
                     return
