@@ -18,8 +18,13 @@ from tests.flow.scene import Scene
 from tests.people import Tenant
 
 PRODUCTS = 12
-SCOPES: tuple[tuple[str, ...] | None, ...] = (None, ("products.read",), ("inventory.read", "products.read"))
-"""What the keys of each role are cut to: nothing, reading products, reading all that is cached."""
+SCOPES: tuple[tuple[str, ...] | None, ...] = (
+    None,
+    ("products.read",),
+    ("inventory.read",),
+    ("inventory.read", "products.read"),
+)
+"""What the keys of each role are cut to: nothing, and each set of what the cached reads need."""
 GRANTED = "select role, permission from private.role_permissions"
 
 
