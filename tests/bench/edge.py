@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from pydantic import SecretStr
@@ -37,7 +37,8 @@ Way = Callable[[int], Awaitable[None]]
 
 
 async def edge(scene: Scene) -> Line:
-    """A cached and an uncached read and a signed write at one adapter, then both without the adapter."""
+    """A cached and an uncached read and a signed write at one adapter, then both without the adapter;
+    and inbound events, one after another."""
     adapter = scene.platform.start_functions("adapter", **RATES).url
     client = ClientBuilder().http1_only().no_proxy().timeout(timedelta(seconds=30)).build()
     async with client, scene.worker():
@@ -54,7 +55,8 @@ async def edge(scene: Scene) -> Line:
             "gateway_read": partial(ways.bare_read, ways.gateway),
             "gateway_write": partial(ways.bare_write, ways.gateway),
         }
-        figures = {name: await _measured(way) for name, way in measured.items()}
+        figures = {name: await _measured(way, AT_ONCE) for name, way in measured.items()}
+        figures["received_event"] = await _measured(ways.event, 1)
     return {"requests": TIMES, "at_once": AT_ONCE, **figures}
 
 
@@ -99,6 +101,17 @@ class _Ways:
         answer = await send(self.client, self.adapter, self.market.caller("owner"), "PUT", target, body)
         assert answer.status == 200, answer.text
 
+    async def event(self, number: int) -> None:
+        body = {
+            "id": f"evt_{number}",
+            "type": "product.updated",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "data": {"id": self.row, "version": number + 1, "name": f"Lamp {number}"},
+        }
+        target = "/pms/webhook/product"
+        answer = await send(self.client, self.adapter, self.market.caller("owner"), "POST", target, body)
+        assert answer.status == 202, answer.text
+
     async def bare_read(self, rest: str, _: int) -> None:
         request = self.client.get(f"{rest}/products?id=eq.{self.row}&select={','.join(FIELDS)}")
         answer = await request.headers(self._headers()).build().send()
@@ -126,7 +139,7 @@ class _Ways:
         return {"apikey": self.platform.addresses.anon_key, "Authorization": f"Bearer {self.token}"}
 
 
-async def _measured(way: Way) -> Mapping[str, float]:
+async def _measured(way: Way, at_once: int) -> Mapping[str, float]:
     taken: list[float] = []
     turns = itertools.chain(range(-50, 0), range(TIMES))
 
@@ -139,7 +152,7 @@ async def _measured(way: Way) -> Mapping[str, float]:
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(at_once):
             group.create_task(work())
     return {"per_s": per_second(TIMES + 50, time.perf_counter() - started), **spread(taken)}
 
