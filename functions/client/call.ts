@@ -25,6 +25,9 @@ export const RULES: Rules = {
   answerBytes: 16 * 1024 * 1024,
 };
 
+/** Milliseconds that a clock may be off and still be corrected. */
+const MOST_AHEAD = 24 * 3600_000;
+
 export interface Options {
   /** What stands before /pms/: `https://<project>.supabase.co/functions/v1/api`. */
   baseUrl: string;
@@ -63,7 +66,12 @@ export function makeCall(options: Options): Call {
   const rules = { ...RULES, ...options.rules };
   let ahead = 0;
 
-  async function tryOnce(sent: Sent, body: Uint8Array, headers: Record<string, string>): Promise<Answer> {
+  async function tryOnce(
+    sent: Sent,
+    body: Uint8Array,
+    headers: Record<string, string>,
+    ahead: number,
+  ): Promise<Answer> {
     // as fetch will send it: what is signed has to be that, to the letter
     const url = new URL(`${base}/pms/v1${sent.path}`);
     const target = (url.pathname + url.search).slice(new URL(base).pathname.replace(/\/$/, "").length);
@@ -103,15 +111,23 @@ export function makeCall(options: Options): Call {
     body: Uint8Array,
     headers: Record<string, string>,
   ): Promise<Answer> {
+    let moment: number;
     try {
-      return await tryOnce(sent, body, headers);
+      return await tryOnce(sent, body, headers, ahead);
     } catch (error) {
-      if (
-        !(error instanceof PmsError) || error.code !== "auth.clock_skew" || error.serverTime === undefined
-      ) throw error;
-      ahead = error.serverTime * 1000 - now();
+      if (!(error instanceof PmsError) || error.code !== "auth.clock_skew") throw error;
+      moment = (error.serverTime ?? NaN) * 1000 - now();
+      // no clock that was ever set is so far off: whoever says so may want signatures for another day
+      if (!(Math.abs(moment) <= MOST_AHEAD)) throw error;
     }
-    return await tryOnce(sent, body, headers);
+    try {
+      const answer = await tryOnce(sent, body, headers, moment);
+      ahead = moment;
+      return answer;
+    } catch (error) {
+      if (error instanceof PmsError && error.status !== undefined && error.status !== 401) ahead = moment;
+      throw error;
+    }
   }
 
   return async (sent) => {

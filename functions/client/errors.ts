@@ -57,6 +57,12 @@ export class PmsError extends Error {
     return code === "unreachable" || code === "auth.replayed" || status >= 500 ||
       [408, 425, 429].includes(status);
   }
+
+  /** Whether a write that ended so was surely not done, however often it was tried. */
+  get withoutEffect(): boolean {
+    const { status = 0 } = this;
+    return status >= 400 && status < 500 && ![401, 408, 425, 429].includes(status);
+  }
 }
 
 /** The error that an answer of 300 and above stands for; a body of any form will do. */
@@ -72,7 +78,7 @@ export function errorFrom(response: Response, body: string, now: number): PmsErr
     failures: Array.isArray(told.failures) ? told.failures : undefined,
     requestId: text("request_id"),
     retryAfter: secondsOf(response.headers.get("Retry-After"), now),
-    serverTime: typeof told.server_time === "number" ? told.server_time : undefined,
+    serverTime: Number.isFinite(told.server_time) ? told.server_time as number : undefined,
   });
 }
 

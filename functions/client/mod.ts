@@ -5,8 +5,8 @@
 //   const boot = await api.createProduct({ sku: "BOOT-42", name: "Boot", price: 119.9 });
 //   for await (const product of api.everyProduct({ status: "active" })) …
 //
-// Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq; after one that was answered without, they go past the
-// cache for as long as that keeps anything. All methods throw PmsError.
+// Reads that follow a write see it: its X-Seq goes along as their X-Min-Seq; after one that was answered without, or not at all, they
+// go past the cache for as long as that keeps anything. All methods throw PmsError.
 
 import { type Answer, type Call, makeCall, type Options, type Sent } from "./call.ts";
 import { PmsError } from "./errors.ts";
@@ -42,7 +42,10 @@ export class PmsApi {
   minSeq: string | undefined;
   readonly #call: Call;
   readonly #now: () => number;
-  #pastUntil = -Infinity;
+  /** A write was answered without its place in the log. */
+  #unplacedUntil = -Infinity;
+  /** Nobody knows whether a write took effect, or will yet. */
+  #unknownUntil = -Infinity;
 
   constructor(options: Options) {
     this.#now = options.now ?? Date.now;
@@ -151,7 +154,7 @@ export class PmsApi {
       .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value!)}`);
     const sent = { ...headers };
     if (this.minSeq !== undefined) sent["X-Min-Seq"] = this.minSeq;
-    if (this.#now() < this.#pastUntil) sent["Cache-Control"] = "no-cache";
+    if (this.#now() < Math.max(this.#unplacedUntil, this.#unknownUntil)) sent["Cache-Control"] = "no-cache";
     return this.#call({
       method: "GET",
       path: told.length > 0 ? `${path}?${told.join("&")}` : path,
@@ -169,12 +172,17 @@ export class PmsApi {
       ? {}
       : { "If-Match": `"${expectedVersion}"` };
     const sent: Sent = { method, path, body, headers, idempotencyKey };
-    const answer = await this.#call(sent);
+    const answer = await this.#call(sent).catch((error) => {
+      if (!(error instanceof PmsError && error.withoutEffect)) {
+        this.#unknownUntil = this.#now() + CACHE_KEEPS;
+      }
+      throw error;
+    });
     const seq = answer.headers.get("X-Seq") ?? undefined;
     this.minSeq = later(this.minSeq, seq);
     // a later place is behind that of all writes before it; events are worked later, and have none
-    if (seq !== undefined) this.#pastUntil = -Infinity;
-    else if (!path.startsWith("/webhook/")) this.#pastUntil = this.#now() + CACHE_KEEPS;
+    if (seq !== undefined) this.#unplacedUntil = -Infinity;
+    else if (!path.startsWith("/webhook/")) this.#unplacedUntil = this.#now() + CACHE_KEEPS;
     return answer;
   }
 }

@@ -139,9 +139,24 @@ Deno.test("a wrong clock is corrected once", async () => {
     assert.equal(heard.length, 3, "the correction is kept");
     assert.equal(slept.length, 0);
   }
-  const lying = open([problem(401, "auth.clock_skew", { server_time: NOW / 1000 + 5 })]);
-  assert.equal((await refusal(lying.api.product(ID))).code, "auth.clock_skew");
-  assert.equal(lying.heard.length, 2);
+});
+
+Deno.test("a time that helps nothing, or is none, is not taken and not kept", async () => {
+  for (const time of ["1e999", "99999999999999", "-5", "null", '"soon"', String(NOW / 1000 + 90_000)]) {
+    const lie: Answering = () =>
+      new Response(`{"code": "auth.clock_skew", "server_time": ${time}}`, { status: 401 });
+    const { api, heard } = open([lie, answered(ROW)]);
+    assert.equal((await refusal(api.product(ID))).code, "auth.clock_skew", time);
+    assert.equal(heard.length, 1, time);
+    await api.product(ID); // the double refuses what is signed at another time
+    assert.equal(heard.length, 2, time);
+  }
+  const lie = problem(401, "auth.clock_skew", { server_time: NOW / 1000 + 250 });
+  const { api, heard } = open([lie, lie, answered(ROW)]);
+  assert.equal((await refusal(api.product(ID))).code, "auth.clock_skew");
+  await api.product(ID);
+  const times = heard.map(({ headers }) => Number(headers.get("X-Request-Timestamp")) - NOW / 1000);
+  assert.deepEqual(times, [0, 250, 0]);
 });
 
 Deno.test("reads ask for what was written", async () => {
@@ -236,5 +251,24 @@ Deno.test("what is no key, secret or address is refused before it is sent, witho
       () => open([], options),
       (error: Error) => error instanceof TypeError && !error.message.includes(SECRET),
     );
+  }
+});
+
+Deno.test("after a write of which nobody knows whether it was done, reads go past the cache", async () => {
+  const cases: [Answering, string | null][] = [
+    [problem(504, "origin.timeout"), "no-cache"],
+    [cutOff, "no-cache"],
+    [problem(429, "rate.limited"), "no-cache"],
+    [() => new Response("<html>", { status: 201 }), "no-cache"],
+    [problem(409, "product.sku_living"), null],
+    [problem(400, "request.invalid"), null],
+  ];
+  for (const [ending, said] of cases) {
+    const placed = answered(ROW, { "X-Seq": "e1:10" });
+    const { api, heard } = open([ending, placed], { rules: { tries: 1 } });
+    await refusal(api.createProduct({ sku: "BOOT-42" }));
+    await api.publishProduct(ID); // its place says nothing of what may yet be done
+    await api.product(ID);
+    assert.equal(heard.at(-1)!.headers.get("Cache-Control"), said);
   }
 });

@@ -164,13 +164,28 @@ async def test_a_wrong_clock_is_corrected_once(make: Make, slept: Slept, ahead: 
     assert not slept, "and costs no pause"
 
 
-async def test_a_server_whose_time_helps_nothing_is_not_asked_for_ever(make: Make) -> None:
-    api, door = make(problem(401, "auth.clock_skew", server_time=5), answered(ROW))
-    door.now = lambda: 1_764_201_600.0
+@pytest.mark.parametrize(
+    "lie", ["1e999", "NaN", "99999999999999", "9" * 401, "-5", "null", '"soon"', "1764291601"]
+)
+async def test_a_time_that_is_none_or_of_another_day_is_not_taken(make: Make, lie: str) -> None:
+    told = f'{{"code": "auth.clock_skew", "server_time": {lie}}}'.encode()
+    api, door = make(httpx.Response(401, stream=httpx.ByteStream(told)), answered(ROW))
     with pytest.raises(KeyNotAccepted) as refused:
         await api.product(PRODUCT)
     assert refused.value.code == "auth.clock_skew"
-    assert len(door.heard) == 2
+    assert len(door.heard) == 1
+    await api.product(PRODUCT)
+    assert len(door.heard) == 2, "the door refuses what is signed at another time"
+
+
+async def test_a_time_that_helped_nothing_is_not_kept(make: Make) -> None:
+    lie = problem(401, "auth.clock_skew", server_time=1_764_201_600 + 250)
+    api, door = make(lie, lie, answered(ROW))
+    with pytest.raises(KeyNotAccepted):
+        await api.product(PRODUCT)
+    await api.product(PRODUCT)
+    times = [int(request.headers["x-request-timestamp"]) - 1_764_201_600 for request in door.heard]
+    assert times == [0, 250, 0]
 
 
 async def test_reads_ask_for_what_was_written(make: Make) -> None:
@@ -195,6 +210,39 @@ async def test_reads_after_a_write_of_an_unknown_place_go_past_the_cache(make: M
     said = [request.headers.get("cache-control") for request in door.heard]
     assert said == [None, None, None, None, "no-cache", None, None]
     assert door.heard[4].headers["x-min-seq"] == "e1:7"
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        (problem(504, "origin.timeout"), "no-cache"),
+        (httpx.ReadError("cut off"), "no-cache"),
+        (problem(429, "rate.limited"), "no-cache"),
+        (httpx.Response(201, stream=httpx.ByteStream(b"<html>")), "no-cache"),
+        (problem(409, "product.sku_living"), None),
+        (problem(400, "request.invalid"), None),
+    ],
+)
+async def test_reads_after_a_write_of_unknown_fate_go_past_the_cache(
+    make: Make, ending: Answer, said: str | None
+) -> None:
+    api, door = make(ending, answered(ROW, X_Seq="e1:7"), rules=EdgeRules(tries=1))
+    with pytest.raises(EdgeError):
+        await api.create_product({"sku": "BOOT-42"})
+    await api.publish_product(PRODUCT)  # its place says nothing of what may yet be done
+    await api.product(PRODUCT)
+    assert door.heard[-1].headers.get("cache-control") == said
+
+
+async def test_a_write_that_is_given_up_may_be_done_all_the_same(make: Make) -> None:
+    def never(_: httpx.Request) -> httpx.Response:
+        raise asyncio.CancelledError
+
+    api, door = make(never, answered(ROW))
+    with pytest.raises(asyncio.CancelledError):
+        await api.create_product({"sku": "BOOT-42"})
+    await api.product(PRODUCT)
+    assert door.heard[-1].headers.get("cache-control") == "no-cache"
 
 
 @pytest.mark.parametrize(

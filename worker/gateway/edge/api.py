@@ -25,7 +25,7 @@ import httpx
 from pydantic import SecretStr
 
 from worker.gateway.edge.call import Answer, EdgeCaller, EdgeRules
-from worker.gateway.edge.errors import EdgeAnswerUnreadable
+from worker.gateway.edge.errors import Conflicting, EdgeAnswerUnreadable, NotAllowed, NotThere, NotValid
 from worker.gateway.edge.signature import Credentials
 
 Row: TypeAlias = dict[str, Any]
@@ -68,7 +68,11 @@ class EdgeApi:
             now=now,
             sleep=sleep,
         )
-        self._now, self._past_until = now, 0.0
+        self._now = now
+        self._unplaced_until = 0.0
+        """A write was answered without its place in the log."""
+        self._unknown_until = 0.0
+        """Nobody knows whether a write took effect, or will yet."""
         self.min_seq: str | None = None
         """The X-Seq of one's last write; hand it to another process to let that see the write too."""
 
@@ -216,7 +220,7 @@ class EdgeApi:
         sent = dict(headers or {})
         if self.min_seq is not None:
             sent["X-Min-Seq"] = self.min_seq
-        if self._now() < self._past_until:
+        if self._now() < max(self._unplaced_until, self._unknown_until):
             sent["Cache-Control"] = "no-cache"
         told = {name: _text(value) for name, value in query.items() if value is not None}
         return await self._caller.call("GET", path, query=told, headers=sent)
@@ -231,13 +235,21 @@ class EdgeApi:
         key: str | None = None,
     ) -> Answer:
         headers = {} if expected_version is None else {"If-Match": f'"{expected_version}"'}
-        answer = await self._caller.call(method, path, body=body, headers=headers, idempotency_key=key)
+        try:
+            answer = await self._caller.call(method, path, body=body, headers=headers, idempotency_key=key)
+        except BaseException as error:  # a cancelled one may take effect, too
+            if not isinstance(error, _WITHOUT_EFFECT):
+                self._unknown_until = self._now() + _CACHE_KEEPS
+            raise
         self.min_seq = later(self.min_seq, answer.seq)
         if answer.seq is not None:
-            self._past_until = 0.0  # its place is behind that of all writes before it
+            self._unplaced_until = 0.0  # its place is behind that of all writes before it
         elif not path.startswith("/webhook/"):  # events are worked later, and have no place
-            self._past_until = self._now() + _CACHE_KEEPS
+            self._unplaced_until = self._now() + _CACHE_KEEPS
         return answer
+
+
+_WITHOUT_EFFECT: Final = (Conflicting, NotAllowed, NotThere, NotValid)
 
 
 def later(one: str | None, other: str | None) -> str | None:

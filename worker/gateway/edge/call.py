@@ -33,6 +33,8 @@ from worker.gateway.exact import decoded, encoded
 
 VERSION: Final = "/pms/v1"
 _READS: Final = frozenset({"GET", "HEAD"})
+_MOST_AHEAD: Final = 24 * 3600.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +162,27 @@ class EdgeCaller:
 
     async def _with_right_clock(self, request: _Request, content: bytes, sent: Mapping[str, str]) -> Answer:
         try:
-            return await self._try(request, content, sent)
+            return await self._try(request, content, sent, self._ahead)
         except EdgeError as error:
             if error.code != "auth.clock_skew" or error.server_time is None:
                 raise
-            self._ahead = error.server_time - self._now()
-        return await self._try(request, content, sent)
+            ahead = error.server_time - self._now()
+            # no clock that was ever set is so far off: whoever says so may want signatures for another day
+            if abs(ahead) > _MOST_AHEAD:
+                raise
+        try:
+            answer = await self._try(request, content, sent, ahead)
+        except EdgeError as error:
+            if error.status not in (None, httpx.codes.UNAUTHORIZED):
+                self._ahead = ahead
+            raise
+        self._ahead = ahead
+        return answer
 
-    async def _try(self, request: _Request, content: bytes, sent: Mapping[str, str]) -> Answer:
+    async def _try(self, request: _Request, content: bytes, sent: Mapping[str, str], ahead: float) -> Answer:
         signed = signature.headers(
             self._credentials,
-            timestamp=int(self._now() + self._ahead),
+            timestamp=int(self._now() + ahead),
             nonce=secrets.token_urlsafe(24),
             method=request.method,
             target=request.target,
@@ -182,7 +194,7 @@ class EdgeCaller:
         except (httpx.HTTPError, OSError) as error:  # TimeoutError is an OSError
             raise EdgeUnreachable("edge.unreachable", f"{type(error).__name__}: {error}"[:300]) from error
         if response.status_code >= 300 and response.status_code != httpx.codes.NOT_MODIFIED:
-            now = datetime.fromtimestamp(self._now() + self._ahead, UTC)
+            now = datetime.fromtimestamp(self._now() + ahead, UTC)
             pause = parse_retry_after(response.headers.get("retry-after"), now=now)
             raise from_answer(response.status_code, raw, retry_after=pause)
         return Answer(response.status_code, _parsed(response, raw), response.headers)

@@ -109,6 +109,10 @@ _BY_STATUS: Final[Mapping[int, type[EdgeError]]] = {
 }
 
 
+_LATEST: Final = 1e12
+"""Unix seconds that are still a time; not so infinity, and what no float holds."""
+
+
 def from_answer(status: int, body: bytes, *, retry_after: timedelta | None) -> EdgeError:
     """The error that an answer of 300 and above stands for; a body of any form will do."""
     told = _fields(body)
@@ -124,7 +128,7 @@ def from_answer(status: int, body: bytes, *, retry_after: timedelta | None) -> E
         failures=[each for each in failures if isinstance(each, dict)] if isinstance(failures, list) else (),
         request_id=str(told["request_id"]) if told.get("request_id") else None,
         retry_after=retry_after,
-        server_time=float(moment) if isinstance(moment, int | float) else None,
+        server_time=float(moment) if isinstance(moment, int | float) and abs(moment) < _LATEST else None,
     )
 
 
