@@ -9280,7 +9280,7 @@ CREATE FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) 
     else host(p_address::inet) end, p_rate_per_minute)
 $$;
 
-CREATE FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) RETURNS jsonb
+CREATE FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer, p_version bigint DEFAULT NULL::bigint) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
@@ -9288,6 +9288,12 @@ declare
   v_replayed constant jsonb := '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
   v_verdict jsonb;
 begin
+  if p_version is not null and not exists (
+    select from public.api_keys k
+    where k.id = p_api_key_id and k.version = p_version and k.status = 'active'
+      and (k.expires_at is null or k.expires_at > private.now())) then
+    return '{"admitted": false, "why": "changed", "remaining": 0, "reset_seconds": 0}';
+  end if;
   if exists (select from private.api_nonces n where n.api_key_id = p_api_key_id and n.nonce = p_nonce) then
     return v_replayed;
   end if;
@@ -10459,7 +10465,7 @@ begin
     'secrets', (
       select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.turn desc), '[]')
       from private.api_key_secrets s where s.api_key_id = k.id and (s.expires_at is null or s.expires_at > v_now)),
-    'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute)
+    'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute, 'version', k.version)
   into v_key
   from public.api_keys k
   join public.memberships m on m.tenant_id = k.tenant_id and m.principal_id = k.id
@@ -14484,8 +14490,8 @@ GRANT ALL ON FUNCTION worker.adapter_health() TO service_role;
 REVOKE ALL ON FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.admit_address(p_address text, p_rate_per_minute integer) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer) TO service_role;
+REVOKE ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer, p_version bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamp with time zone, p_rate_per_minute integer, p_version bigint) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.begin_asset(p_image_id uuid, p_revision integer, p_host text, p_picture jsonb) TO service_role;

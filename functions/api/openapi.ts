@@ -152,8 +152,14 @@ function usual({ access, method, asks = {} }: Operation): Record<number, string[
     500: ["internal"],
     502: ["origin.answer_invalid"],
     503: [
-      ...["origin.unavailable", "origin.unreachable", "database.contended", "database.timeout"],
-      ...(method === "get" ? ["auth.changed", "seq.busy"] : []),
+      ...[
+        "origin.unavailable",
+        "origin.unreachable",
+        "database.contended",
+        "database.timeout",
+        "auth.changed",
+      ],
+      ...(method === "get" ? ["seq.busy"] : []),
     ],
     504: ["origin.timeout"],
   };

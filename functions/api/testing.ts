@@ -61,6 +61,7 @@ export function keyRecord(changes: Record<string, unknown> = {}) {
     expires_at: null,
     allowed_ips: null,
     rate_per_minute: null,
+    version: 1,
     epoch: "e1",
     seq: 40,
     ...changes,

@@ -114,7 +114,7 @@ begin
     'secrets', (
       select coalesce(jsonb_agg(private.read_secret(s.secret_id) order by s.turn desc), '[]')
       from private.api_key_secrets s where s.api_key_id = k.id and (s.expires_at is null or s.expires_at > v_now)),
-    'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute)
+    'expires_at', k.expires_at, 'allowed_ips', k.allowed_ips, 'rate_per_minute', k.rate_per_minute, 'version', k.version)
   into v_key
   from public.api_keys k
   join public.memberships m on m.tenant_id = k.tenant_id and m.principal_id = k.id
@@ -164,13 +164,21 @@ revoke all on function private.forget_nonce_at(timestamptz) from public, anon, a
 -- Lets a signed request of a key pass, once by its nonce and at the key's rate: {"admitted", "why": null | "replayed" |
 -- "limited", "remaining", "reset_seconds"}. A request over the rate leaves no row, however many there are, and its nonce is
 -- still good; a replay does not count.
-create function worker.admit_request(p_api_key_id uuid, p_nonce text, p_signed_at timestamptz, p_rate_per_minute integer) returns jsonb
+create function worker.admit_request(
+  p_api_key_id uuid, p_nonce text, p_signed_at timestamptz, p_rate_per_minute integer, p_version bigint default null
+) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_replayed constant jsonb := '{"admitted": false, "why": "replayed", "remaining": 0, "reset_seconds": 0}';
   v_verdict jsonb;
 begin
+  if p_version is not null and not exists (
+    select from public.api_keys k
+    where k.id = p_api_key_id and k.version = p_version and k.status = 'active'
+      and (k.expires_at is null or k.expires_at > private.now())) then
+    return '{"admitted": false, "why": "changed", "remaining": 0, "reset_seconds": 0}';
+  end if;
   if exists (select from private.api_nonces n where n.api_key_id = p_api_key_id and n.nonce = p_nonce) then
     return v_replayed;
   end if;
@@ -184,8 +192,8 @@ begin
   on conflict do nothing;
   return case when found then v_verdict else v_replayed end;
 end $$;
-revoke all on function worker.admit_request(uuid, text, timestamptz, integer) from public, anon, authenticated, service_role;
-grant execute on function worker.admit_request(uuid, text, timestamptz, integer) to service_role;
+revoke all on function worker.admit_request(uuid, text, timestamptz, integer, bigint) from public, anon, authenticated, service_role;
+grant execute on function worker.admit_request(uuid, text, timestamptz, integer, bigint) to service_role;
 
 -- Lets a request of an address pass at a rate, before anybody knows whose it is; answers as admit_request does. Of IPv6 a
 -- whole /64 is one address: who has one has them all.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.edge.signing import Signer, make_key
+from tests.edge.signing import ApiKey, Signer, make_key
 from tests.eventually import eventually
 from tests.people import People, Tenant
 from tests.stack.platform import Platform
@@ -23,12 +23,16 @@ MUG = {"sku": "MUG", "name": "Mug", "price": "19.90"}
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Platform]:
-    """A platform whose cache believes that a worker invalidates; none does, so tags never move."""
+    """A platform whose cache believes that a worker invalidates, and that Redis has been up for long.
+
+    No worker does, so tags never move.
+    """
     with Platform(in_memory=True, with_realtime=False) as platform:
         place = urlsplit(platform.addresses.redis_url)
         with socket.create_connection((place.hostname or "", place.port or 0), timeout=2) as connection:
-            connection.sendall(b"SET pms:cache:alive test\r\n")
-            assert connection.recv(100).startswith(b"+OK")
+            for name, held in (("pms:cache:alive", "test"), ("pms:{admission}:since", "0")):
+                connection.sendall(f"SET {name} {held}\r\n".encode())
+                assert connection.recv(100).startswith(b"+OK")
         yield platform
 
 
@@ -102,6 +106,32 @@ async def test_the_nothing_of_a_revoked_key_is_kept_for_nobody(own: Platform, sh
     assert (answer.status_code, answer.json()["code"]) == (401, "auth.invalid")
     how, page = await read(shop.api, "/pms/products?sort=sku")
     assert (how, len(page.json()["data"])) == ("miss", 1)
+
+
+async def test_who_is_shut_out_writes_nothing_though_nobody_tells_of_it(own: Platform, shop: Shop) -> None:
+    """No worker tells of the rotation: the adapter remembers the secret for seconds, for reads."""
+    leaked = await make_key(shop.people, shop.tenant, "manager")
+    owner = shop.people.rest(shop.tenant.owner)
+
+    async def rotated(**more: str) -> ApiKey:
+        body = {"p_tenant_id": str(shop.tenant.id), "p_api_key_id": leaked.id, **more}
+        answer = (await owner.post("/rpc/rotate_api_key", json=body)).raise_for_status()
+        return ApiKey(leaked.id, leaked.name, answer.json()["secret"])
+
+    async with Signer(own.addresses.api_url, leaked) as api:
+        await read(api, "/pms/products")
+        await rotated()
+        assert (await api.send("POST", "/pms/products", MUG)).status_code == 201, "both are good yet"
+        newest = await rotated(p_overlap="0")
+        assert (await api.get("/pms/products")).status_code == 200, "or the test shows nothing"
+        refused = await api.send("POST", "/pms/products", {**MUG, "sku": "MUG-2"})
+        assert (refused.status_code, refused.json()["code"]) == (401, "auth.invalid")
+    async with Signer(own.addresses.api_url, newest) as api:
+        assert (await api.send("POST", "/pms/products", {**MUG, "sku": "MUG-3"})).status_code == 201
+        body = {"p_tenant_id": str(shop.tenant.id), "p_api_key_id": leaked.id}
+        (await owner.post("/rpc/revoke_api_key", json=body)).raise_for_status()
+        refused = await api.send("POST", "/pms/products", {**MUG, "sku": "MUG-4"})
+        assert (refused.status_code, refused.json()["code"]) == (401, "auth.invalid")
 
 
 async def test_what_was_used_is_read_again_as_the_key_that_used_it(own: Platform, shop: Shop) -> None:

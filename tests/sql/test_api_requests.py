@@ -21,7 +21,8 @@ NONCE = "0123456789abcdef"
 # What everybody writes first: look, then insert.
 NAIVE: LiteralString = """
 create or replace function worker.admit_request(
-  p_api_key_id uuid, p_nonce text, p_signed_at timestamptz, p_rate_per_minute integer
+  p_api_key_id uuid, p_nonce text, p_signed_at timestamptz, p_rate_per_minute integer,
+  p_version bigint default null
 ) returns jsonb language plpgsql security definer set search_path = ''
 as $$
 begin
@@ -37,7 +38,7 @@ end $$
 
 
 async def admit(db: Connection, key: Key, nonce: str = NONCE, rate: int = 600, **arguments: object) -> Any:
-    signed_at = arguments.get("signed_at") or await now(db)
+    signed_at = arguments.pop("signed_at", None) or await now(db)
     return await rpc(
         db,
         "admit_request",
@@ -45,7 +46,25 @@ async def admit(db: Connection, key: Key, nonce: str = NONCE, rate: int = 600, *
         p_nonce=nonce,
         p_signed_at=signed_at,
         p_rate_per_minute=rate,
+        **arguments,
     )
+
+
+async def test_a_key_that_changed_since_it_was_read_is_not_admitted(db: Connection, company: Company) -> None:
+    key = await add_key(db, company)
+    version = (await rpc(db, "read_api_key", p_api_key_id=key.id))["version"]
+    for n in range(2):
+        assert (await admit(db, key, f"{NONCE}{n}", p_version=version))["admitted"], "use is no change"
+        await rpc(db, "note_api_use", p_uses=[{"api_key_id": str(key.id), "day": "2026-11-20", "requests": 1,
+            "last_used_at": str(await now(db))}])  # fmt: skip
+    await manage(db, company, "rotate_api_key", key, p_overlap="0")
+    told = await admit(db, key, p_version=version)
+    assert (told["admitted"], told["why"]) == (False, "changed")
+    version = (await rpc(db, "read_api_key", p_api_key_id=key.id))["version"]
+    assert (await admit(db, key, p_version=version))["admitted"], "and its nonce is good yet"
+    await manage(db, company, "revoke_api_key", key)
+    assert (await admit(db, key, "another nonce of it", p_version=version))["why"] == "changed"
+    assert (await admit(db, key, "another nonce of it", p_version=version + 1))["why"] == "changed"
 
 
 async def admitted_of_twins(database: Database, key: Key) -> int:

@@ -13,7 +13,8 @@ import { ADMIT, SINCE } from "./admission_script.ts";
 
 export interface Verdict {
   admitted: boolean;
-  why: "replayed" | "limited" | null;
+  /** `changed`: the key, since it was looked up, and again when it was renewed. */
+  why: "replayed" | "limited" | "changed" | null;
   remaining: number;
   resetSeconds: number;
   /** Whether Postgres recorded the nonce, so that nobody needs to tell it. */
@@ -33,11 +34,15 @@ export interface KeyUse {
   perMinute: number;
   /** What may change something is never taken on Redis' word alone: another instance may have lost it, and taken the nonce. */
   writes: boolean;
+  /** Of the key as it was looked up; who admits a write knows whether it is still that. */
+  version: number;
+  /** Looks the key up anew and checks the request against it; its version. Throws for a key that is good no more. */
+  renew: () => Promise<number>;
 }
 
 const Answer = z.object({
   admitted: z.boolean(),
-  why: z.enum(["replayed", "limited"]).nullish(),
+  why: z.enum(["replayed", "limited", "changed"]).nullish(),
   remaining: z.number(),
   reset_seconds: z.number(),
 });
@@ -96,17 +101,21 @@ export function makeAdmission({ redis, service, queue, now }: Wiring): Admission
       return told?.verdict ??
         await inPostgres("admit_address", { p_address: address, p_rate_per_minute: perMinute });
     },
-    async admitKey({ apiKeyId, nonce, timestamp, perMinute, writes }) {
+    async admitKey({ apiKeyId, nonce, timestamp, perMinute, writes, version, renew }) {
       const key = `pms:{admission}:nonce:${apiKeyId}:${nonce}`;
       const told = await inRedis(`pms:{admission}:key:${apiKeyId}`, perMinute, { key, at: timestamp });
       const enough = told !== undefined && !writes && timestamp > told.since + SKEW_SECONDS;
       if (told !== undefined && (enough || !told.verdict.admitted)) return told.verdict;
-      const known = await inPostgres("admit_request", {
-        p_api_key_id: apiKeyId,
-        p_nonce: nonce,
-        p_signed_at: new Date(timestamp * 1000).toISOString(),
-        p_rate_per_minute: perMinute,
-      });
+      const ask = (p_version: number) =>
+        inPostgres("admit_request", {
+          p_api_key_id: apiKeyId,
+          p_nonce: nonce,
+          p_signed_at: new Date(timestamp * 1000).toISOString(),
+          p_rate_per_minute: perMinute,
+          p_version,
+        });
+      let known = await ask(version);
+      if (known.why === "changed") known = await ask(await renew());
       // the rate that callers are told is the one that counts all their requests
       return told !== undefined && known.admitted ? { ...told.verdict, recorded: true } : known;
     },

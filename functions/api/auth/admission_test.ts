@@ -8,7 +8,15 @@ import { makeAdmission } from "./admission.ts";
 const NOW = 1_764_240_000;
 const ADMITTED = { admitted: true, why: null, remaining: 5, reset_seconds: 1.2 };
 
-const read = (nonce: string) => ({ apiKeyId: "k", nonce, timestamp: NOW, perMinute: 60, writes: false });
+const read = (nonce: string) => ({
+  apiKeyId: "k",
+  nonce,
+  timestamp: NOW,
+  perMinute: 60,
+  writes: false,
+  version: 7,
+  renew: () => Promise.reject(new Error("nothing changed")),
+});
 
 function world(reply?: (keys: string[], args: string[]) => unknown, said: object = ADMITTED) {
   const calls: [string, Record<string, unknown>][] = [];
@@ -55,6 +63,7 @@ Deno.test("without Redis, Postgres admits", async () => {
     p_nonce: "n",
     p_signed_at: "2025-11-27T10:40:00.000Z",
     p_rate_per_minute: 60,
+    p_version: 7,
   }]);
   await admission.admitAddress("192.0.2.1", 9);
   assert.deepEqual(calls[1], ["admit_address", { p_address: "192.0.2.1", p_rate_per_minute: 9 }]);
@@ -143,3 +152,26 @@ testWithRedis(
     }
   },
 );
+
+Deno.test("a key that changed is read anew and asked for once more, and no oftener", async () => {
+  const changed = { admitted: false, why: "changed", remaining: 0, reset_seconds: 0 };
+  for (const [now, why] of [[8, null], [9, "changed"]] as const) {
+    const versions: unknown[] = [];
+    const admission = makeAdmission({
+      redis: undefined,
+      now: () => NOW * 1000,
+      queue: new OriginQueue({}),
+      service: (_name, { p_version }) => {
+        versions.push(p_version);
+        return Promise.resolve(p_version === 8 ? ADMITTED : changed);
+      },
+    });
+    const verdict = await admission.admitKey({ ...read("n"), renew: () => Promise.resolve(now) });
+    assert.equal(verdict.why, why);
+    assert.deepEqual(versions, [7, now]);
+  }
+  const { admission, calls } = world(undefined, changed);
+  const gone = () => Promise.reject(new Error("revoked"));
+  await assert.rejects(admission.admitKey({ ...read("n"), renew: gone }), /revoked/);
+  assert.equal(calls.length, 1);
+});

@@ -1,7 +1,7 @@
 // Who a request is from. The order is part of the promise: form, clock, key, signature, address, nonce and rate.
 
 import { verify } from "../../_shared/signature.ts";
-import { Problem } from "../problems.ts";
+import { Problem, unavailable } from "../problems.ts";
 import { isAllowed } from "./addresses.ts";
 import type { Admission, KeyUse, Verdict } from "./admission.ts";
 import { checkClock, type Credentials, readCredentials } from "./headers.ts";
@@ -54,19 +54,30 @@ export async function authenticate(request: Signed, gate: Gate): Promise<Admitte
   const { timestamp, nonce, signature } = credentials;
   const { method, target, body } = request;
   const signed = { timestamp, nonce, method, target, body };
-  const record = await gate.keys.findIf(credentials.apiKeyId, async (found) => {
-    const holds = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
-    return found !== undefined && holds;
-  });
+  const holds = async (found: KeyRecord | undefined): Promise<boolean> => {
+    const held = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
+    return found !== undefined && held;
+  };
+  let record = checked(await gate.keys.findIf(credentials.apiKeyId, holds), request, gate);
+  const renew = async () => {
+    const anew = await gate.keys.look(credentials.apiKeyId);
+    record = checked(await holds(anew) ? anew : undefined, request, gate);
+    return record.version;
+  };
+  const { version } = record;
+  const use = { nonce, timestamp: Number(timestamp), writes: !isRead(method), version, renew };
+  const rateHeaders = await admit(record, use, gate);
+  return { principal: principalOf(record), rateHeaders };
+}
+
+/** The record of a key whose secret signed the request, if it may be used from where it came. */
+function checked(record: KeyRecord | undefined, { address }: Signed, gate: Gate): KeyRecord {
   if (record === undefined) throw notKnown();
-  if (record.allowed_ips && !isAllowed(request.address, record.allowed_ips)) {
+  if (record.allowed_ips && !isAllowed(address, record.allowed_ips)) {
     gate.usage.note({ apiKeyId: record.api_key_id, refused: true });
     throw new Problem(403, "auth.address_refused", "The key may not be used from this address.");
   }
-  return {
-    principal: principalOf(record),
-    rateHeaders: await admit(record, { nonce, timestamp: Number(timestamp), writes: !isRead(method) }, gate),
-  };
+  return record;
 }
 
 /** One answer for all that is wrong with a key or a signature: telling more would help an attacker. */
@@ -74,7 +85,7 @@ export function notKnown(): Problem {
   return new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
 }
 
-async function admit(record: KeyRecord, use: Pick<KeyUse, "nonce" | "timestamp" | "writes">, gate: Gate) {
+async function admit(record: KeyRecord, use: Omit<KeyUse, "apiKeyId" | "perMinute">, gate: Gate) {
   const rate = record.rate_per_minute ?? gate.keyRate;
   const verdict = await gate.admission.admitKey({ ...use, apiKeyId: record.api_key_id, perMinute: rate });
   const isTold = verdict.recorded || !verdict.admitted;
@@ -85,6 +96,9 @@ async function admit(record: KeyRecord, use: Pick<KeyUse, "nonce" | "timestamp" 
     throw new Problem(401, "auth.replayed", "This nonce was used before.", {
       hint: "Sign anew, with a fresh nonce.",
     });
+  }
+  if (verdict.why === "changed") {
+    throw unavailable("auth.changed", "The key is being changed at this moment.");
   }
   if (!verdict.admitted) throw limited("The key", rate, verdict, headers);
   return headers;

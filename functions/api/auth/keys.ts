@@ -18,6 +18,7 @@ const Record = z.object({
   expires_at: z.string().nullish(),
   allowed_ips: z.array(z.string()).nullish(),
   rate_per_minute: z.number().int().positive().nullish(),
+  version: z.number().int(),
   epoch: z.string(),
   seq: z.number().int(),
 });
