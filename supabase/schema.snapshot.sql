@@ -14,6 +14,14 @@ CREATE SCHEMA worker;
 
 COMMENT ON SCHEMA worker IS 'RPCs of the worker daemon (service_role only); see docs/worker-rpc.md';
 
+CREATE TYPE private.webhook_turn AS (
+	number bigint,
+	occurred_at timestamp with time zone,
+	too_early boolean,
+	received_at timestamp with time zone,
+	id uuid
+);
+
 CREATE DOMAIN worker."application/json" AS text;
 
 COMMENT ON DOMAIN worker."application/json" IS 'JSON that is put together as text';
@@ -206,6 +214,20 @@ CREATE FUNCTION private.api_key_answer(p_key public.api_keys) RETURNS jsonb
   select to_jsonb(p_key) || jsonb_build_object('api_key_id', p_key.id, 'key', 'key_' || replace(p_key.id::text, '-', ''))
 $$;
 
+CREATE FUNCTION private.api_key_id_of(p_text text) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+declare
+  v_id constant text := regexp_replace(p_text, '^key_([0-9a-f]{32})$', '\1');
+begin
+  if not pg_input_is_valid(v_id, 'uuid') then
+    perform private.fail('PT404', 'api_key.not_found', format('%s is no id of an API key.', left(p_text, 100)),
+      'It is a UUID (api_key_id), or key_ and 32 hex digits.');
+  end if;
+  return v_id::uuid;
+end $_$;
+
 CREATE FUNCTION private.api_key_with(p_key public.api_keys, p_changes jsonb) RETURNS public.api_keys
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
@@ -286,16 +308,30 @@ begin
         perform public.adjust_stock(p_tenant_id, jsonb_build_array(jsonb_build_object(
           'product_id', s.product_id, 'location_id', s.location_id, 'quantity', p_write -> 'deltas' -> 'on_hand')),
           p_write ->> 'change_id', 'sync')
-        from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = v_id;
-        if not found then
+        from public.stock_levels s
+        where s.tenant_id = p_tenant_id and s.id = v_id and p_write #> '{deltas,on_hand}' <> '0';  -- which adjust_stock refuses
+        version := (select s.version from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = v_id);
+        if version is null then
           perform private.fail('PT404', 'stock.not_found', format('There is no stock level %s in this tenant.', v_id));
         end if;
-        version := (select s.version from public.stock_levels s where s.id = v_id);
       end if;
     else
       null;
   end case;
 end $$;
+
+CREATE FUNCTION private.is_plain(p_value jsonb, p_deepest jsonpath DEFAULT 'strict $.**{40}'::jsonpath) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $_$
+begin
+  if jsonb_path_exists(p_value, p_deepest) then
+    return false;
+  end if;
+  return not exists (
+    select from (select jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number")')::numeric as number offset 0) n
+    where abs(n.number) >= 1e40 or scale(n.number) > 40);
+end $_$;
 
 CREATE TABLE public.orders (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -321,6 +357,7 @@ CREATE TABLE public.orders (
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
     CONSTRAINT orders_customer_email CHECK (((customer ->> 'email'::text) ~ '^[^@\s]+@[^@\s]+$'::text)),
     CONSTRAINT orders_customer_object CHECK ((jsonb_typeof(customer) = 'object'::text)),
+    CONSTRAINT orders_customer_plain CHECK (private.is_plain(customer)),
     CONSTRAINT orders_customer_size CHECK ((octet_length((customer)::text) <= 8192)),
     CONSTRAINT orders_quantities_within CHECK ((((fulfilled + cancelled) <= quantity) AND ((returned >= 0) AND (returned <= fulfilled)))),
     CONSTRAINT orders_refund_within_payment CHECK ((((refunded_total >= (0)::numeric) AND (refunded_total <= paid_total)) AND (paid_total <= total))),
@@ -364,39 +401,21 @@ CREATE FUNCTION private.apply_webhook(p_webhook_id uuid) RETURNS jsonb
     AS $$
 declare
   v_webhook public.inbound_webhooks;
-  v_event text;
-  v_code text;
-  v_detail text;
 begin
-  -- the order first, as redact_customer has it; then a twin waits, and finds it settled
-  perform from public.orders o
-  where o.id = (select w.order_id from public.inbound_webhooks w where w.id = p_webhook_id and w.principal_id = auth.uid()) for update;
-  select * into v_webhook from public.inbound_webhooks w
-  where w.id = p_webhook_id and w.principal_id = auth.uid() and w.kind = 'order' for update;
+  select * into v_webhook from public.inbound_webhooks w where w.id = p_webhook_id and w.principal_id = auth.uid();
+  if v_webhook.id is not null then
+    -- before the row: then a twin waits, and finds it settled
+    perform private.lock_for_webhook(v_webhook);
+    select * into v_webhook from public.inbound_webhooks w where w.id = p_webhook_id for update;
+  end if;
   if v_webhook.id is null then
     return jsonb_build_object('status', 'gone');
-  end if;
-  if v_webhook.status <> 'queued' then
+  elsif v_webhook.status <> 'queued' then
     return jsonb_build_object('status', v_webhook.status);
+  elsif v_webhook.inbox_message_id is not null then
+    return jsonb_build_object('status', 'done');
   end if;
-  if private.waits_for_others(v_webhook) then
-    return private.still_queued(v_webhook.received_at);
-  end if;
-  select t.order_event into v_event from private.inbound_types t where t.type = v_webhook.type;
-  begin
-    -- event ids are the sender's, and may be keys of its other calls
-    perform private.order_event(v_webhook.tenant_id, v_webhook.order_id, v_event, (v_webhook.data ->> 'version')::bigint,
-      'webhook ' || v_webhook.id, v_webhook.data - '{order_id,number,version}'::text[]);
-  exception when others then
-    get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
-    -- what the database refuses it will refuse again; locks, time limits and the like are the worker's to try once more
-    if sqlstate not like 'PT4%' and sqlstate not like '23%' and sqlstate not like '22%' then
-      raise;
-    end if;
-    return private.put_off_or_reject(v_webhook, v_event, sqlstate, v_code, v_detail);
-  end;
-  update public.inbound_webhooks w set status = 'done', settled_at = private.now() where w.id = p_webhook_id;
-  return jsonb_build_object('status', 'done');
+  return private.work_webhook(v_webhook);
 end $$;
 
 CREATE FUNCTION private.are_free_headers(p_headers jsonb) RETURNS boolean
@@ -692,13 +711,14 @@ CREATE FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key te
     SET search_path TO ''
     AS $$
 declare
-  v_hash constant bytea := sha256(convert_to(p_request::text, 'UTF8'));
+  v_hash bytea;
   v_principal constant uuid := coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
   v_known private.command_results;
 begin
   if p_key is null then
     return null;
   end if;
+  v_hash := sha256(convert_to(p_request::text, 'UTF8'));
   perform set_config('pms.command_id', p_key, true);
   insert into private.command_results (tenant_id, principal_id, command, key, request_hash)
   values (p_tenant_id, v_principal, p_command, p_key, v_hash)
@@ -707,13 +727,90 @@ begin
     return null;
   end if;
   select * into v_known from private.command_results r
-  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.command = p_command and r.key = p_key;
-  if v_known.request_hash is distinct from v_hash then
+  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.key = p_key;
+  if (v_known.command, v_known.request_hash) is distinct from (p_command, v_hash) then
     perform private.fail('PT422', 'idempotency.key_reused',
-      format('The key %s was used for another %s request.', p_key, p_command), 'Use a fresh key for a new request.');
+      format('The key %s was used for another %s request.', p_key, v_known.command), 'Use a fresh key for a new request.');
   end if;
   return v_known.result;
 end $$;
+
+CREATE TABLE public.inbound_webhooks (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    event_id text NOT NULL,
+    kind text NOT NULL,
+    type text NOT NULL,
+    data jsonb NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    error jsonb,
+    settled_at timestamp with time zone,
+    inbox_message_id uuid,
+    change_id uuid,
+    order_id uuid,
+    about text,
+    put_off_at timestamp with time zone,
+    CONSTRAINT inbound_webhooks_data_object CHECK ((jsonb_typeof(data) = 'object'::text)),
+    CONSTRAINT inbound_webhooks_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
+    CONSTRAINT inbound_webhooks_event_id_form CHECK ((((length(event_id) >= 1) AND (length(event_id) <= 200)) AND private.is_clean(event_id))),
+    CONSTRAINT inbound_webhooks_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text]))),
+    CONSTRAINT inbound_webhooks_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'done'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text, 'unknown'::text]))),
+    CONSTRAINT inbound_webhooks_type_form CHECK ((type ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text))
+);
+
+COMMENT ON TABLE public.inbound_webhooks IS 'Events that other systems sent, and what became of them; kept 30 days';
+
+COMMENT ON COLUMN public.inbound_webhooks.principal_id IS 'Who sent it, an API key for example: its permissions decide';
+
+COMMENT ON COLUMN public.inbound_webhooks.data IS 'As it was sent; of an unknown type {"part": the first 2 KiB of its text, "bytes"}, if longer';
+
+COMMENT ON COLUMN public.inbound_webhooks.inbox_message_id IS 'The message that it became: inbox_messages, as long as that is kept';
+
+COMMENT ON COLUMN public.inbound_webhooks.change_id IS 'What was pushed for it: sync_changes says what became of that';
+
+COMMENT ON COLUMN public.inbound_webhooks.about IS 'How it names what it is about; null: it names nothing';
+
+COMMENT ON COLUMN public.inbound_webhooks.put_off_at IS 'When its thing was first not found, or its order first did not know it: it is tried again for ten minutes';
+
+CREATE FUNCTION private.begin_webhook(p_webhook public.inbound_webhooks) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $_$
+declare
+  v_told jsonb;
+begin
+  if p_webhook.kind <> 'order' then
+    perform private.lock_for_webhook(p_webhook);
+  end if;
+  update public.inbound_webhooks w set status = 'queued', error = null, settled_at = null, put_off_at = null, inbox_message_id = null
+  where w.id = p_webhook.id and w.status = 'rejected';
+  if found then
+    delete from public.inbox_messages m
+    where m.tenant_id = p_webhook.tenant_id and m.source = private.webhook_source(p_webhook.principal_id) and m.message_id = p_webhook.event_id
+      and m.status = 'rejected';
+  end if;
+  select * into p_webhook from public.inbound_webhooks w where w.id = p_webhook.id;
+  if p_webhook.status <> 'queued' or p_webhook.inbox_message_id is not null then
+    -- a twin did it
+    return;
+  elsif p_webhook.kind <> 'order' or p_webhook.about is null then
+    v_told := private.work_webhook(p_webhook);
+    if v_told ->> 'status' = 'queued' then
+      perform private.enqueue_webhook(p_webhook, (v_told ->> 'in_seconds')::numeric);
+    end if;
+  elsif p_webhook.data ->> 'version' is not null
+    and (jsonb_typeof(p_webhook.data -> 'version') <> 'number' or p_webhook.data ->> 'version' !~ '^[0-9]{1,18}$') then
+    perform private.reject_webhook(p_webhook, 'webhook.event_invalid', 'version must be a whole number');
+  else
+    -- so that a customer who is forgotten is forgotten in it too
+    update public.inbound_webhooks w set order_id = private.webhook_thing(p_webhook) where w.id = p_webhook.id;
+    perform private.enqueue_webhook(p_webhook);
+  end if;
+end $_$;
 
 CREATE FUNCTION private.bounds_of(p_ranges jsonb) RETURNS TABLE(n bigint, after uuid, first uuid, last uuid, rows jsonb)
     LANGUAGE sql IMMUTABLE
@@ -771,6 +868,7 @@ CREATE TABLE public.products (
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
     CONSTRAINT products_attributes_object CHECK ((jsonb_typeof(attributes) = 'object'::text)),
+    CONSTRAINT products_attributes_plain CHECK (private.is_plain(attributes)),
     CONSTRAINT products_attributes_size CHECK ((octet_length((attributes)::text) <= 65536)),
     CONSTRAINT products_currency_known CHECK ((private.minor_units(currency) IS NOT NULL)),
     CONSTRAINT products_description_clean CHECK (private.is_clean(description)),
@@ -784,6 +882,7 @@ CREATE TABLE public.products (
     CONSTRAINT products_publish_at_finite CHECK (isfinite(publish_at)),
     CONSTRAINT products_publish_at_of_drafts CHECK (((publish_at IS NULL) OR (status = 'draft'::text))),
     CONSTRAINT products_publish_failures_array CHECK ((jsonb_typeof(publish_failures) = 'array'::text)),
+    CONSTRAINT products_publish_failures_plain CHECK (private.is_plain(publish_failures)),
     CONSTRAINT products_sku_clean CHECK (((sku !~ '[\x01-\x1f\x7f-\x9f]'::text) AND (sku = btrim(sku)))),
     CONSTRAINT products_sku_length CHECK (((length(sku) >= 1) AND (length(sku) <= 100))),
     CONSTRAINT products_status_known CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'archived'::text])))
@@ -968,6 +1067,7 @@ declare
   v_old public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
   v_key public.api_keys;
 begin
+  perform private.require_plain(p_changes);
   perform private.require_no_api_key(p_tenant_id);
   if v_old.status = 'revoked' then
     perform private.fail('PT409', 'api_key.revoked', 'The key was revoked.', 'Make a new one.');
@@ -1069,9 +1169,11 @@ CREATE TABLE private.inbox_states (
     entity text NOT NULL,
     entity_id uuid NOT NULL,
     sender_version bigint NOT NULL,
+    field_versions jsonb DEFAULT '{}'::jsonb NOT NULL,
+    deleted_version bigint DEFAULT '-1'::integer NOT NULL,
     state jsonb,
-    settled jsonb,
-    pushed uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    settled_state jsonb,
+    waiting_changes uuid[] DEFAULT '{}'::uuid[] NOT NULL,
     millis bigint NOT NULL,
     looked_on date DEFAULT private.today() NOT NULL,
     timed_at timestamp with time zone
@@ -1079,11 +1181,17 @@ CREATE TABLE private.inbox_states (
 
 COMMENT ON TABLE private.inbox_states IS 'The last word of each sender on each object';
 
+COMMENT ON COLUMN private.inbox_states.sender_version IS 'The largest number of its words';
+
+COMMENT ON COLUMN private.inbox_states.field_versions IS 'The largest number of its words that named each field, since it last deleted the object';
+
+COMMENT ON COLUMN private.inbox_states.deleted_version IS 'The number of its last deletion; -1: there was none';
+
 COMMENT ON COLUMN private.inbox_states.state IS 'Every field that it named, as it said last, or that it let be made with its default; null: it deleted it';
 
-COMMENT ON COLUMN private.inbox_states.settled IS 'What that was before the changes of it that still wait';
+COMMENT ON COLUMN private.inbox_states.settled_state IS 'What that was before the changes of it that still wait';
 
-COMMENT ON COLUMN private.inbox_states.pushed IS 'Its changes of which it is not known what became of them, the last 1,000';
+COMMENT ON COLUMN private.inbox_states.waiting_changes IS 'Its changes of which it is not known what became of them, the last 1,000';
 
 COMMENT ON COLUMN private.inbox_states.millis IS 'Of its last stamp: the next one is later, whatever its clock says';
 
@@ -1127,7 +1235,7 @@ COMMENT ON COLUMN public.inbox_messages.body IS 'The object as the sender has it
 
 COMMENT ON COLUMN public.inbox_messages.first_change_id IS 'A second change: the fields that it was the first to name, if there were others';
 
-CREATE FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) RETURNS record
+CREATE FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT new_word private.inbox_states) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -1152,25 +1260,25 @@ declare
   v_edits jsonb[] := '{}';
   v_fields text[];
 begin
-  told := p_known;
-  told.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
+  new_word := p_known;
+  new_word.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
   changes := '{}';
   if v_body is null then
     if (v_lives or p_waits) and (p_known.entity_id is null or p_known.state is not null) then
       v_edits := array['{}'::jsonb];
-      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled, true)));
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled_state, true)));
     end if;
   else
     v_edit := private.inbox_edit(case when v_first then v_seen else p_known.state end, (
       select coalesce(jsonb_object_agg(b.key, b.value), '{}') from jsonb_each(v_body) b where b.key = any (v_named)
     ), v_first);
     -- what was never settled has no version either
-    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
+    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled_state ? split_part(f, '.', 1));
     v_edits := array[
       v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
       (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
     ];
-    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
+    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled_state ? split_part(f, '.', 1));
   end if;
   for v_n in 1 .. cardinality(v_edits) loop
     continue when v_body is not null and v_edits[v_n] = '{}';
@@ -1181,11 +1289,11 @@ begin
         when v_first or v_n > 1 then null
         -- a row that is still to be made begins with 1
         when v_row is null then 1
-        else private.last_version_with(p_message.entity, v_row, p_known.settled, v_fields)
+        else private.last_version_with(p_message.entity, v_row, p_known.settled_state, v_fields)
       end));
   end loop;
   if not p_waits then
-    told.settled := case when v_insert then told.state else p_known.state end;
+    new_word.settled_state := case when v_insert then new_word.state else p_known.state end;
   end if;
 end $$;
 
@@ -1210,6 +1318,7 @@ CREATE FUNCTION private.check_call_size(p_parts jsonb) RETURNS void
     SET search_path TO ''
     AS $$
 begin
+  perform private.require_plain(p_parts);
   if octet_length(p_parts::text) > 8388608 then
     perform private.fail('PT413', 'sync.call_too_large', 'A call may hold 8 MB.', 'Split it.');
   end if;
@@ -1223,6 +1332,15 @@ begin
   if coalesce(p_client, '') !~ '^[A-Za-z0-9_.-]{1,64}$' then
     perform private.fail('PT400', 'sync.client_invalid', 'p_client must be 1 to 64 letters, digits, "_", "." or "-".');
   end if;
+end $_$;
+
+CREATE FUNCTION private.check_customer() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $_$
+begin
+  perform private.require_plain(new.customer, 'strict $.**{40}');
+  return new;
 end $_$;
 
 CREATE FUNCTION private.check_edit() RETURNS trigger
@@ -1315,10 +1433,11 @@ begin
   where case when jsonb_typeof(l.line -> p_field) = 'number' then
       (l.line ->> p_field)::numeric <> trunc((l.line ->> p_field)::numeric)
       or (l.line ->> p_field)::numeric not between p_least and 1000000000000
+      or (p_least < 0 and (l.line ->> p_field)::numeric = 0)
     else true end;
   if v_bad is not null then
     perform private.fail('PT400', 'stock.quantity_invalid', format('Line %s: %s must be a whole number%s.', v_bad, p_field,
-      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else '' end));
+      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else ', and not 0' end));
   end if;
 end $$;
 
@@ -1408,10 +1527,12 @@ end $$;
 CREATE FUNCTION private.check_rule() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $$
+    AS $_$
 declare
-  v_problems constant text[] := private.condition_problems(new.entity, new.condition);
+  v_problems text[];
 begin
+  perform private.require_plain(new.condition, 'strict $.**{40}');
+  v_problems := private.condition_problems(new.entity, new.condition);
   if v_problems <> '{}' then
     perform private.fail('PT422', 'rule.invalid', array_to_json(v_problems)::text, 'docs/validation.md shows the language.');
   end if;
@@ -1419,20 +1540,22 @@ begin
     perform private.fail('PT422', 'rule.too_many', 'A tenant has at most 100 rules.', 'Join conditions with and.');
   end if;
   return new;
-end $$;
+end $_$;
 
 CREATE FUNCTION private.check_schema() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $$
+    AS $_$
 declare
-  v_problems constant text[] := private.schema_problems(new.attribute_schema);
+  v_problems text[];
 begin
+  perform private.require_plain(new.attribute_schema, 'strict $.**{40}');
+  v_problems := private.schema_problems(new.attribute_schema);
   if v_problems <> '{}' then
     perform private.fail('PT422', 'schema.invalid', array_to_json(v_problems)::text, 'docs/validation.md lists the keywords.');
   end if;
   return new;
-end $$;
+end $_$;
 
 CREATE FUNCTION private.check_sync_fields(p_entity text, p_fields jsonb) RETURNS void
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -1459,11 +1582,14 @@ CREATE FUNCTION private.checked_networks(p_allowed_ips text[]) RETURNS cidr[]
 declare
   v_bad text;
 begin
-  select string_agg(coalesce(a, 'null'), ', ') into v_bad from unnest(p_allowed_ips) a
+  select string_agg(case when pg_input_is_valid(a, 'inet') then format('%s, which is a host in %s', a, network(a::inet))
+    else coalesce(a, 'null') end, '; ') into v_bad
+  from unnest(p_allowed_ips) a
   where a is null or not pg_input_is_valid(a, 'cidr');
   if v_bad is not null or cardinality(p_allowed_ips) = 0 or cardinality(p_allowed_ips) > 50 then
     perform private.fail('PT422', 'api_key.allowed_ips_invalid',
-      coalesce(format('These are no networks: %s.', left(v_bad, 500)), 'A list has 1 to 50 networks.'),
+      case when v_bad is null then 'A list has 1 to 50 networks.'
+        else format('These are no networks: %s.', left(v_bad, 500)) end,
       'Networks look like 192.0.2.0/24, 192.0.2.7 or 2001:db8::/48; null means any.');
   end if;
   -- flat, whatever shape it was sent in
@@ -1481,7 +1607,8 @@ begin
   where s is null or s <> all (private.permissions_of(p_role, null));
   if v_strange is not null or cardinality(p_scopes) = 0 then
     perform private.fail('PT422', 'api_key.scopes_invalid',
-      coalesce(format('The role %s has no permission %s.', p_role, left(v_strange, 500)), 'A key without any scope can do nothing.'),
+      case when v_strange is null then 'The list of scopes is empty: a key without any can do nothing.'
+        else format('The role %s has no permission %s.', p_role, left(v_strange, 500)) end,
       'Scopes are permissions of the role, as my_permissions lists them; null means all of them.');
   end if;
   return case when p_scopes is not null then private.permissions_of(p_role, p_scopes) end;
@@ -1803,7 +1930,7 @@ begin
   );
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, '[]');
   raise;
 end $$;
 
@@ -1815,6 +1942,7 @@ declare
   v_known jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'counted', 0);
   v_known := private.begin_command(p_tenant_id, 'count_stock', p_key,
     jsonb_build_object('lines', p_lines, 'reason', p_reason));
@@ -1866,6 +1994,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  perform private.require_plain(p_product);
   v_known := private.begin_command(p_tenant_id, 'create_product', p_key, coalesce(p_product, 'null'));
   if v_known is not null then
     return v_known;
@@ -1932,6 +2061,8 @@ declare
   v_endpoint public.webhook_endpoints;
 begin
   perform private.require(p_tenant_id, 'webhooks.write');
+  perform private.require_plain(p_labels);
+  perform private.require_plain(p_headers);
   insert into public.webhook_endpoints (tenant_id, url, events, description, labels, headers, timeout_seconds,
     max_concurrency, rate_limit_per_second, ordered, signature, expires_after_hours)
   values (p_tenant_id, p_url, p_events, p_description, p_labels, p_headers, p_timeout_seconds,
@@ -2033,7 +2164,7 @@ begin
   end if;
   if v_failures <> '[]' then
     perform private.fail('PT422', 'product.invalid', v_failures::text,
-      'Correct every field named in the details; validate_product checks without writing.');
+      'Correct every field that is listed, then send all of it again.');
   end if;
   v_fields := (
     select jsonb_build_object('parent_id', null, 'category_id', null, 'sku', null, 'name', null, 'description', '', 'status', 'draft',
@@ -2372,48 +2503,13 @@ CREATE FUNCTION private.endpoints_by_status() RETURNS jsonb
   ) a
 $$;
 
-CREATE TABLE public.inbound_webhooks (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    tenant_id uuid NOT NULL,
-    principal_id uuid NOT NULL,
-    event_id text NOT NULL,
-    kind text NOT NULL,
-    type text NOT NULL,
-    data jsonb NOT NULL,
-    occurred_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone DEFAULT private.now() NOT NULL,
-    status text DEFAULT 'queued'::text NOT NULL,
-    error jsonb,
-    settled_at timestamp with time zone,
-    inbox_message_id uuid,
-    change_id uuid,
-    order_id uuid,
-    put_off_at timestamp with time zone,
-    CONSTRAINT inbound_webhooks_data_object CHECK ((jsonb_typeof(data) = 'object'::text)),
-    CONSTRAINT inbound_webhooks_error_of_rejected CHECK (((status = 'rejected'::text) = (error IS NOT NULL))),
-    CONSTRAINT inbound_webhooks_event_id_form CHECK ((((length(event_id) >= 1) AND (length(event_id) <= 200)) AND private.is_clean(event_id))),
-    CONSTRAINT inbound_webhooks_kind_known CHECK ((kind = ANY (ARRAY['product'::text, 'inventory'::text, 'order'::text]))),
-    CONSTRAINT inbound_webhooks_status_known CHECK ((status = ANY (ARRAY['queued'::text, 'done'::text, 'duplicate'::text, 'stale'::text, 'rejected'::text, 'unknown'::text]))),
-    CONSTRAINT inbound_webhooks_type_form CHECK ((type ~ '^[A-Za-z0-9_.:/-]{1,100}$'::text))
-);
-
-COMMENT ON TABLE public.inbound_webhooks IS 'Events that other systems sent, and what became of them; kept 30 days';
-
-COMMENT ON COLUMN public.inbound_webhooks.principal_id IS 'Who sent it, an API key for example: its permissions decide';
-
-COMMENT ON COLUMN public.inbound_webhooks.inbox_message_id IS 'The message that it became: inbox_messages, as long as that is kept';
-
-COMMENT ON COLUMN public.inbound_webhooks.change_id IS 'What was pushed for it: sync_changes says what became of that';
-
-COMMENT ON COLUMN public.inbound_webhooks.put_off_at IS 'When its order first did not know it: it is tried again for ten minutes';
-
-CREATE FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks) RETURNS void
+CREATE FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks, p_in_seconds numeric DEFAULT 0) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO ''
     AS $$
-  select worker.enqueue_job('inbound.order',
+  select worker.enqueue_job('inbound.apply',
     jsonb_build_object('webhook_id', p_webhook.id, 'principal_id', p_webhook.principal_id),
-    p_webhook.tenant_id, 'inbound:' || p_webhook.id, 'inbound:' || p_webhook.order_id)
+    p_webhook.tenant_id, 'inbound:' || p_webhook.id, private.webhook_serial(p_webhook), p_in_seconds)
 $$;
 
 CREATE FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) RETURNS bigint
@@ -2770,6 +2866,7 @@ declare
   v_rows jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.export');
+  perform private.require_plain(p_after);
   if p_table is null then
     return jsonb_build_object('tables', (select jsonb_agg(e.name) from private.exported_tables() e),
       'seq', coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0));
@@ -2924,6 +3021,20 @@ CREATE FUNCTION private.first_failure(p_failures jsonb) RETURNS jsonb
     'detail', concat(p_failures -> 0 ->> 'detail', ' Also: ' || (
       select string_agg(format('%s [%s]', f.failure ->> 'detail', f.failure ->> 'code'), ' ' order by f.place)
       from jsonb_array_elements(p_failures) with ordinality f (failure, place) where f.place > 1)))
+$$;
+
+CREATE FUNCTION private.fold_api_counts() RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+  with gone as (
+    delete from private.api_instances i where i.seen_at < private.now() - interval '2 hours' returning i.instance_id
+  ), counted as (
+    delete from private.api_counts c using gone where c.instance_id = gone.instance_id returning c.name, c.count
+  )
+  insert into private.api_counts as c (instance_id, name, count)
+  select '00000000-0000-0000-0000-000000000000', counted.name, sum(counted.count) from counted group by counted.name
+  on conflict (instance_id, name) do update set count = c.count + excluded.count
 $$;
 
 CREATE FUNCTION private.follow_endpoint_change() RETURNS trigger
@@ -3187,7 +3298,7 @@ begin
   v_failures := private.publishing_failures(new, v_was);
   if v_failures <> '[]' then
     perform private.fail('PT422', 'product.not_publishable',
-      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that details lists.');
+      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that is listed, then publish again.');
   end if;
   return new;
 end $$;
@@ -3226,34 +3337,6 @@ CREATE FUNCTION private.has_type(p_value jsonb, p_type text) RETURNS boolean
     else jsonb_typeof(p_value) = p_type
   end
 $$;
-
-CREATE FUNCTION private.heard(p_known private.inbox_states) RETURNS private.inbox_states
-    LANGUAGE plpgsql STABLE
-    SET search_path TO ''
-    SET enable_seqscan TO 'off'
-    AS $$
-declare
-  v_change record;
-  v_done integer := 0;
-begin
-  for v_change in
-    select c.status, c.operation, c.edit
-    from unnest(p_known.pushed) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
-  loop
-    exit when v_change.status = 'pending';
-    v_done := v_done + 1;
-    if v_change.status = 'rejected' then
-      p_known.state := private.unsaid(p_known.state, p_known.settled, v_change.operation, v_change.edit);
-    elsif v_change.status is not null then
-      p_known.settled := private.said(p_known.settled, v_change.operation, v_change.edit);
-    end if;
-  end loop;
-  p_known.pushed := p_known.pushed[v_done + 1:];
-  if p_known.pushed = '{}' then
-    p_known.settled := p_known.state;
-  end if;
-  return p_known;
-end $$;
 
 CREATE FUNCTION private.hidden_columns(p_entity text) RETURNS text[]
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3513,7 +3596,7 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
     AS $_$
-  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and private.is_plain(p_edit) and (
+  select case when jsonb_typeof(p_edit) = 'object' and private.is_plain(p_edit) then octet_length(p_edit::text) <= 131072 and (
     select count(*) <= 200 and coalesce(bool_and(
       e.key ~ '^[a-z][a-z_]{0,62}(\.[^[:cntrl:]]{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
         when e.value ? 'set' then e.value - 'set' = '{}'
@@ -3525,8 +3608,8 @@ CREATE FUNCTION private.is_edit(p_edit jsonb) RETURNS boolean
         else false
       end
     ), true)
-    from jsonb_each(case jsonb_typeof(p_edit) when 'object' then p_edit else '{}' end) e
-  )
+    from jsonb_each(p_edit) e
+  ) else false end
 $_$;
 
 CREATE FUNCTION private.is_gone(p_message public.inbox_messages, p_known private.inbox_states) RETURNS boolean
@@ -3580,14 +3663,6 @@ CREATE FUNCTION private.is_order_quantity(p_value jsonb) RETURNS boolean
     AS $_$
   select case when jsonb_typeof(p_value) = 'number' and p_value #>> '{}' ~ '^[0-9]{1,7}$'
     then p_value::integer between 1 and 1000000 else false end
-$_$;
-
-CREATE FUNCTION private.is_plain(p_value jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO ''
-    AS $_$
-  select not jsonb_path_exists(p_value, '$.**{40}')
-    and not exists (select from jsonb_path_query(p_value, '$.** ? (@.type() == "number")') n where length(n::text) > 40)
 $_$;
 
 CREATE FUNCTION private.is_public_address(p_address inet) RETURNS boolean
@@ -3704,6 +3779,32 @@ begin
   delete from queue.retries r using queue.lanes l where l.endpoint_id = old.id and r.lane_id = l.id;
   delete from public.webhook_troubles t where t.endpoint_id = old.id;
   return old;
+end $$;
+
+CREATE FUNCTION private.keep_unknown(p_tenant_id uuid, p_kind text, p_event jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_events bigint;
+  v_id uuid;
+begin
+  insert into private.unknown_webhooks as u (tenant_id, day, events) values (p_tenant_id, private.today(), 1)
+  on conflict (tenant_id, day) do update set events = u.events + 1
+  returning u.events into v_events;
+  if v_events > 1000 then
+    return;
+  end if;
+  insert into public.inbound_webhooks (tenant_id, principal_id, event_id, kind, type, data, occurred_at, status, settled_at)
+  values (p_tenant_id, auth.uid(), p_event ->> 'id', p_kind, p_event ->> 'type', private.part_of_data(p_event -> 'data'),
+    (p_event ->> 'timestamp')::timestamptz, 'unknown', private.now())
+  on conflict (tenant_id, principal_id, event_id) do nothing
+  returning id into v_id;
+  perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s', p_kind, private.today()),
+    'inbound.unknown', 'info', v_id, format('Inbound %s events of an unknown type', p_kind),
+    format('A sender sends %s to the %s webhook. The first 1,000 such events of a day are kept in inbound_webhooks, and nothing is done with them.',
+      p_event ->> 'type', p_kind));
 end $$;
 
 CREATE FUNCTION private.keep_upload(p_path text) RETURNS void
@@ -3976,6 +4077,49 @@ CREATE FUNCTION private.legal_order_events(p_status text) RETURNS text[]
   from private.order_transitions t where t.from_status = p_status
 $$;
 
+CREATE FUNCTION private.let_happen(p_webhook public.inbound_webhooks) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_event constant text := (select t.order_event from private.inbound_types t where t.type = p_webhook.type);
+  v_before private.order_webhooks;
+  v_code text;
+  v_detail text;
+  v_status text := 'done';
+begin
+  select * into v_before from private.order_webhooks o
+  where o.tenant_id = p_webhook.tenant_id and o.principal_id = p_webhook.principal_id and o.event_id = p_webhook.event_id;
+  if (v_before.order_id, v_before.type) <> (p_webhook.order_id, p_webhook.type) then
+    return private.put_off_or_reject(p_webhook, false, 'webhook.id_reused', 'the id was that of another event, long ago', 0);
+  elsif v_before.event_id is not null then
+    v_status := 'duplicate';
+  else
+    begin
+      insert into private.order_webhooks (tenant_id, principal_id, event_id, order_id, type)
+      values (p_webhook.tenant_id, p_webhook.principal_id, p_webhook.event_id, p_webhook.order_id, p_webhook.type);
+      -- event ids are the sender's, and may be keys of its other calls
+      perform private.order_event(p_webhook.tenant_id, p_webhook.order_id, v_event, (p_webhook.data ->> 'version')::bigint,
+        'webhook ' || p_webhook.id, p_webhook.data - '{order_id,number,version}'::text[]);
+    exception when others then
+      get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
+      -- what the database refuses it will refuse again; locks, time limits and the like are the worker's to try once more
+      if sqlstate not like 'PT4%' and sqlstate not like '23%' and sqlstate not like '22%' then
+        raise;
+      elsif sqlstate not like 'PT4%' then
+        -- the database's own words are no code
+        return private.put_off_or_reject(p_webhook, false, 'row.invalid', v_code, 0);
+      end if;
+      return private.put_off_or_reject(p_webhook, v_code = 'order.transition_illegal' and exists (
+        select from public.orders o where o.id = p_webhook.order_id and private.may_come_to_know(o.status, v_event)
+      ), v_code, v_detail, 10);
+    end;
+  end if;
+  update public.inbound_webhooks w set status = v_status, settled_at = private.now() where w.id = p_webhook.id;
+  return jsonb_build_object('status', v_status);
+end $$;
+
 CREATE FUNCTION private.lies_between(p_value jsonb, p_bounds jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -3989,6 +4133,19 @@ CREATE FUNCTION private.lock_dispatch() RETURNS void
     LANGUAGE sql
     SET search_path TO ''
     AS $$ select pg_advisory_xact_lock(hashtextextended('pms dispatch', 0)) $$;
+
+CREATE FUNCTION private.lock_for_webhook(p_webhook public.inbound_webhooks) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  if p_webhook.kind = 'order' then
+    perform from public.orders o where o.id = private.webhook_thing(p_webhook) for update;
+  else
+    perform private.lock_inbox(p_webhook.tenant_id, private.webhook_source(p_webhook.principal_id));
+  end if;
+end $$;
 
 CREATE FUNCTION private.lock_inbox(p_tenant_id uuid, p_source text) RETURNS void
     LANGUAGE sql
@@ -4349,7 +4506,9 @@ begin
   );
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, p_lines,
+    p_numbered => p_kind <> 'transfer',  -- each line of a transfer is two here
+    p_may_fall_short => p_may_fall_short);
   raise;
 end $$;
 
@@ -4401,6 +4560,32 @@ begin
   end loop;
   return v_named;
 end $_$;
+
+CREATE FUNCTION private.names_of_thing(p_webhook public.inbound_webhooks, p_thing uuid) RETURNS text[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  return case p_webhook.kind
+    when 'product' then array['product ' || p_thing, 'sku ' || left(p_webhook.data ->> 'sku', 196),
+      (select 'sku ' || p.sku from public.products p where p.tenant_id = p_webhook.tenant_id and p.id = p_thing),
+      (select 'sku ' || left(s.state ->> 'sku', 196) from private.inbox_states s
+        where s.tenant_id = p_webhook.tenant_id and s.source = private.webhook_source(p_webhook.principal_id) and s.entity = 'product'
+          and s.entity_id = p_thing)]
+    when 'inventory' then (
+      select array_agg(p.name || ' at ' || s.name) || ('level ' || p_thing)
+      from public.stock_levels l
+      cross join lateral (
+        select unnest(array['product ' || r.id, 'sku ' || r.sku]) from public.products r where r.tenant_id = l.tenant_id and r.id = l.product_id
+      ) p (name)
+      cross join lateral (
+        select unnest(array['location ' || r.id, 'code ' || r.code]) from public.locations r where r.tenant_id = l.tenant_id and r.id = l.location_id
+      ) s (name)
+      where l.tenant_id = p_webhook.tenant_id and l.id = p_thing
+    )
+    else (select array['order ' || o.id, 'number ' || o.number] from public.orders o where o.tenant_id = p_webhook.tenant_id and o.id = p_thing) end;
+end $$;
 
 CREATE TABLE public.image_assets (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -4489,6 +4674,25 @@ CREATE FUNCTION private.normal_text(p_text text) RETURNS text
     else normalize(replace(replace(p_text, E'\r\n', E'\n'), E'\r', E'\n'), nfc) end
 $$;
 
+CREATE FUNCTION private.not_found(p_webhook public.inbound_webhooks) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  return private.put_off_or_reject(p_webhook,
+    p_webhook.about is not null and (p_webhook.put_off_at is not null or 500 > (
+      select count(*) from (
+        select from public.inbound_webhooks o
+        where o.tenant_id = p_webhook.tenant_id and o.principal_id = p_webhook.principal_id
+          and o.status = 'queued' and o.inbox_message_id is null and o.put_off_at is not null
+        limit 500
+      ) waiting
+    )),
+    case p_webhook.kind when 'product' then 'product.not_found' when 'inventory' then 'stock.not_found' else 'order.not_found' end,
+    'data names nothing that there is in this tenant', 30);
+end $$;
+
 CREATE FUNCTION private.note_alerts() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO ''
@@ -4504,6 +4708,27 @@ begin
     when v_free <= new.reorder_point + greatest(1, new.reorder_point / 10) then new.low_since
   end;
   return new;
+end $$;
+
+CREATE FUNCTION private.note_api_counts(p_instance jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    AS $$
+declare
+  v_id constant uuid := (p_instance ->> 'id')::uuid;
+  v_now constant timestamptz := private.now();
+begin
+  insert into private.api_instances as i (instance_id, cached, seen_at)
+  values (v_id, (p_instance ->> 'cached')::boolean, v_now)
+  on conflict (instance_id) do update set cached = excluded.cached, seen_at = excluded.seen_at
+  where i.seen_at < v_now - interval '10 s' or i.cached <> excluded.cached;
+  insert into private.api_counts as c (instance_id, name, count)
+  select v_id, n.name, (p_instance -> 'counts' ->> n.name)::bigint
+  from unnest(array['ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
+    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused']) as n (name)
+  where (p_instance -> 'counts' ->> n.name)::bigint > 0
+  order by n.name
+  on conflict (instance_id, name) do update set count = excluded.count where c.count < excluded.count;
 end $$;
 
 CREATE FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) RETURNS void
@@ -4553,7 +4778,7 @@ CREATE FUNCTION private.note_pushed(p_tenant_id uuid, p_source text, p_changes j
     AS $$
   update private.inbox_states s
   -- of a sender whose changes wait for long only the last are asked for
-  set pushed = (s.pushed || c.ids)[greatest(cardinality(s.pushed) + cardinality(c.ids) - 999, 1):]
+  set waiting_changes = (s.waiting_changes || c.ids)[greatest(cardinality(s.waiting_changes) + cardinality(c.ids) - 999, 1):]
   from (
     select u.change ->> 'entity' as entity, (u.change ->> 'entity_id')::uuid as entity_id, array_agg((u.change ->> 'id')::uuid order by u.n) as ids
     from unnest(p_changes) with ordinality u (change, n) group by 1, 2
@@ -4898,6 +5123,7 @@ declare
   v_order public.orders;
 begin
   perform private.require(p_tenant_id, 'orders.write');
+  perform private.require_plain(p_payload);
   if not exists (select from private.order_transitions t where t.event = p_event) then
     perform private.fail('PT400', 'order.event_unknown', format('%s is no event of an order.', coalesce(p_event, 'null')));
   end if;
@@ -4939,6 +5165,18 @@ CREATE FUNCTION private.outbox_waits_since(p_mark xid8) RETURNS timestamp with t
     order by b.xid, b.id limit 1000
   ) o
 $$;
+
+CREATE FUNCTION private.overlap_of(p_text text) RETURNS interval
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    AS $$
+begin
+  if not pg_input_is_valid(p_text, 'interval') then
+    perform private.fail('PT422', 'api_key.overlap_invalid', format('p_overlap is no interval: %s.', left(p_text, 100)),
+      'Send such as 2 hours or 1 day; 0 ends the old secret now.');
+  end if;
+  return p_text::interval;
+end $$;
 
 CREATE FUNCTION private.owed_days() RETURNS date[]
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5001,6 +5239,21 @@ begin
   return coalesce(v_found, '[]');
 end $$;
 
+CREATE FUNCTION private.part_of_data(p_data jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_text constant text := p_data::text;
+begin
+  if octet_length(v_text) <= 2048 then
+    return p_data;
+  end if;
+  return jsonb_build_object('bytes', octet_length(v_text),
+    -- a character has 4 bytes at most
+    'part', left(v_text, case when octet_length(left(v_text, 2048)) <= 2048 then 2048 else 512 end));
+end $$;
+
 CREATE FUNCTION private.partitions_ahead() RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO ''
@@ -5010,38 +5263,29 @@ CREATE FUNCTION private.partitions_ahead() RETURNS integer
   from (values ('public.events'::regclass), ('public.webhook_attempts'::regclass)) p (parent)
 $$;
 
-CREATE FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) RETURNS void
+CREATE FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks, p_entity_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     AS $$
 declare
   v_data constant jsonb := p_webhook.data;
-  v_source constant text := 'key_' || replace(p_webhook.principal_id::text, '-', '');
+  v_source constant text := private.webhook_source(p_webhook.principal_id);
   v_entity constant text := case p_webhook.kind when 'product' then 'product' else 'stock_level' end;
-  v_entity_id constant uuid := case p_webhook.kind
-    when 'product' then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
-    else private.webhook_level(p_webhook.tenant_id, v_data) end;
   v_version constant jsonb := nullif(v_data -> 'version', 'null');
   v_known private.inbox_states;
   v_code text;
   v_detail text;
 begin
-  if v_entity_id is null then
-    perform private.reject_webhook(p_webhook, case p_webhook.kind when 'product' then 'product.not_found' else 'stock.not_found' end,
-      'data names nothing that there is in this tenant');
-    return;
-  end if;
-  perform private.lock_inbox(p_webhook.tenant_id, v_source);
   select * into v_known from private.inbox_states s
-  where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
+  where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = p_entity_id;
   if v_known.entity_id is not null and (v_version is null) <> (v_known.timed_at is not null) then
     perform private.reject_webhook(p_webhook, 'webhook.version_mixed', format('Earlier events of this object came %s version; send this one so too, or by another key',
       case when v_version is null then 'with a' else 'without' end));
     return;
   end if;
   begin
-    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(private.webhook_message(p_webhook, v_entity_id,
+    perform private.receive_changes(p_webhook.tenant_id, v_source, jsonb_build_array(private.webhook_message(p_webhook, p_entity_id,
       coalesce(v_version, to_jsonb(private.number_of_time(p_webhook.occurred_at, v_known))))));
   exception when others then
     get stacked diagnostics v_code = message_text, v_detail = pg_exception_detail;
@@ -5060,8 +5304,8 @@ begin
   if p_webhook.status = 'rejected' then
     perform private.reject_webhook(p_webhook, p_webhook.error ->> 'code', p_webhook.error ->> 'detail');
   elsif v_version is null and p_webhook.status <> 'stale' then
-    update private.inbox_states s set timed_at = p_webhook.occurred_at
-    where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = v_entity_id;
+    update private.inbox_states s set timed_at = greatest(s.timed_at, p_webhook.occurred_at)
+    where s.tenant_id = p_webhook.tenant_id and s.source = v_source and s.entity = v_entity and s.entity_id = p_entity_id;
   end if;
 end $$;
 
@@ -5137,6 +5381,8 @@ declare
   v_order public.orders;
 begin
   perform private.require(p_tenant_id, 'orders.write');
+  perform private.require_plain(p_lines);
+  perform private.require_plain(p_customer);
   perform private.check_order_lines(p_lines);
   v_known := private.begin_command(p_tenant_id, 'place_order', p_key,
     jsonb_build_object('lines', p_lines, 'customer', p_customer, 'reserve_for', p_reserve_for));
@@ -5237,23 +5483,27 @@ CREATE FUNCTION private.product_since(p_tenant_id uuid, p_product_id uuid, p_bas
 $$;
 
 CREATE FUNCTION private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) RETURNS tsvector
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
-  select coalesce(string_agg(private.word_key(p_tenant_id) || w.word || ':' || w.marks, ' '), '')::tsvector
-  from (
-    select f.word, string_agg(f.mark, ',') as marks
+begin
+  return (
+    select coalesce(string_agg(private.word_key(p_tenant_id) || w.word || ':' || w.marks, ' '), '')::tsvector
     from (
-      -- AB-12 is found as ab, as 12 and as ab12
-      select s.word, '1A' as mark
-      from unnest(private.words_of(p_sku) || private.words_of(regexp_replace(p_sku, '[^[:alnum:]]+', '', 'g'))) s (word)
-      union all
-      select n.word, '2B' from unnest(private.words_of(p_name)) n (word)
-      union all
-      select d.word, '3D' from unnest(private.words_of(p_description)) d (word)
-    ) f
-    group by f.word
-  ) w
+      select f.word, string_agg(f.mark, ',') as marks
+      from (
+        -- AB-12 is found as ab, as 12 and as ab12
+        select s.word, '1A' as mark
+        from unnest(private.words_of(p_sku) || private.words_of(regexp_replace(p_sku, '[^[:alnum:]]+', '', 'g'))) s (word)
+        union all
+        select n.word, '2B' from unnest(private.words_of(p_name)) n (word)
+        union all
+        select d.word, '3D' from unnest(private.words_of(p_description)) d (word)
+      ) f
+      group by f.word
+    ) w
+  );
+end;
 $$;
 
 CREATE FUNCTION private.publish_due_product(p_product_id uuid) RETURNS boolean
@@ -5466,23 +5716,16 @@ begin
   );
 end $$;
 
-CREATE FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_event text, p_state text, p_code text, p_detail text) RETURNS jsonb
+CREATE FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_may_change boolean, p_code text, p_detail text, p_at_most integer) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
 declare
   v_since constant timestamptz := coalesce(p_webhook.put_off_at, private.now());
 begin
-  if p_code = 'order.transition_illegal' and v_since > private.now() - interval '10 minutes' and exists (
-    select from public.orders o where o.id = p_webhook.order_id and private.may_come_to_know(o.status, p_event)
-  ) then
+  if p_may_change and v_since > private.now() - interval '10 minutes' then
     update public.inbound_webhooks w set put_off_at = v_since where w.id = p_webhook.id;
-    return private.still_queued(v_since);
-  end if;
-  if p_state not like 'PT4%' then
-    -- the database's own words are no code
-    p_detail := p_code;
-    p_code := 'row.invalid';
+    return private.still_queued(v_since, p_at_most);
   end if;
   perform private.reject_webhook(p_webhook, p_code, p_detail);
   return jsonb_build_object('status', 'rejected');
@@ -5548,31 +5791,6 @@ begin
   perform private.queue_image(new);
   return null;
 end $$;
-
-CREATE FUNCTION private.queue_order_webhook(p_webhook public.inbound_webhooks) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO ''
-    SET enable_seqscan TO 'off'
-    AS $_$
-declare
-  v_data constant jsonb := p_webhook.data;
-  v_order_id constant uuid := (
-    select o.id from public.orders o
-    where o.tenant_id = p_webhook.tenant_id and case
-      when private.uuid_or_null(v_data ->> 'order_id') is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
-      else o.number = v_data ->> 'number' end
-  );
-begin
-  if v_order_id is null then
-    perform private.reject_webhook(p_webhook, 'order.not_found', 'data names no order of this tenant by order_id or number');
-  elsif v_data ->> 'version' is not null and (jsonb_typeof(v_data -> 'version') <> 'number' or v_data ->> 'version' !~ '^[0-9]{1,18}$') then
-    perform private.reject_webhook(p_webhook, 'webhook.event_invalid', 'version must be a whole number');
-  else
-    update public.inbound_webhooks w set order_id = v_order_id where w.id = p_webhook.id;
-    p_webhook.order_id := v_order_id;
-    perform private.enqueue_webhook(p_webhook);
-  end if;
-end $_$;
 
 CREATE FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5844,7 +6062,7 @@ CREATE FUNCTION private.receive_webhook(p_tenant_id uuid, p_kind text, p_event j
     SET enable_seqscan TO 'off'
     AS $$
 declare
-  v_fault constant text := private.webhook_fault(p_event);
+  v_fault text;
   v_webhook public.inbound_webhooks;
   v_new boolean;
 begin
@@ -5858,39 +6076,34 @@ begin
   if coalesce(p_kind, '') not in ('product', 'inventory', 'order') then
     perform private.fail('PT400', 'webhook.kind_unknown', 'p_kind must be product, inventory or order.');
   end if;
+  perform private.require_plain(p_event);
+  v_fault := private.webhook_fault(p_event);
   if v_fault is not null then
     perform private.fail('PT400', 'webhook.event_invalid', format('It is no event: %s.', v_fault));
   end if;
 
+  if not exists (select from private.inbound_types t where t.type = p_event ->> 'type' and t.kind = p_kind) then
+    v_webhook := private.same_webhook(p_tenant_id, p_kind, p_event);
+    if v_webhook.id is null then
+      perform private.keep_unknown(p_tenant_id, p_kind, p_event);
+    end if;
+    return jsonb_build_object('id', p_event ->> 'id', 'status', 'unknown', 'repeated', v_webhook.id is not null);
+  end if;
   -- a twin waits here for the first, and finds what it kept
-  insert into public.inbound_webhooks (tenant_id, principal_id, event_id, kind, type, data, occurred_at)
-  values (p_tenant_id, auth.uid(), p_event ->> 'id', p_kind, p_event ->> 'type', p_event -> 'data', (p_event ->> 'timestamp')::timestamptz)
+  insert into public.inbound_webhooks (tenant_id, principal_id, event_id, kind, type, data, occurred_at, about)
+  values (p_tenant_id, auth.uid(), p_event ->> 'id', p_kind, p_event ->> 'type', p_event -> 'data', (p_event ->> 'timestamp')::timestamptz,
+    private.webhook_about(p_kind, p_event -> 'data'))
   on conflict (tenant_id, principal_id, event_id) do nothing
   returning * into v_webhook;
   v_new := v_webhook.id is not null;
   if not v_new then
-    select * into v_webhook from public.inbound_webhooks w
-    where w.tenant_id = p_tenant_id and w.principal_id = auth.uid() and w.event_id = p_event ->> 'id';
-    if (v_webhook.kind, v_webhook.type) is distinct from (p_kind, p_event ->> 'type')
-      -- of a redacted event it is not known any more
-      or v_webhook.data <> p_event -> 'data' and not v_webhook.data @> '{"redacted": true}' then
-      perform private.fail('PT409', 'webhook.id_reused', format('The id %s was used for another event.', left(p_event ->> 'id', 80)),
-        'Give every event an id of its own; the first one stands.');
-    end if;
-    if v_webhook.status = 'queued' and p_kind = 'order' then
-      -- its job may have been buried
-      perform private.enqueue_webhook(v_webhook);
-    end if;
-  elsif not exists (select from private.inbound_types t where t.type = v_webhook.type and t.kind = p_kind) then
-    update public.inbound_webhooks w set status = 'unknown', settled_at = private.now() where w.id = v_webhook.id;
-    -- types are the sender's, and without end
-    perform private.notify_tenant(p_tenant_id, format('inbound %s unknown %s', p_kind, private.today()),
-      'inbound.unknown', 'info', v_webhook.id, format('Inbound %s events of an unknown type', p_kind),
-      format('A sender sends %s to the %s webhook. Such events are kept in inbound_webhooks, and nothing is done with them.', v_webhook.type, p_kind));
-  elsif p_kind = 'order' then
-    perform private.queue_order_webhook(v_webhook);
-  else
-    perform private.pass_to_inbox(v_webhook);
+    v_webhook := private.same_webhook(p_tenant_id, p_kind, p_event);
+  end if;
+  if v_new or v_webhook.status = 'rejected' and v_webhook.error ->> 'code' like '%.not_found' and not v_webhook.data @> '{"redacted": true}' then
+    perform private.begin_webhook(v_webhook);
+  elsif v_webhook.status = 'queued' and v_webhook.inbox_message_id is null then
+    -- its job may have been buried
+    perform private.enqueue_webhook(v_webhook);
   end if;
   return (
     select jsonb_build_object('id', w.event_id, 'status', w.status, 'repeated', not v_new)
@@ -6066,7 +6279,8 @@ CREATE FUNCTION private.refusal(p_sqlstate text, p_message text, p_detail text, 
   select case when p_message = 'product.invalid' then private.first_failure(p_detail::jsonb) else jsonb_build_object(
     'code', case when p_constraint <> '' then regexp_replace(p_constraint, '^(product|location|product_image)s_', '\1.')
                  when p_sqlstate like 'PT4%' then p_message else 'row.invalid' end,
-    'detail', case when p_sqlstate like 'PT4%' then p_detail else p_message end) end
+    'detail', case when p_sqlstate like 'PT4%' then p_detail
+                   when p_constraint = 'products_sku_living' then 'Another product has this sku.' else p_message end) end
 $$;
 
 CREATE FUNCTION private.refusal_of_product(p_tenant_id uuid, p_old public.products, p_new public.products) RETURNS jsonb
@@ -6099,18 +6313,37 @@ begin
     v_held := v_held || v_found;
   end loop;
   if v_held <> '[]' then
-    perform private.fail('PT409', 'product.held', v_held::text, 'End what is listed in details, then delete again.');
+    perform private.fail('PT409', 'product.held', v_held::text, 'End what is listed, then delete again.');
   end if;
 end $_$;
 
-CREATE FUNCTION private.refuse_if_short(p_constraint text) RETURNS void
-    LANGUAGE plpgsql
+CREATE FUNCTION private.refuse_if_short(p_constraint text, p_lines jsonb, p_numbered boolean DEFAULT false, p_may_fall_short boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     AS $$
+declare
+  v_short text;
 begin
-  if p_constraint like 'stock\_levels\_%' then
-    perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+  if p_constraint not like 'stock\_levels\_%' then
+    return;
   end if;
+  select format('%s %s at location %s has %s on hand, %s of them promised; %s cannot be taken.',
+    case when p_numbered then format('Line %s: product', m.n) else 'Product' end, m.product_id, m.location_id, coalesce(s.on_hand, 0),
+    least(coalesce(s.reserved, 0), coalesce(s.on_hand, 0)), -m.quantity)
+  into v_short
+  from (
+    select (l.line ->> 'product_id')::uuid as product_id, (l.line ->> 'location_id')::uuid as location_id,
+      sum((l.line ->> 'quantity')::numeric)::bigint as quantity, min(l.n) filter (where (l.line ->> 'quantity')::numeric < 0) as n
+    from jsonb_array_elements(p_lines) with ordinality l (line, n)
+    group by 1, 2
+  ) m
+  left join public.stock_levels s on s.product_id = m.product_id and s.location_id = m.location_id
+  where m.quantity < 0 and coalesce(s.on_hand, 0) + m.quantity
+    < case when p_may_fall_short then 0 else greatest(0, coalesce(s.reserved - s.backorder_limit - s.shortfall, 0)) end
+  order by m.n
+  limit 1;
+  perform private.fail('PT409', 'stock.insufficient',
+    coalesce(v_short, 'The move would take more than is there or break what is promised.'), 'Read what is there and decide anew.');
 end $$;
 
 CREATE FUNCTION private.refuse_invalid_product() RETURNS trigger
@@ -6124,7 +6357,7 @@ begin
     v_failures := private.failures_to_tell(new);
     if v_failures <> '[]' then
       perform private.fail('PT422', 'product.invalid', v_failures::text,
-        'Correct every field named in the details; validate_product checks without writing.');
+        'Correct every field that is listed, then send all of it again.');
     end if;
   end if;
   return new;
@@ -6266,6 +6499,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  perform private.require_plain(p_product);
   v_known := private.begin_command(p_tenant_id, 'replace_product', p_key,
     jsonb_build_object('product_id', p_product_id, 'product', p_product, 'expected_version', p_expected_version));
   if v_known is not null then
@@ -6377,9 +6611,9 @@ declare
 begin
   for v_webhook in
     select w.* from public.inbound_webhooks w
-    where w.status = 'queued' and w.kind = 'order' and w.received_at < private.now() - interval '1 hour'
+    where w.status = 'queued' and w.inbox_message_id is null and w.received_at < private.now() - interval '1 hour'
       and not exists (select from queue.jobs j where j.unique_key = 'inbound:' || w.id and j.state = 'waiting')
-      and not exists (select from queue.jobs j where j.serial_key = 'inbound:' || w.order_id and j.state = 'running')
+      and not exists (select from queue.jobs j where j.serial_key = private.webhook_serial(w) and j.state = 'running')
     order by w.received_at limit p_limit
   loop
     -- the new one says why, should it fail as well
@@ -6444,6 +6678,21 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION private.require_plain(p_value jsonb, p_deepest jsonpath DEFAULT 'strict $.**{48}'::jsonpath) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO ''
+    AS $$
+begin
+  if private.is_plain(p_value, p_deepest) then
+    return;
+  end if;
+  if jsonb_path_exists(p_value, p_deepest) then
+    perform private.fail('PT422', 'json.too_deep', 'JSON nests up to 40 levels here.', 'Send flatter values, or the deep part as text.');
+  end if;
+  perform private.fail('PT422', 'json.number_too_long', 'A number has at most 40 digits before its point, and 40 after it.',
+    'Round it, or send it as text.');
+end $$;
+
 CREATE FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -6454,6 +6703,7 @@ declare
   v_done public.reservations[];
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_request);
   v_known := private.begin_command(p_tenant_id, p_command, p_key, p_request);
   if v_known is not null then
     return v_known;
@@ -6731,6 +6981,7 @@ CREATE FUNCTION private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_ov
 declare
   v_now constant timestamptz := private.now();
   v_key public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
+  v_free_at timestamptz;
 begin
   perform private.require_no_api_key(p_tenant_id, p_but => p_api_key_id);
   if v_key.status = 'revoked' then
@@ -6743,10 +6994,13 @@ begin
   end if;
   delete from private.api_key_secrets s
   where s.api_key_id = p_api_key_id and (p_overlap = interval '0' or s.expires_at <= v_now);
-  delete from private.api_key_secrets s
-  where s.api_key_id = p_api_key_id and s.expires_at is not null and exists (
-    select from private.api_key_secrets o
-    where o.api_key_id = p_api_key_id and o.expires_at is not null and o.turn < s.turn);
+  select min(s.expires_at) into v_free_at from private.api_key_secrets s where s.api_key_id = p_api_key_id having count(*) >= 3;
+  if v_free_at is not null then
+    perform private.fail('PT409', 'api_key.rotating',
+      format('Three secrets of the key are good; it can be rotated again from %s on.',
+        to_char((v_free_at + interval '1 second') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+      'Sign with the newest until then; or send p_overlap = 0, which ends all others at once.');
+  end if;
   update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id and s.expires_at is null;
   -- The event of it: who keeps the secrets elsewhere learns that they changed.
   update public.api_keys k set secret_changed_at = v_now where k.id = p_api_key_id returning * into v_key;
@@ -6886,26 +7140,34 @@ begin
     'levels', (select count(*) from public.stock_levels s where s.tenant_id = p_tenant_id));
 end $$;
 
-CREATE FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
+CREATE FUNCTION private.same_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) RETURNS public.inbound_webhooks
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO ''
+    SET enable_seqscan TO 'off'
     AS $$
+declare
+  v_webhook public.inbound_webhooks;
 begin
-  return (
-    select case when p_operation <> 'delete' then
-      private.laid_over(coalesce(p_state, '{}'), (
-        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
-      )) end
-  );
+  select * into v_webhook from public.inbound_webhooks w
+  where w.tenant_id = p_tenant_id and w.principal_id = auth.uid() and w.event_id = p_event ->> 'id';
+  if v_webhook.id is not null and ((v_webhook.kind, v_webhook.type) is distinct from (p_kind, p_event ->> 'type')
+    or v_webhook.data <> case v_webhook.status when 'unknown' then private.part_of_data(p_event -> 'data') else p_event -> 'data' end
+      -- of a redacted event it is not known any more
+      and not v_webhook.data @> '{"redacted": true}') then
+    perform private.fail('PT409', 'webhook.id_reused', format('The id %s was used for another event.', left(p_event ->> 'id', 80)),
+      'Give every event an id of its own; the first one stands.');
+  end if;
+  return v_webhook;
 end $$;
 
 CREATE FUNCTION private.sanitise_product() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
-    AS $$
+    AS $_$
 begin
+  perform private.require_plain(new.attributes, 'strict $.**{40}');
   return private.sanitised_product(new);
-end $$;
+end $_$;
 
 CREATE FUNCTION private.sanitised_product(p public.products) RETURNS public.products
     LANGUAGE plpgsql IMMUTABLE
@@ -7031,12 +7293,15 @@ CREATE FUNCTION private.search_products(p_tenant_id uuid, p_query text, p_after 
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 declare
-  v_terms constant tsquery := private.search_terms(p_tenant_id, p_query);
-  v_after constant record := private.search_cursor(p_after);
+  v_terms tsquery;
+  v_after record;
   v_categories uuid[];
   v_found jsonb;
 begin
   perform private.require(p_tenant_id, 'products.read');
+  perform private.require_plain(p_after);
+  v_terms := private.search_terms(p_tenant_id, p_query);
+  v_after := private.search_cursor(p_after);
   if p_limit is null or p_limit not between 1 and 500 then
     perform private.fail('PT400', 'search.limit_invalid', 'p_limit must be 1 to 500.');
   end if;
@@ -7485,7 +7750,11 @@ begin
   return query select r.* from public.reservations r where r.id = any (v_ids);
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, (
+    select jsonb_agg(jsonb_build_object('product_id', r.product_id, 'location_id', r.location_id,
+      'quantity', -coalesce(l.quantity, r.quantity - r.shipped)))
+    from jsonb_to_recordset(p_lines) as l (reservation_id uuid, quantity bigint)
+    join public.reservations r on r.id = l.reservation_id), p_may_fall_short => true);
   raise;
 end $$;
 
@@ -7568,12 +7837,31 @@ begin
     then 'draft' else p_product.status end;
 end $$;
 
-CREATE FUNCTION private.still_queued(p_since timestamp with time zone) RETURNS jsonb
+CREATE FUNCTION private.still_news(p_message public.inbox_messages, p_known private.inbox_states, OUT is_news boolean, OUT body jsonb) RETURNS record
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  body := p_message.body;
+  is_news := p_known.entity_id is null or p_message.sender_version > p_known.sender_version;
+  if is_news then
+    return;
+  end if;
+  -- late: a deletion is older than what lives, and a word older than a deletion is gone with it
+  select jsonb_object_agg(b.key, b.value) into body
+  from jsonb_each(p_message.body) b
+  where p_known.state is not null and p_message.sender_version > p_known.deleted_version
+    -- a field that the sender's refused words alone had named is not in its state
+    and not (p_known.state ? b.key and p_message.sender_version <= coalesce((p_known.field_versions ->> b.key)::bigint, -1));
+  is_news := body is not null;
+end $$;
+
+CREATE FUNCTION private.still_queued(p_since timestamp with time zone, p_at_most integer DEFAULT 10) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO ''
     AS $$
   select jsonb_build_object('status', 'queued',
-    'in_seconds', least(greatest(floor(extract(epoch from private.now() - p_since) / 10), 1), 10))
+    'in_seconds', least(greatest(floor(extract(epoch from private.now() - p_since) / 10), 1), p_at_most))
 $$;
 
 CREATE FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean DEFAULT false) RETURNS jsonb
@@ -7585,6 +7873,7 @@ declare
   v_known jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'quantity', case p_kind when 'adjust' then -1000000000000 else 1 end);
   v_known := private.begin_command(p_tenant_id, v_command, p_key,
     jsonb_build_object('lines', p_lines, 'reason', p_reason, 'may_fall_short', p_may_fall_short));
@@ -7824,37 +8113,40 @@ CREATE FUNCTION private.take_message(p_id uuid, p_waits boolean) RETURNS jsonb[]
 declare
   v_message public.inbox_messages;
   v_known private.inbox_states;
-  v_heard private.inbox_states;
+  v_current private.inbox_states;
   v_waits boolean;
+  v_news record;
   v_taken record;
-  v_told private.inbox_states;
+  v_new_word private.inbox_states;
   v_fault text;
 begin
   select * into v_message from public.inbox_messages m where m.id = p_id;
   select * into v_known from private.inbox_states s
   where s.tenant_id = v_message.tenant_id and s.source = v_message.source and s.entity = v_message.entity
     and s.entity_id = v_message.entity_id;
-  if v_message.sender_version <= v_known.sender_version then
+  v_current := case when p_waits then v_known else private.word_after_outcomes(v_known) end;
+  v_news := private.still_news(v_message, v_current);
+  if not v_news.is_news then
     update public.inbox_messages m set status = 'stale' where m.id = p_id;
     return '{}';
   end if;
-  v_heard := case when p_waits then v_known else private.heard(v_known) end;
-  v_waits := p_waits or coalesce(v_heard.pushed <> '{}', false);
+  v_message.body := v_news.body;
+  v_waits := p_waits or coalesce(v_current.waiting_changes <> '{}', false);
   if v_message.entity = 'stock_level' and not exists (
     select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
   ) then
     perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
     return '{}';
-  elsif not v_waits and private.is_gone(v_message, v_heard) then
+  elsif not v_waits and private.is_gone(v_message, v_current) then
     perform private.refuse_message(p_id, 'product.not_found', format('The product %s was deleted here for good.', v_message.entity_id));
     return '{}';
   end if;
-  v_taken := private.changes_of_message(v_message, v_heard, v_waits);
-  v_told := v_taken.told;
+  v_taken := private.changes_of_message(v_message, v_current, v_waits);
+  v_new_word := v_taken.new_word;
   -- stamps of one sender grow, and none is of the future
-  v_told.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  v_new_word.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
   v_taken.changes := array(
-    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_told.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
+    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_new_word.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
     from unnest(v_taken.changes) with ordinality c (change, n) order by c.n
   );
   select private.change_fault(c) into v_fault from unnest(v_taken.changes) c where private.change_fault(c) is not null limit 1;
@@ -7866,11 +8158,17 @@ begin
   set status = case when v_taken.changes = '{}' then 'duplicate' else 'queued' end,
       change_id = (v_taken.changes[1] ->> 'id')::uuid, first_change_id = (v_taken.changes[2] ->> 'id')::uuid
   where m.id = p_id;
-  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, pushed, millis)
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, field_versions, deleted_version,
+    state, settled_state, waiting_changes, millis)
   values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
-    v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
+    case when v_message.body is null then '{}' else (
+      select coalesce(v_known.field_versions, '{}') || coalesce(jsonb_object_agg(k, v_message.sender_version), '{}') from jsonb_object_keys(v_message.body) k
+    ) end,
+    case when v_message.body is null then v_message.sender_version else coalesce(v_known.deleted_version, -1) end,
+    v_new_word.state, v_new_word.settled_state, coalesce(v_new_word.waiting_changes, '{}'), v_new_word.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
-  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
+  set sender_version = greatest(s.sender_version, excluded.sender_version), field_versions = excluded.field_versions,
+      deleted_version = excluded.deleted_version, state = excluded.state, settled_state = excluded.settled_state, waiting_changes = excluded.waiting_changes,
       millis = excluded.millis, looked_on = private.today();
   return v_taken.changes;
 end $$;
@@ -7996,6 +8294,7 @@ declare
   v_moves jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'quantity', 1);
   if exists (
     select from jsonb_to_recordset(p_lines) as l (from_location_id uuid, to_location_id uuid)
@@ -8018,6 +8317,20 @@ begin
   return private.end_command(p_tenant_id, 'transfer_stock', p_key,
     jsonb_build_object('levels', private.move_stock(p_tenant_id, 'transfer', v_moves, p_reason)));
 end $$;
+
+CREATE FUNCTION private.turn_of(p_webhook public.inbound_webhooks) RETURNS private.webhook_turn
+    LANGUAGE sql STABLE
+    SET search_path TO ''
+    AS $_$
+  select row(
+    -- the sender's, of products and stock; an order's version is ours
+    case when p_webhook.kind <> 'order' and p_webhook.data ->> 'version' ~ '^[0-9]{1,18}$' then (p_webhook.data ->> 'version')::bigint else 0 end,
+    p_webhook.occurred_at,
+    p_webhook.put_off_at is not null and p_webhook.order_id is not null,
+    p_webhook.received_at,
+    p_webhook.id
+  )::private.webhook_turn
+$_$;
 
 CREATE FUNCTION private.type_failures(p_product jsonb) RETURNS jsonb
     LANGUAGE sql STABLE
@@ -8053,31 +8366,6 @@ CREATE FUNCTION private.type_schema(p_type regtype) RETURNS jsonb
   from pg_catalog.pg_type t where t.oid = p_type
 $$;
 
-CREATE FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO ''
-    AS $$
-begin
-  return (
-    with back as (
-      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
-        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
-      from jsonb_each(p_edit) e
-      where e.value ? 'set' and e.value -> 'set' = coalesce(
-        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
-    )
-    select case
-      when p_operation = 'delete' then coalesce(p_state, p_settled)
-      when p_operation = 'insert' then '{}'
-      when p_state is not null then
-        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
-          - array(select split_part(b.key, '.', 1) from back b where not b.named)
-          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
-            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
-    end
-  );
-end $$;
-
 CREATE FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
@@ -8096,6 +8384,7 @@ begin
   if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) not between 1 and 5000 then
     perform private.fail('PT400', 'product.rows_invalid', 'p_rows must be an array of 1 to 5,000 rows.');
   end if;
+  perform private.require_plain(p_rows);
   v_known := private.begin_command(p_tenant_id, 'upsert_products', p_key,
     jsonb_build_object('rows', p_rows, 'all_or_nothing', p_all_or_nothing));
   if v_known is not null then
@@ -8131,7 +8420,7 @@ begin
   select jsonb_agg(a order by (a ->> 'line')::integer) into v_refused
   from jsonb_array_elements(v_answers) a where a ->> 'result' = 'refused';
   if p_all_or_nothing and v_refused is not null then
-    perform private.fail('PT422', 'product.rows_refused', v_refused::text, 'Nothing was written. Mend the rows that details lists.');
+    perform private.fail('PT422', 'product.rows_refused', v_refused::text, 'Nothing was written. Mend the rows that are listed, then send all of them again.');
   end if;
   return private.end_command(p_tenant_id, 'upsert_products', p_key, (
     select jsonb_build_object(
@@ -8259,6 +8548,7 @@ declare
   v_failures jsonb;
 begin
   perform private.require(p_tenant_id, 'products.read');
+  perform private.require_plain(p_product);
   if jsonb_typeof(p_product) is distinct from 'object' or octet_length(p_product::text) > 262144 then
     perform private.fail('PT400', 'product.not_object', 'p_product must be a JSON object of at most 256 KiB.');
   end if;
@@ -8292,18 +8582,36 @@ CREATE FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[])
   limit 100
 $$;
 
-CREATE FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks) RETURNS boolean
+CREATE FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks, p_thing uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO ''
     SET enable_seqscan TO 'off'
     AS $$
+declare
+  v_names constant text[] := private.names_of_thing(p_webhook, p_thing);
 begin
   return exists (
     select from public.inbound_webhooks o
-    where o.order_id = p_webhook.order_id and o.status = 'queued' and (o.put_off_at is null or o.principal_id = p_webhook.principal_id)
-      and (o.occurred_at, o.put_off_at is not null, o.received_at, o.id)
-        < (p_webhook.occurred_at, p_webhook.put_off_at is not null, p_webhook.received_at, p_webhook.id)
+    where o.tenant_id = p_webhook.tenant_id and o.kind = p_webhook.kind and o.about = any (v_names)
+      and o.status = 'queued' and o.inbox_message_id is null
+      and (o.principal_id = p_webhook.principal_id or o.kind = 'order' and not (private.turn_of(o)).too_early)
+      and private.turn_of(o) < private.turn_of(p_webhook)
   );
+end $$;
+
+CREATE FUNCTION private.webhook_about(p_kind text, p_data jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+declare
+  v_product constant text := coalesce('product ' || private.uuid_or_null(p_data ->> case p_kind when 'product' then 'id' else 'product_id' end),
+    'sku ' || (p_data ->> 'sku'));
+begin
+  return left(case p_kind
+    when 'product' then v_product
+    when 'inventory' then coalesce('level ' || private.uuid_or_null(p_data ->> 'level_id'), v_product || ' at '
+      || coalesce('location ' || private.uuid_or_null(p_data ->> 'location_id'), 'code ' || (p_data ->> 'location')))
+    else coalesce('order ' || private.uuid_or_null(p_data ->> 'order_id'), 'number ' || (p_data ->> 'number')) end, 200);
 end $$;
 
 CREATE FUNCTION private.webhook_fault(p_event jsonb) RETURNS text
@@ -8322,8 +8630,8 @@ begin
     -- all that came after it would be old
     when (p_event ->> 'timestamp')::timestamptz > private.now() + interval '5 minutes' then 'timestamp lies more than 5 minutes ahead'
     when jsonb_typeof(p_event -> 'data') is distinct from 'object' then 'data must be an object'
-    when octet_length(p_event ->> 'data') > 131072 or not private.is_plain(p_event -> 'data')
-      then 'data is too large (128 KiB), too deep, or has numbers of more than 40 digits'
+    when not private.is_plain(p_event -> 'data') then 'data nests too deep, or has numbers of more than 40 digits'
+    when octet_length(p_event ->> 'data') > 131072 then 'data is too large (128 KiB)'
   end;
 end $_$;
 
@@ -8349,13 +8657,16 @@ CREATE FUNCTION private.webhook_level(p_tenant_id uuid, p_data jsonb) RETURNS uu
     SET enable_seqscan TO 'off'
     AS $$
 begin
-  return coalesce(private.uuid_or_null(p_data ->> 'level_id'), (
+  if private.uuid_or_null(p_data ->> 'level_id') is not null then
+    return (select l.id from public.stock_levels l where l.tenant_id = p_tenant_id and l.id = private.uuid_or_null(p_data ->> 'level_id'));
+  end if;
+  return (
     select l.id from public.stock_levels l join public.locations s on s.id = l.location_id
     where l.tenant_id = p_tenant_id and s.tenant_id = p_tenant_id
       and l.product_id = private.webhook_product(p_tenant_id, p_data ->> 'product_id', p_data ->> 'sku')
       and case when private.uuid_or_null(p_data ->> 'location_id') is not null then s.id = private.uuid_or_null(p_data ->> 'location_id')
         else s.code = p_data ->> 'location' end
-  ));
+  );
 end $$;
 
 CREATE FUNCTION private.webhook_message(p_webhook public.inbound_webhooks, p_entity_id uuid, p_number jsonb) RETURNS jsonb
@@ -8386,6 +8697,36 @@ begin
   return coalesce(private.uuid_or_null(p_id), (select p.id from public.products p where p.tenant_id = p_tenant_id and p.sku = p_sku and p.deleted_at is null));
 end $$;
 
+CREATE FUNCTION private.webhook_serial(p_webhook public.inbound_webhooks) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select 'inbound:' || p_webhook.tenant_id || ' ' || p_webhook.about $$;
+
+CREATE FUNCTION private.webhook_source(p_principal_id uuid) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$ select 'key_' || replace(p_principal_id::text, '-', '') $$;
+
+CREATE FUNCTION private.webhook_thing(p_webhook public.inbound_webhooks) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_data constant jsonb := p_webhook.data;
+begin
+  return case p_webhook.kind
+    when 'product' then private.webhook_product(p_webhook.tenant_id, v_data ->> 'id', v_data ->> 'sku')
+    when 'inventory' then private.webhook_level(p_webhook.tenant_id, v_data)
+    else (
+      select o.id from public.orders o
+      where o.tenant_id = p_webhook.tenant_id and case
+        when p_webhook.order_id is not null then o.id = p_webhook.order_id
+        when private.uuid_or_null(v_data ->> 'order_id') is not null then o.id = private.uuid_or_null(v_data ->> 'order_id')
+        else o.number = v_data ->> 'number' end
+    ) end;
+end $$;
+
 CREATE FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -8410,21 +8751,114 @@ CREATE FUNCTION private.without_customer(p_row jsonb) RETURNS jsonb
   select case when p_row ? 'customer' then p_row || '{"customer": {"redacted": true}}' else p_row end
 $$;
 
+CREATE FUNCTION private.word_after_outcomes(p_known private.inbox_states) RETURNS private.inbox_states
+    LANGUAGE plpgsql STABLE
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_change record;
+  v_done integer := 0;
+begin
+  for v_change in
+    select c.status, c.operation, c.edit
+    from unnest(p_known.waiting_changes) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
+  loop
+    exit when v_change.status = 'pending';
+    v_done := v_done + 1;
+    if v_change.status = 'rejected' then
+      p_known.state := private.word_without_change(p_known.state, p_known.settled_state, v_change.operation, v_change.edit);
+    elsif v_change.status is not null then
+      p_known.settled_state := private.word_with_change(p_known.settled_state, v_change.operation, v_change.edit);
+    end if;
+  end loop;
+  p_known.waiting_changes := p_known.waiting_changes[v_done + 1:];
+  if p_known.waiting_changes = '{}' then
+    p_known.settled_state := p_known.state;
+  end if;
+  return p_known;
+end $$;
+
 CREATE FUNCTION private.word_key(p_tenant_id uuid) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
     AS $$ select right(replace(p_tenant_id::text, '-', ''), 12) $$;
 
-CREATE FUNCTION private.words_of(p_text text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE
+CREATE FUNCTION private.word_with_change(p_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO ''
     AS $$
-  select array(
+begin
+  return (
+    select case when p_operation <> 'delete' then
+      private.laid_over(coalesce(p_state, '{}'), (
+        select coalesce(jsonb_object_agg(e.key, e.value -> 'set'), '{}') from jsonb_each(p_edit) e where e.value ? 'set'
+      )) end
+  );
+end $$;
+
+CREATE FUNCTION private.word_without_change(p_state jsonb, p_settled_state jsonb, p_operation text, p_edit jsonb) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return (
+    with back as (
+      select e.key, case when e.key like 'attributes.%' then p_settled_state -> 'attributes' -> substr(e.key, 12) else p_settled_state -> e.key end as value,
+        coalesce(p_settled_state ? split_part(e.key, '.', 1), false) as named
+      from jsonb_each(p_edit) e
+      where e.value ? 'set' and e.value -> 'set' = coalesce(
+        case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
+    )
+    select case
+      when p_operation = 'delete' then coalesce(p_state, p_settled_state)
+      when p_operation = 'insert' then '{}'
+      when p_state is not null then
+        private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
+          - array(select split_part(b.key, '.', 1) from back b where not b.named)
+          || case when p_state ->> 'on_hand' is not null and p_edit ? 'on_hand'
+            then jsonb_build_object('on_hand', (p_state ->> 'on_hand')::bigint - (p_edit #>> '{on_hand,delta}')::bigint) else '{}' end
+    end
+  );
+end $$;
+
+CREATE FUNCTION private.words_of(p_text text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+begin
+  return array(
     select distinct left(w, 64)
     from string_to_table(regexp_replace(lower(p_text), '[^[:alnum:]]+', ' ', 'g'), ' ') w
     where w <> ''
-  )
+  );
+end;
 $$;
+
+CREATE FUNCTION private.work_webhook(p_webhook public.inbound_webhooks) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO ''
+    SET enable_seqscan TO 'off'
+    AS $$
+declare
+  v_thing constant uuid := private.webhook_thing(p_webhook);
+begin
+  if v_thing is null then
+    return private.not_found(p_webhook);
+  end if;
+  if p_webhook.kind = 'order' and p_webhook.order_id is null then
+    -- that it was not there is no reason to let others pass, now that it is
+    update public.inbound_webhooks w set order_id = v_thing, put_off_at = null where w.id = p_webhook.id returning w.* into p_webhook;
+  end if;
+  if private.waits_for_others(p_webhook, v_thing) then
+    return private.still_queued(coalesce(p_webhook.put_off_at, p_webhook.received_at));
+  elsif p_webhook.kind = 'order' then
+    return private.let_happen(p_webhook);
+  end if;
+  perform private.pass_to_inbox(p_webhook, v_thing);
+  return (select jsonb_build_object('status', case w.status when 'queued' then 'done' else w.status end)
+    from public.inbound_webhooks w where w.id = p_webhook.id);
+end $$;
 
 CREATE FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) RETURNS bigint
     LANGUAGE plpgsql
@@ -8642,6 +9076,7 @@ declare
   v_outcome text;
   v_outcomes jsonb := '[]';
 begin
+  perform private.require_plain(p_writes);
   for v_write in select w from jsonb_array_elements(p_writes) w loop
     v_outcome := 'written';
     if not private.begin_change(p_attempt_id, v_write) then
@@ -8703,10 +9138,10 @@ CREATE FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) RETURNS
     SET search_path TO ''
     AS $$ select private.cancel_replay(p_tenant_id, p_replay_id) $$;
 
-CREATE FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) RETURNS jsonb
+CREATE FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id text, p_changes jsonb) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.change_api_key(p_tenant_id, p_api_key_id, p_changes) $$;
+    AS $$ select private.change_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id), p_changes) $$;
 
 CREATE FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) RETURNS jsonb
     LANGUAGE sql
@@ -8830,6 +9265,13 @@ CREATE FUNCTION public.my_permissions(p_tenant_id uuid DEFAULT NULL::uuid) RETUR
     SET search_path TO ''
     AS $$ select * from private.my_permissions(p_tenant_id) $$;
 
+CREATE FUNCTION public.name_head(public.products) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $_$ select left($1.name, 80) $_$;
+
+COMMENT ON FUNCTION public.name_head(public.products) IS 'The first 80 characters of the name; pages by name are in its order';
+
 CREATE FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text DEFAULT NULL::text, p_payload jsonb DEFAULT '{}'::jsonb) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
@@ -8927,6 +9369,7 @@ declare
   v_gone jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
+  perform private.require_plain(p_ranges);
   perform private.check_client(p_client);
   if v_table is null then
     perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');
@@ -8989,6 +9432,7 @@ declare
   v_conflict constant public.sync_conflicts := private.open_conflict(p_tenant_id, p_conflict_id);
   v_value constant jsonb := coalesce(case p_choice when 'theirs' then v_conflict.theirs when 'value' then p_value end, 'null');
 begin
+  perform private.require_plain(p_value);
   if p_choice is null or p_choice not in ('ours', 'theirs', 'value') then
     perform private.fail('PT400', 'sync.choice_unknown', 'p_choice must be ours, theirs or value.');
   end if;
@@ -9021,10 +9465,10 @@ CREATE FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) RETURNS pu
     SET search_path TO ''
     AS $$ select private.retry_image(p_tenant_id, p_image_id) $$;
 
-CREATE FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) RETURNS jsonb
+CREATE FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.revoke_api_key(p_tenant_id, p_api_key_id) $$;
+    AS $$ select private.revoke_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id)) $$;
 
 CREATE FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) RETURNS jsonb
     LANGUAGE sql
@@ -9036,10 +9480,10 @@ CREATE FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_t
     SET search_path TO ''
     AS $$ select private.rollback_product(p_tenant_id, p_product_id, p_to_version, p_expected_version) $$;
 
-CREATE FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval DEFAULT '24:00:00'::interval) RETURNS jsonb
+CREATE FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id text, p_overlap text DEFAULT '24 hours'::text) RETURNS jsonb
     LANGUAGE sql
     SET search_path TO ''
-    AS $$ select private.rotate_api_key(p_tenant_id, p_api_key_id, p_overlap) $$;
+    AS $$ select private.rotate_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id), private.overlap_of(p_overlap)) $$;
 
 CREATE FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric DEFAULT 24, p_signature text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE sql
@@ -9256,17 +9700,24 @@ begin
     'inbound', (
       select jsonb_build_object(
         'rejected', count(*) filter (where w.status = 'rejected' and w.received_at > private.now() - interval '1 day'),
-        'unknown', count(*) filter (where w.status = 'unknown' and w.received_at > private.now() - interval '1 day'),
+        'unknown', (select coalesce(sum(u.events), 0) from private.unknown_webhooks u where u.day = private.today()),
         'queued', count(*) filter (where w.status = 'queued'),
         'oldest_queued_seconds', coalesce(extract(epoch from private.now() - min(w.received_at) filter (where w.status = 'queued')), 0)::float)
       from public.inbound_webhooks w
-      where w.status in ('rejected', 'unknown') and w.received_at > private.now() - interval '1 day' or w.status = 'queued' and w.kind = 'order'
+      where w.status = 'rejected' and w.received_at > private.now() - interval '1 day' or w.status = 'queued' and w.inbox_message_id is null
     ),
-    'today', (
-      select jsonb_build_object('requests', coalesce(sum(u.requests), 0), 'refused', coalesce(sum(u.refused), 0),
-        'hit', coalesce(sum(u.cache_hit), 0), 'miss', coalesce(sum(u.cache_miss), 0), 'stale', coalesce(sum(u.cache_stale), 0),
-        'joined', coalesce(sum(u.cache_joined), 0), 'bypass', coalesce(sum(u.cache_bypass), 0))
-      from public.api_key_usage u where u.day = private.today()
+    'instances', (
+      select jsonb_build_object('redis', count(*) filter (where i.cached), 'none', count(*) filter (where not i.cached))
+      from private.api_instances i where i.seen_at > private.now() - interval '5 minutes'
+    ),
+    'invalidations', (
+      select jsonb_build_object('waiting', count(*),
+        'oldest_seconds', coalesce(extract(epoch from private.now() - min(j.created_at)), 0)::float)
+      from (select q.created_at from queue.jobs q where q.kind = 'cache.invalidate' order by q.created_at limit 10000) j
+    ),
+    'counts', (
+      select coalesce(jsonb_object_agg(c.name, c.count), '{}')
+      from (select a.name, sum(a.count) as count from private.api_counts a group by a.name) c
     ));
 end $$;
 
@@ -10000,6 +10451,7 @@ begin
   delete from private.api_key_secrets s where s.expires_at < v_now - interval '1 hour';
   get diagnostics v_secrets = row_count;
   delete from private.cached_tenants c where c.until < v_now;
+  perform private.fold_api_counts();
   for v_key in
     select k.id, k.tenant_id from public.api_keys k
     where k.status = 'active' and k.expires_at < v_now - interval '30 days' order by k.tenant_id, k.id limit 100
@@ -10101,10 +10553,11 @@ begin
   delete from public.inbound_webhooks w
   where w.received_at < v_before and w.id in (
     select o.id from public.inbound_webhooks o
-    where o.received_at < v_before and not (o.status = 'queued' and o.kind = 'order')
+    where o.received_at < v_before and not (o.status = 'queued' and o.inbox_message_id is null)
     order by o.received_at limit p_limit for update skip locked
   );
   get diagnostics v_forgotten = row_count;
+  delete from private.unknown_webhooks u where u.day < (v_before at time zone 'UTC')::date;
   return jsonb_build_object('forgotten', v_forgotten, 'requeued', private.requeue_webhooks(1000), 'more', v_forgotten >= p_limit);
 end $$;
 
@@ -10305,7 +10758,7 @@ CREATE FUNCTION worker.make_partitions(p_days_ahead integer DEFAULT 7) RETURNS j
   ) m
 $$;
 
-CREATE FUNCTION worker.note_api_use(p_uses jsonb) RETURNS jsonb
+CREATE FUNCTION worker.note_api_use(p_uses jsonb, p_instance jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO ''
     SET enable_seqscan TO 'off'
@@ -10359,6 +10812,9 @@ begin
   cross join jsonb_to_recordset(u.nonces) as n (nonce text, signed_at timestamptz)
   group by 1, 2 order by 1, 2
   on conflict do nothing;
+  if p_instance is not null then
+    perform private.note_api_counts(p_instance);
+  end if;
   return jsonb_build_object('noted', v_noted);
 end $$;
 
@@ -11040,6 +11496,28 @@ CREATE FUNCTION worker.worker_status() RETURNS jsonb
   )
 $$;
 
+CREATE TABLE private.api_counts (
+    instance_id uuid NOT NULL,
+    name text NOT NULL,
+    count bigint NOT NULL,
+    CONSTRAINT api_counts_count_positive CHECK ((count >= 0)),
+    CONSTRAINT api_counts_name_known CHECK ((name = ANY (ARRAY['ok'::text, 'invalid'::text, 'refused'::text, 'limited'::text, 'busy'::text, 'failed'::text, 'hit'::text, 'miss'::text, 'stale'::text, 'joined'::text, 'bypass'::text, 'stampedes'::text, 'early'::text, 'origin_refused'::text])))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE private.api_counts IS 'Requests by how they ended, and reads by what the cache did, by instance of the edge adapter';
+
+CREATE TABLE private.api_instances (
+    instance_id uuid NOT NULL,
+    cached boolean NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE private.api_instances IS 'Instances of the edge adapter that counted lately';
+
+COMMENT ON COLUMN private.api_instances.cached IS 'Whether it has a Redis, and waits for a worker to tell it what changes';
+
 CREATE TABLE private.api_key_secrets (
     secret_id uuid NOT NULL,
     turn bigint NOT NULL,
@@ -11210,6 +11688,16 @@ CREATE TABLE private.order_counters (
 
 COMMENT ON TABLE private.order_counters IS 'The last order number of each tenant: gapless, given when an order is placed';
 
+CREATE TABLE private.order_webhooks (
+    tenant_id uuid NOT NULL,
+    principal_id uuid NOT NULL,
+    event_id text NOT NULL,
+    order_id uuid NOT NULL,
+    type text NOT NULL
+);
+
+COMMENT ON TABLE private.order_webhooks IS 'The events that happened to orders, by the ids that their senders gave them';
+
 CREATE TABLE private.outbox (
     id bigint NOT NULL,
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
@@ -11324,6 +11812,14 @@ CREATE TABLE private.tombstones (
 
 COMMENT ON TABLE private.tombstones IS 'Tenants that were deleted: id is what the tenant''s was; erased_at is null until all rows are gone';
 
+CREATE TABLE private.unknown_webhooks (
+    tenant_id uuid NOT NULL,
+    day date NOT NULL,
+    events bigint NOT NULL
+);
+
+COMMENT ON TABLE private.unknown_webhooks IS 'How many events of unknown types came on a day, in UTC';
+
 CREATE TABLE private.upload_walk (
     one boolean DEFAULT true NOT NULL,
     after_name text DEFAULT ''::text NOT NULL,
@@ -11434,6 +11930,7 @@ CREATE TABLE public.categories (
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
     CONSTRAINT categories_attribute_schema_object CHECK ((jsonb_typeof(attribute_schema) = 'object'::text)),
+    CONSTRAINT categories_attribute_schema_plain CHECK (private.is_plain(attribute_schema)),
     CONSTRAINT categories_attribute_schema_size CHECK ((octet_length((attribute_schema)::text) <= 65536)),
     CONSTRAINT categories_name_clean CHECK (private.is_clean(name)),
     CONSTRAINT categories_name_length CHECK (((length(name) >= 1) AND (length(name) <= 200))),
@@ -11779,6 +12276,7 @@ CREATE TABLE public.validation_rules (
     version bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT private.now() NOT NULL,
     updated_at timestamp with time zone DEFAULT private.now() NOT NULL,
+    CONSTRAINT validation_rules_condition_plain CHECK (private.is_plain(condition)),
     CONSTRAINT validation_rules_entity_known CHECK ((entity = 'product'::text)),
     CONSTRAINT validation_rules_message_clean CHECK (private.is_clean(message)),
     CONSTRAINT validation_rules_message_length CHECK (((length(message) >= 1) AND (length(message) <= 500))),
@@ -11998,6 +12496,12 @@ CREATE TABLE queue.worker_awake (
 
 COMMENT ON TABLE queue.worker_awake IS 'Until when writers need not ring the worker';
 
+ALTER TABLE ONLY private.api_counts
+    ADD CONSTRAINT api_counts_pkey PRIMARY KEY (instance_id, name);
+
+ALTER TABLE ONLY private.api_instances
+    ADD CONSTRAINT api_instances_pkey PRIMARY KEY (instance_id);
+
 ALTER TABLE ONLY private.api_key_secrets
     ADD CONSTRAINT api_key_secrets_pkey PRIMARY KEY (secret_id);
 
@@ -12014,7 +12518,7 @@ ALTER TABLE ONLY private.cached_tenants
     ADD CONSTRAINT cached_tenants_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY private.command_results
-    ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, command, key);
+    ADD CONSTRAINT command_results_pkey PRIMARY KEY (tenant_id, principal_id, key);
 
 ALTER TABLE ONLY private.dispatch_mark
     ADD CONSTRAINT dispatch_mark_pkey PRIMARY KEY (one);
@@ -12055,6 +12559,9 @@ ALTER TABLE ONLY private.order_counters
 ALTER TABLE ONLY private.order_transitions
     ADD CONSTRAINT order_transitions_pkey PRIMARY KEY (from_status, event);
 
+ALTER TABLE ONLY private.order_webhooks
+    ADD CONSTRAINT order_webhooks_pkey PRIMARY KEY (tenant_id, principal_id, event_id);
+
 ALTER TABLE ONLY private.outbox
     ADD CONSTRAINT outbox_pkey PRIMARY KEY (xid, id);
 
@@ -12090,6 +12597,9 @@ ALTER TABLE ONLY private.tenant_log
 
 ALTER TABLE ONLY private.tombstones
     ADD CONSTRAINT tombstones_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY private.unknown_webhooks
+    ADD CONSTRAINT unknown_webhooks_pkey PRIMARY KEY (tenant_id, day);
 
 ALTER TABLE ONLY private.upload_walk
     ADD CONSTRAINT upload_walk_pkey PRIMARY KEY (one);
@@ -12318,6 +12828,8 @@ CREATE INDEX doomed_files_due ON private.doomed_files USING btree (host, due_at)
 
 CREATE INDEX inbox_states_by_day ON private.inbox_states USING btree (looked_on);
 
+CREATE INDEX order_webhooks_of_order ON private.order_webhooks USING btree (order_id);
+
 CREATE INDEX product_words_by_word ON private.product_words USING gin (words) WITH (fastupdate=off);
 
 CREATE INDEX sync_stamps_by_age ON private.sync_stamps USING btree (settled_at);
@@ -12352,7 +12864,11 @@ CREATE INDEX inbound_webhooks_newest ON public.inbound_webhooks USING btree (ten
 
 CREATE INDEX inbound_webhooks_of_order ON public.inbound_webhooks USING btree (order_id) WHERE (order_id IS NOT NULL);
 
-CREATE INDEX inbound_webhooks_unsettled ON public.inbound_webhooks USING btree (status, received_at) WHERE ((status = ANY (ARRAY['rejected'::text, 'unknown'::text])) OR ((status = 'queued'::text) AND (kind = 'order'::text)));
+CREATE INDEX inbound_webhooks_put_off ON public.inbound_webhooks USING btree (tenant_id, principal_id) WHERE ((status = 'queued'::text) AND (inbox_message_id IS NULL) AND (put_off_at IS NOT NULL));
+
+CREATE INDEX inbound_webhooks_unsettled ON public.inbound_webhooks USING btree (status, received_at) WHERE ((status = 'rejected'::text) OR ((status = 'queued'::text) AND (inbox_message_id IS NULL)));
+
+CREATE INDEX inbound_webhooks_waiting ON public.inbound_webhooks USING btree (tenant_id, kind, about) WHERE ((status = 'queued'::text) AND (inbox_message_id IS NULL));
 
 CREATE INDEX inbox_messages_by_age ON public.inbox_messages USING btree (received_at);
 
@@ -12464,6 +12980,8 @@ CREATE UNIQUE INDEX jobs_attempt ON queue.jobs USING btree (attempt_id) WHERE (a
 
 CREATE INDEX jobs_buried ON queue.jobs USING btree (id) WHERE (state = 'buried'::text);
 
+CREATE INDEX jobs_cache ON queue.jobs USING btree (created_at) WHERE (kind = 'cache.invalidate'::text);
+
 CREATE INDEX jobs_due ON queue.jobs USING btree (due_at, id) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
 
 CREATE INDEX jobs_serial ON queue.jobs USING btree (serial_key) WHERE (serial_key IS NOT NULL);
@@ -12567,6 +13085,8 @@ CREATE TRIGGER capture_update AFTER UPDATE ON public.stock_levels REFERENCING OL
 CREATE TRIGGER capture_update AFTER UPDATE ON public.tenants REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('tenant');
 
 CREATE TRIGGER capture_update AFTER UPDATE ON public.webhook_endpoints REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION private.capture_changes('webhook_endpoint', 'headers');
+
+CREATE TRIGGER check_customer BEFORE INSERT OR UPDATE OF customer ON public.orders FOR EACH ROW EXECUTE FUNCTION private.check_customer();
 
 CREATE TRIGGER check_edit BEFORE INSERT ON public.sync_changes FOR EACH ROW WHEN ((NOT private.is_edit(new.edit))) EXECUTE FUNCTION private.check_edit();
 
@@ -12718,11 +13238,20 @@ ALTER TABLE ONLY private.inbox_states
 ALTER TABLE ONLY private.order_counters
     ADD CONSTRAINT order_counters_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY private.order_webhooks
+    ADD CONSTRAINT order_webhooks_order_id_fkey FOREIGN KEY (order_id) REFERENCES public.orders(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY private.order_webhooks
+    ADD CONSTRAINT order_webhooks_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY private.product_words
     ADD CONSTRAINT product_words_product_id_fkey FOREIGN KEY (product_id) REFERENCES public.products(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY private.sync_stamps
     ADD CONSTRAINT sync_stamps_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY private.unknown_webhooks
+    ADD CONSTRAINT unknown_webhooks_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY private.webhook_secrets
     ADD CONSTRAINT webhook_secrets_endpoint_id_fkey FOREIGN KEY (endpoint_id) REFERENCES public.webhook_endpoints(id) ON DELETE CASCADE;
@@ -12862,6 +13391,10 @@ ALTER TABLE ONLY queue.lanes
 ALTER TABLE ONLY queue.lanes
     ADD CONSTRAINT lanes_lease_id_fkey FOREIGN KEY (lease_id) REFERENCES queue.leases(id) ON DELETE SET NULL;
 
+ALTER TABLE private.api_counts ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.api_instances ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.api_key_secrets ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.api_nonces ENABLE ROW LEVEL SECURITY;
@@ -12898,6 +13431,8 @@ ALTER TABLE private.order_counters ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.order_transitions ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE private.order_webhooks ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE private.outbox ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.product_holders ENABLE ROW LEVEL SECURITY;
@@ -12919,6 +13454,8 @@ ALTER TABLE private.sync_stamps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.tenant_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE private.unknown_webhooks ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE private.upload_walk ENABLE ROW LEVEL SECURITY;
 
@@ -13242,10 +13779,18 @@ GRANT SELECT ON TABLE public.api_keys TO service_role;
 
 REVOKE ALL ON FUNCTION private.api_key_answer(p_key public.api_keys) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.api_key_id_of(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.api_key_id_of(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.api_key_id_of(p_text text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.api_key_with(p_key public.api_keys, p_changes jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.apply_change(p_tenant_id uuid, p_write jsonb, OUT version bigint, OUT stale boolean) TO authenticated;
+
+REVOKE ALL ON FUNCTION private.is_plain(p_value jsonb, p_deepest jsonpath) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.is_plain(p_value jsonb, p_deepest jsonpath) TO authenticated;
+GRANT ALL ON FUNCTION private.is_plain(p_value jsonb, p_deepest jsonpath) TO service_role;
 
 GRANT SELECT ON TABLE public.orders TO authenticated;
 GRANT SELECT ON TABLE public.orders TO service_role;
@@ -13311,6 +13856,11 @@ GRANT ALL ON FUNCTION private.begin_change(p_attempt_id uuid, p_write jsonb) TO 
 
 REVOKE ALL ON FUNCTION private.begin_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.inbound_webhooks TO authenticated;
+GRANT SELECT ON TABLE public.inbound_webhooks TO service_role;
+
+REVOKE ALL ON FUNCTION private.begin_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.bounds_of(p_ranges jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.bounds_of(p_ranges jsonb) TO service_role;
@@ -13356,7 +13906,7 @@ REVOKE ALL ON FUNCTION private.today() FROM PUBLIC;
 GRANT SELECT ON TABLE public.inbox_messages TO authenticated;
 GRANT SELECT ON TABLE public.inbox_messages TO service_role;
 
-REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT told private.inbox_states) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.changes_of_message(p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, OUT changes jsonb[], OUT new_word private.inbox_states) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_api_key(p_key public.api_keys) FROM PUBLIC;
 
@@ -13365,6 +13915,8 @@ REVOKE ALL ON FUNCTION private.check_call_size(p_parts jsonb) FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.check_client(p_client text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.check_client(p_client text) TO authenticated;
 GRANT ALL ON FUNCTION private.check_client(p_client text) TO service_role;
+
+REVOKE ALL ON FUNCTION private.check_customer() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.check_edit() FROM PUBLIC;
 
@@ -13568,10 +14120,7 @@ REVOKE ALL ON FUNCTION private.endpoint_for(p_tenant_id uuid, p_endpoint_id uuid
 
 REVOKE ALL ON FUNCTION private.endpoints_by_status() FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.inbound_webhooks TO authenticated;
-GRANT SELECT ON TABLE public.inbound_webhooks TO service_role;
-
-REVOKE ALL ON FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.enqueue_webhook(p_webhook public.inbound_webhooks, p_in_seconds numeric) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.erase_rows(p_tenant_id uuid, p_limit integer) FROM PUBLIC;
 
@@ -13625,6 +14174,8 @@ REVOKE ALL ON FUNCTION private.field_value(p_row jsonb, p_field text) FROM PUBLI
 
 REVOKE ALL ON FUNCTION private.first_failure(p_failures jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.fold_api_counts() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.follow_endpoint_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.follow_lane_change() FROM PUBLIC;
@@ -13658,8 +14209,6 @@ REVOKE ALL ON FUNCTION private.guard_publishing() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.guard_variant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.has_type(p_value jsonb, p_type text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION private.heard(p_known private.inbox_states) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.hidden_columns(p_entity text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.hidden_columns(p_entity text) TO authenticated;
@@ -13702,10 +14251,6 @@ REVOKE ALL ON FUNCTION private.is_needed(p_host text, p_public_id text) FROM PUB
 
 REVOKE ALL ON FUNCTION private.is_order_quantity(p_value jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.is_plain(p_value jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION private.is_plain(p_value jsonb) TO authenticated;
-GRANT ALL ON FUNCTION private.is_plain(p_value jsonb) TO service_role;
-
 REVOKE ALL ON FUNCTION private.is_public_address(p_address inet) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_tax_rate(p_value jsonb) FROM PUBLIC;
@@ -13721,6 +14266,8 @@ REVOKE ALL ON FUNCTION private.judge_endpoint_url() FROM PUBLIC;
 REVOKE ALL ON FUNCTION private.keep_an_owner(p_tenant_id uuid, p_principal_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_lane() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.keep_unknown(p_tenant_id uuid, p_kind text, p_event jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.keep_upload(p_path text) FROM PUBLIC;
 
@@ -13759,9 +14306,13 @@ REVOKE ALL ON FUNCTION private.legal_order_events(p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO authenticated;
 GRANT ALL ON FUNCTION private.legal_order_events(p_status text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.let_happen(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.lies_between(p_value jsonb, p_bounds jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_dispatch() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.lock_for_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.lock_inbox(p_tenant_id uuid, p_source text) FROM PUBLIC;
 
@@ -13812,6 +14363,8 @@ GRANT ALL ON FUNCTION private.my_tenants() TO service_role;
 
 REVOKE ALL ON FUNCTION private.name_graphql_types() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.names_of_thing(p_webhook public.inbound_webhooks, p_thing uuid) FROM PUBLIC;
+
 GRANT SELECT ON TABLE public.image_assets TO authenticated;
 GRANT SELECT ON TABLE public.image_assets TO service_role;
 
@@ -13821,7 +14374,11 @@ REVOKE ALL ON FUNCTION private.next_order_number(p_tenant_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.normal_text(p_text text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.not_found(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.note_alerts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.note_api_counts(p_instance jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.note_client(p_tenant_id uuid, p_client text, p_epoch text, p_seq bigint, p_behind_since timestamp with time zone) FROM PUBLIC;
 
@@ -13866,15 +14423,21 @@ REVOKE ALL ON FUNCTION private.order_guard_holds(p_order public.orders, p_guard 
 
 REVOKE ALL ON FUNCTION private.outbox_waits_since(p_mark xid8) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.overlap_of(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.overlap_of(p_text text) TO authenticated;
+GRANT ALL ON FUNCTION private.overlap_of(p_text text) TO service_role;
+
 REVOKE ALL ON FUNCTION private.owed_days() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.pair_images(p_product public.products, p_images jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.part_failures(p_word text, p_schema jsonb, p_value jsonb, p_path text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.part_of_data(p_data jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.partitions_ahead() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.pass_to_inbox(p_webhook public.inbound_webhooks, p_entity_id uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.pattern_problem(p_pattern text) FROM PUBLIC;
 
@@ -13908,7 +14471,7 @@ REVOKE ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_c
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO authenticated;
 GRANT ALL ON FUNCTION private.push_changes(p_tenant_id uuid, p_client text, p_changes jsonb) TO service_role;
 
-REVOKE ALL ON FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_event text, p_state text, p_code text, p_detail text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.put_off_or_reject(p_webhook public.inbound_webhooks, p_may_change boolean, p_code text, p_detail text, p_at_most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.put_secret(p_name text, p_value text) FROM PUBLIC;
 
@@ -13917,8 +14480,6 @@ REVOKE ALL ON FUNCTION private.queue_image(p_image public.product_images) FROM P
 REVOKE ALL ON FUNCTION private.queue_invalidations(p_tenant_ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_new_source() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION private.queue_order_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.queue_replays(p_lane_id bigint, p_tenant_id uuid, p_seqs bigint[], p_days date[]) FROM PUBLIC;
 
@@ -13970,7 +14531,7 @@ REVOKE ALL ON FUNCTION private.refusal_of_product(p_tenant_id uuid, p_old public
 
 REVOKE ALL ON FUNCTION private.refuse_held(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.refuse_if_short(p_constraint text, p_lines jsonb, p_numbered boolean, p_may_fall_short boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.refuse_invalid_product() FROM PUBLIC;
 
@@ -14021,6 +14582,10 @@ REVOKE ALL ON FUNCTION private.require_as_strong(p_tenant_id uuid, p_role text, 
 REVOKE ALL ON FUNCTION private.require_known_role(p_role text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.require_no_api_key(p_tenant_id uuid, p_but uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.require_plain(p_value jsonb, p_deepest jsonpath) FROM PUBLIC;
+GRANT ALL ON FUNCTION private.require_plain(p_value jsonb, p_deepest jsonpath) TO authenticated;
+GRANT ALL ON FUNCTION private.require_plain(p_value jsonb, p_deepest jsonpath) TO service_role;
 
 REVOKE ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.reservation_command(p_tenant_id uuid, p_command text, p_key text, p_request jsonb) TO authenticated;
@@ -14074,7 +14639,7 @@ REVOKE ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolea
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO authenticated;
 GRANT ALL ON FUNCTION private.run_stock_proof(p_tenant_id uuid, p_repair boolean) TO service_role;
 
-REVOKE ALL ON FUNCTION private.said(p_state jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.same_webhook(p_tenant_id uuid, p_kind text, p_event jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.sanitise_product() FROM PUBLIC;
 
@@ -14129,7 +14694,9 @@ REVOKE ALL ON FUNCTION private.stamp_version() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.status_after_restoring(p_product public.products) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.still_queued(p_since timestamp with time zone) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.still_news(p_message public.inbox_messages, p_known private.inbox_states, OUT is_news boolean, OUT body jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.still_queued(p_since timestamp with time zone, p_at_most integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.stock_command(p_tenant_id uuid, p_kind text, p_lines jsonb, p_key text, p_reason text, p_may_fall_short boolean) TO authenticated;
@@ -14169,11 +14736,11 @@ REVOKE ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO authenticated;
 GRANT ALL ON FUNCTION private.transfer_stock(p_tenant_id uuid, p_lines jsonb, p_key text, p_reason text) TO service_role;
 
+REVOKE ALL ON FUNCTION private.turn_of(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.type_failures(p_product jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.type_schema(p_type regtype) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.upsert_products(p_tenant_id uuid, p_rows jsonb, p_all_or_nothing boolean, p_key text) TO authenticated;
@@ -14189,7 +14756,9 @@ GRANT ALL ON FUNCTION private.validate_product(p_tenant_id uuid, p_product jsonb
 
 REVOKE ALL ON FUNCTION private.variants_holding(p_tenant_id uuid, p_product_ids uuid[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks) FROM PUBLIC;
+REVOKE ALL ON FUNCTION private.waits_for_others(p_webhook public.inbound_webhooks, p_thing uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_about(p_kind text, p_data jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.webhook_fault(p_event jsonb) FROM PUBLIC;
 
@@ -14203,15 +14772,29 @@ REVOKE ALL ON FUNCTION private.webhook_message(p_webhook public.inbound_webhooks
 
 REVOKE ALL ON FUNCTION private.webhook_product(p_tenant_id uuid, p_id text, p_sku text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.webhook_serial(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_source(p_principal_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.webhook_thing(p_webhook public.inbound_webhooks) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.why_snapshot(p_epoch text, p_seq bigint, p_known_epoch text, p_head bigint, p_first bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.wide_tenant() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.without_customer(p_row jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.word_after_outcomes(p_known private.inbox_states) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.word_key(p_tenant_id uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION private.word_with_change(p_state jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.word_without_change(p_state jsonb, p_settled_state jsonb, p_operation text, p_edit jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION private.words_of(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.work_webhook(p_webhook public.inbound_webhooks) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.write_fields(p_tenant_id uuid, p_entity text, p_entity_id uuid, p_version bigint, p_fields jsonb) TO authenticated;
@@ -14250,9 +14833,9 @@ REVOKE ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) 
 GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.cancel_replay(p_tenant_id uuid, p_replay_id uuid) TO service_role;
 
-REVOKE ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO authenticated;
-GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) TO service_role;
+REVOKE ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id text, p_changes jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id text, p_changes jsonb) TO authenticated;
+GRANT ALL ON FUNCTION public.change_api_key(p_tenant_id uuid, p_api_key_id text, p_changes jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.change_role(p_tenant_id uuid, p_principal_id uuid, p_role text) TO authenticated;
@@ -14323,6 +14906,10 @@ GRANT ALL ON FUNCTION public.mark_notifications_read(p_tenant_id uuid, p_ids uui
 
 REVOKE ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.my_permissions(p_tenant_id uuid) TO authenticated;
+
+REVOKE ALL ON FUNCTION public.name_head(public.products) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.name_head(public.products) TO authenticated;
+GRANT ALL ON FUNCTION public.name_head(public.products) TO service_role;
 
 REVOKE ALL ON FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.order_event(p_tenant_id uuid, p_order_id uuid, p_event text, p_expected_version bigint, p_key text, p_payload jsonb) TO authenticated;
@@ -14404,9 +14991,9 @@ REVOKE ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) FRO
 GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION public.retry_image(p_tenant_id uuid, p_image_id uuid) TO service_role;
 
-REVOKE ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO authenticated;
-GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) TO service_role;
+REVOKE ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id text) TO authenticated;
+GRANT ALL ON FUNCTION public.revoke_api_key(p_tenant_id uuid, p_api_key_id text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.revoke_invitation(p_tenant_id uuid, p_invitation_id uuid) TO authenticated;
@@ -14416,9 +15003,9 @@ REVOKE ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uu
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO authenticated;
 GRANT ALL ON FUNCTION public.rollback_product(p_tenant_id uuid, p_product_id uuid, p_to_version bigint, p_expected_version bigint) TO service_role;
 
-REVOKE ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO authenticated;
-GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) TO service_role;
+REVOKE ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id text, p_overlap text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id text, p_overlap text) TO authenticated;
+GRANT ALL ON FUNCTION public.rotate_api_key(p_tenant_id uuid, p_api_key_id text, p_overlap text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.rotate_webhook_secret(p_tenant_id uuid, p_endpoint_id uuid, p_overlap_hours numeric, p_signature text) TO authenticated;
@@ -14580,8 +15167,8 @@ GRANT ALL ON FUNCTION worker.lose_files(p_host text, p_public_ids text[], p_told
 REVOKE ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.make_partitions(p_days_ahead integer) TO service_role;
 
-REVOKE ALL ON FUNCTION worker.note_api_use(p_uses jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION worker.note_api_use(p_uses jsonb) TO service_role;
+REVOKE ALL ON FUNCTION worker.note_api_use(p_uses jsonb, p_instance jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION worker.note_api_use(p_uses jsonb, p_instance jsonb) TO service_role;
 
 REVOKE ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION worker.notify_open_conflicts(p_minutes integer) TO service_role;

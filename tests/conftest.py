@@ -173,12 +173,18 @@ async def admin_db(admin_db_url: str) -> AsyncIterator[Connection]:
         yield connection
 
 
-@pytest.fixture
-async def database(platform: Platform | RemotePlatform) -> AsyncIterator[Database]:
-    """A clone of the migrated database, dropped afterwards; `connect(role)` gives more connections."""
+@pytest.fixture(scope="session")
+def cluster_url(platform: Platform | RemotePlatform) -> str:
+    """A superuser's address of the cluster in which `cloned_database` clones."""
     if REMOTE:
         pytest.skip(NOT_REMOTE)
-    async with cloned_database(platform.admin_db_url) as clone:
+    return platform.admin_db_url
+
+
+@pytest.fixture
+async def database(cluster_url: str) -> AsyncIterator[Database]:
+    """A clone of the migrated database, dropped afterwards; `connect(role)` gives more connections."""
+    async with cloned_database(cluster_url) as clone:
         yield clone
 
 

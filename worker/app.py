@@ -47,7 +47,7 @@ from worker.gateway.webhooks import RpcWebhookJobs
 from worker.images.build import image_parts
 from worker.images.housekeeping import ROUTINES as IMAGE_ROUTINES
 from worker.inbound.handlers import ROUTINES as INBOUND_ROUTINES
-from worker.inbound.handlers import ApplyOrderEvent, ForgetEvents
+from worker.inbound.handlers import ApplyEvent, ForgetEvents
 from worker.inventory.handlers import ROUTINES as INVENTORY_ROUTINES
 from worker.inventory.handlers import SweepReservations
 from worker.log import PART_FAILING, PART_WORKING, UPSTREAM_BACK, UPSTREAM_LOST
@@ -95,7 +95,7 @@ def handlers(
     if settings.pms_jwt_key is not None:
         tokens = PrincipalTokens(settings.pms_jwt_key)
         acting.append(WorkChanges(RpcChanges(rpc, tokens), clock, settling))
-        acting.append(ApplyOrderEvent(RpcInbound(rpc, tokens)))
+        acting.append(ApplyEvent(RpcInbound(rpc, tokens)))
     return [
         KeepPartitions(housekeeping),
         ForgetCommandResults(housekeeping),

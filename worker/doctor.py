@@ -12,7 +12,7 @@ from typing import Final, Literal
 from rich.console import Console
 from rich.markup import escape
 
-from worker.cache.store import CacheAway, CacheStore
+from worker.cache.store import CacheAway, CacheStore, Facts
 from worker.config import Settings, key_role
 from worker.errors import GatewayError, HostBusy, HostError, HostRefused, HostUnconfigured
 from worker.gateway.client import SupabaseRpc
@@ -150,11 +150,27 @@ async def _redis(settings: Settings) -> Finding:
         return Finding("ok", "Redis", "REDIS_URL is not set: the edge adapter reads without a cache")
     async with CacheStore(settings.redis_url) as store:
         try:
-            return Finding("ok", "Redis", f"answers, version {await store.ping()}")
+            return _redis_facts(await store.facts())
         except CacheAway as error:
             return Finding(
                 "fail", "Redis", f"{error}; check REDIS_URL. Adapters read without a cache meanwhile"
             )
+
+
+def _redis_facts(facts: Facts) -> Finding:
+    answers = f"answers, version {facts.version or 'unknown'}"
+    if facts.policy is None:
+        return Finding(
+            "ok", "Redis", f"{answers}; its maxmemory-policy is unknown: see that it is noeviction"
+        )
+    if facts.policy != "noeviction":
+        return Finding(
+            "warn",
+            "Redis",
+            f"{answers}; its maxmemory-policy is {facts.policy}, which may drop nonces, and a request that "
+            "was overheard could be played again: set it to noeviction",
+        )
+    return Finding("ok", "Redis", f"{answers}, evicts nothing")
 
 
 def _badly_linked(settings: Settings) -> str | None:

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from worker.cache.store import CacheAway, CacheStore
 from worker.config import Settings
 from worker.gateway.client import SupabaseRpc
 from worker.gateway.status import CUT, Status, read_status
-from worker.gateway.vitals import QueueHealth, RpcVitals, dead_line, endpoints_line
+from worker.gateway.vitals import AdapterHealth, QueueHealth, RpcVitals, dead_line, endpoints_line
+from worker.log import redact
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSight:
+    """The Redis of REDIS_URL: who says in it that it tells what changes, or why it could not be asked."""
+
+    alive: str | None = None
+    fault: str | None = None
 
 
 async def show(settings: Settings, *, as_json: bool) -> None:
     """Prints the status to stdout. Raises `GatewayError`."""
     async with SupabaseRpc(settings) as rpc:
         status, health = await read_status(rpc), await RpcVitals(rpc).look()
+    redis = await look_at_redis(settings)
     if as_json:
-        print(
-            json.dumps(status.model_dump(mode="json") | {"health": health.model_dump(mode="json")}),
-            flush=True,
-        )
+        more = {"health": health.model_dump(mode="json"), "redis": None if redis is None else asdict(redis)}
+        print(json.dumps(status.model_dump(mode="json") | more), flush=True)
     else:
-        Console().print(table(status, health))
+        Console().print(table(status, health, redis))
 
 
-def table(status: Status, health: QueueHealth) -> Table:
+async def look_at_redis(settings: Settings) -> RedisSight | None:
+    """None without REDIS_URL."""
+    if settings.redis_url is None:
+        return None
+    async with CacheStore(settings.redis_url) as store:
+        try:
+            return RedisSight(alive=await store.alive())
+        except CacheAway as error:
+            return RedisSight(fault=str(redact(str(error))))
+
+
+def table(status: Status, health: QueueHealth, redis: RedisSight | None = None) -> Table:
     """The status as people read it."""
     rows = Table(title=f"schema {status.schema_version}, secrets in the {status.secrets}", show_header=False)
     rows.add_column(style="bold")
@@ -44,6 +65,8 @@ def table(status: Status, health: QueueHealth) -> Table:
     rows.add_row("lanes", str(status.lanes.total), f"{status.lanes.leased} leased")
     endpoints = sum(health.endpoints.values())
     rows.add_row("endpoints", f"{endpoints:,}", endpoints_line(health))
+    if health.adapter is not None:
+        _adapter(rows, health.adapter, redis)
     if health.fan_outs:
         rows.add_row("fan-outs", _count(health.fan_outs), "events still to be queued for many endpoints")
     if health.invalid_events:
@@ -61,6 +84,29 @@ def table(status: Status, health: QueueHealth) -> Table:
     if not status.workers:
         rows.add_row("worker", "0", "nobody holds a lane")
     return rows
+
+
+def _adapter(rows: Table, adapter: AdapterHealth, redis: RedisSight | None) -> None:
+    """Nobody needs to read of a cache that nobody has."""
+    waiting = adapter.invalidations
+    if redis is not None or adapter.instances.redis or waiting.waiting:
+        lag = f"tenants to tell of, {_age(waiting.oldest_seconds)}" if waiting.waiting else "nothing to tell"
+        rows.add_row("cache", _count(waiting.waiting), lag)
+        rows.add_row("", "", _redis(redis))
+    inbound = adapter.inbound
+    waits = _age(inbound.oldest_queued_seconds) if inbound.queued else ""
+    rows.add_row("inbound", _count(inbound.queued), waits)
+    rows.add_row("", "", f"of the last day: {inbound.unknown:,} unknown, {inbound.rejected:,} refused")
+
+
+def _redis(redis: RedisSight | None) -> str:
+    if redis is None:
+        return "REDIS_URL is not set here"
+    if redis.fault is not None:
+        return escape(redis.fault)
+    if redis.alive is None:
+        return "Redis answers, but no worker says that it tells what changes: adapters read past it"
+    return f"Redis answers, told by {escape(redis.alive)}"
 
 
 def _count(depth: int) -> str:

@@ -2,8 +2,10 @@
 // its route, method and size; who it is from (auth/); what it may; what it asks (input.ts); and the route.
 
 import { addressGroup, addressOf, forwardedOf } from "./auth/addresses.ts";
-import { admitAddress, type Admitted, authenticate, presented, type Principal } from "./auth/authenticate.ts";
-import { readBody } from "./bodies.ts";
+import { admitAddress, authenticate, presented, type Principal } from "./auth/authenticate.ts";
+import type { Keys } from "./auth/keys.ts";
+import { type Held, readBody, SMALL } from "./bodies.ts";
+import type { Sent } from "./input.ts";
 import { OriginBusy } from "./origin_queue.ts";
 import { type RequestLine, told } from "./log.ts";
 import type { Call, Operation } from "./operation.ts";
@@ -77,47 +79,87 @@ async function answer(
   }
   refuseOverrides(headers);
   const call = { id: line.request_id, method, target, headers, services } as Call;
-  const body = await entered(operation, request, call, common, line);
-  const reply = await operation.run({ path: found.path, query: target.query, headers, body }, call);
-  if (call.cache !== undefined) line.cache = call.cache;
-  return reply;
+  const sent: Sent = { path: found.path, query: target.query, headers, body: new Uint8Array() };
+  const held = services.bodies.open(addressGroup(line.address!));
+  const run = async () => {
+    await enter(operation, request, call, { sent, held, common, line });
+    return await operation.run(sent, call);
+  };
+  try {
+    const reply = operation.access === "key" ? await counted(run, services) : await run();
+    if (call.cache !== undefined) line.cache = call.cache;
+    return reply;
+  } finally {
+    held.release();
+  }
+}
+
+interface Entering {
+  /** Gets the body: once it was read as JSON nobody else holds it. */
+  sent: Sent;
+  held: Held;
+  common: Record<string, string>;
+  line: RequestLine;
+}
+
+async function counted(run: () => Promise<Reply>, { gate }: Services): Promise<Reply> {
+  try {
+    const reply = await run();
+    gate.usage.noteEnd(reply.status);
+    return reply;
+  } catch (error) {
+    gate.usage.noteEnd(problemFor(error).status);
+    throw error;
+  }
 }
 
 /** Reads the body and lets in who may; what is known of the caller goes to the call, the log and the answer's headers. */
-async function entered(
+async function enter(
   operation: Operation,
   request: Request,
   call: Call,
-  common: Record<string, string>,
-  line: RequestLine,
-): Promise<Uint8Array> {
+  { sent, held, common, line }: Entering,
+): Promise<void> {
   const { services, headers } = call;
   const { gate, settings } = services;
+  const { take } = held;
+  const most = operation.bodyBytes;
   if (operation.access === "service") requireService(headers, settings.serviceKey);
-  if (operation.access === "key") {
-    await admitAddress(addressGroup(line.address!), settings.addressRate, gate.admission);
+  if (operation.access !== "key") {
+    sent.body = await readBody(request, { most, take });
+    return;
   }
+  await admitAddress(addressGroup(line.address!), settings.addressRate, gate.admission);
   // nobody's megabytes are waited for whose headers could not be right
-  const credentials = operation.access === "key" ? presented(headers, gate.now()) : undefined;
-  const budget = services.bodies.open();
-  let body: Uint8Array;
-  let admitted: Admitted;
-  try {
-    body = await readBody(request, operation.bodyBytes, budget.take);
-    if (credentials === undefined) return body;
-    const { method } = request;
-    const signed = { method, target: call.target.signed, credentials, body, address: line.address! };
-    admitted = await authenticate(signed, gate);
-  } finally {
-    budget.release();
-  }
-  const { principal, rateHeaders } = admitted;
+  const credentials = presented(headers, gate.now());
+  const body = await readBody(request, { most, take, keeps: whileThereIs(credentials.apiKeyId, gate.keys) });
+  const { method } = request;
+  const signed = { method, target: call.target.signed, credentials, body, address: line.address! };
+  const { principal, rateHeaders } = await authenticate(signed, gate);
   Object.assign(common, rateHeaders);
   call.principal = principal;
   line.api_key_id = principal.apiKeyId;
   line.tenant_id = principal.tenantId;
   requirePermissions(principal, operation.needs);
-  return body;
+  held.admit();
+  sent.body = body;
+}
+
+/**
+ * False once a body is large and its key turned out not to exist. It is read on, at the same price to its sender and under
+ * the same bounds, and refused at its end like one that is wrongly signed: an earlier end, or a lower count, would tell which
+ * keys exist. Nobody waits for the answer, and `look` asks the database for every key alike, so time does not tell it either.
+ */
+function whileThereIs(apiKeyId: string, keys: Keys): (size: number) => boolean {
+  let asked = false;
+  let isThere = true;
+  return (size) => {
+    if (size > SMALL && !asked) {
+      asked = true;
+      keys.look(apiKeyId).then((record) => isThere = record !== undefined, () => {});
+    }
+    return isThere;
+  };
 }
 
 function requirePermissions({ permissions }: Principal, needs: string[] = []): void {
@@ -130,7 +172,11 @@ function requirePermissions({ permissions }: Principal, needs: string[] = []): v
 function problemFor(error: unknown): Problem {
   if (error instanceof Problem) return error;
   if (error instanceof OriginBusy) {
-    return unavailable("origin.busy", "Too many reads wait for the database.", error.retryAfterSeconds);
+    return unavailable(
+      "origin.busy",
+      "Too many calls, or too many of this tenant, wait for the database.",
+      error.retryAfterSeconds,
+    );
   }
   // names of settings, never values: whoever deploys sees at once what is missing
   if (error instanceof SettingsError) return new Problem(500, "settings.invalid", `${error.message}.`);

@@ -2,7 +2,8 @@
 
 import type { z } from "@hono/zod-openapi";
 
-import { limitOf, MAX_DEPTH, MAX_VALUES, parseExactly } from "./json.ts";
+import { limitOf, MAX_DEPTH, MAX_DIGITS, MAX_VALUES, parseExactly } from "./json.ts";
+import { repeatedNameIn } from "./json_names.ts";
 import { type Failure, invalid, type Place, Problem } from "./problems.ts";
 
 export interface Sent {
@@ -10,6 +11,7 @@ export interface Sent {
   /** As sent, with its "?". */
   query: string;
   headers: Headers;
+  /** Gone once it was read: while the database works, only what it was sent is kept of a body. */
   body: Uint8Array;
 }
 
@@ -23,8 +25,9 @@ interface Schemas {
 /** More are not told. */
 const MOST_FAILURES = 100;
 
-export function readAsked(sent: Sent, schemas: Schemas) {
-  const failures: Failure[] = [];
+/** `isRead`: of a GET, which proxies and browsers may ask with If-None-Match whether it takes that or not. */
+export function readAsked(sent: Sent, schemas: Schemas, isRead: boolean) {
+  const failures = unmetConditions(sent.headers, schemas.headers, isRead);
   const check = (place: Place, schema: z.ZodType | undefined, value: unknown): unknown => {
     if (schema === undefined) return undefined;
     const result = schema.safeParse(value);
@@ -44,6 +47,16 @@ export function readAsked(sent: Sent, schemas: Schemas) {
   return asked;
 }
 
+/** Passed over, `If-None-Match: *` of a caller who wants to create alone would replace what there is. */
+function unmetConditions(headers: Headers, schema: z.ZodType | undefined, isRead: boolean): Failure[] {
+  const taken = (schema as z.ZodObject | undefined)?.shape ?? {};
+  const conditions: [string, string][] = [["if-match", "is for changes of one row"]];
+  if (!isRead) conditions.push(["if-none-match", "is for reads; a change of one row takes If-Match"]);
+  return conditions.filter(([name]) => headers.has(name) && !(name in taken)).map(([field, detail]) => (
+    { in: "header", field, code: "unknown", detail: `is not taken here: it ${detail}` }
+  ));
+}
+
 function failuresOf(place: Place, issue: z.core.$ZodIssue): Failure[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => ({
@@ -53,16 +66,16 @@ function failuresOf(place: Place, issue: z.core.$ZodIssue): Failure[] {
       detail: "there is no such field here",
     }));
   }
-  if (issue.code === "invalid_union" && issue.errors.length > 0) {
-    return [{
-      in: place,
-      field: issue.path.join("."),
-      code: issue.code,
-      detail: "is of none of the forms that are taken",
-    }];
-  }
-  const detail = issue.message.replace(/^Invalid input: /, "").replace(/^Invalid/, "invalid");
-  return [{ in: place, field: issue.path.join("."), code: issue.code, detail }];
+  return [{ in: place, field: issue.path.join("."), code: issue.code, detail: detailOf(place, issue) }];
+}
+
+function detailOf(place: Place, issue: z.core.$ZodIssue): string {
+  if (issue.message.endsWith(", received undefined")) return "is missing";
+  if (issue.message === "Invalid input") return "is of none of the forms that are taken";
+  // a plus of a zone is a blank by then
+  const isTime = place === "query" && issue.code === "invalid_format" && issue.format === "datetime";
+  if (isTime) return `${issue.message}; in a query + is written %2B`;
+  return issue.message.replace(/^Invalid input: /, "").replace(/^Invalid/, "invalid");
 }
 
 /** Each parameter once, and well-formed: what a lenient parser guesses, two parsers guess differently. */
@@ -98,10 +111,15 @@ function headersOf(headers: Headers): Record<string, string> {
 
 const JSON_TYPE = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i;
 
-function bodyOf({ headers, body }: Sent, isAsked: boolean): { value: unknown; exact: unknown } | undefined {
+function bodyOf(sent: Sent, isAsked: boolean): { value: unknown; exact: unknown } | undefined {
+  const { headers, body } = sent;
+  sent.body = new Uint8Array();
   if (!isAsked) {
     if (body.byteLength > 0) throw new Problem(400, "body.unexpected", "This route takes no body.");
     return undefined;
+  }
+  if (body.byteLength === 0) {
+    throw new Problem(400, "body.malformed", "There is no body; this route takes JSON.");
   }
   const coding = headers.get("Content-Encoding");
   if (coding !== null && coding.toLowerCase() !== "identity") {
@@ -131,6 +149,10 @@ function parsed(body: Uint8Array): { value: unknown; exact: unknown } {
   if (limit === "values") {
     throw new Problem(413, "body.too_large", `A body has at most ${MAX_VALUES} values.`);
   }
+  if (limit === "numbers") {
+    const detail = `A number has at most ${MAX_DIGITS} digits before its point, and ${MAX_DIGITS} after it.`;
+    throw new Problem(413, "body.too_large", detail);
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -140,6 +162,10 @@ function parsed(body: Uint8Array): { value: unknown; exact: unknown } {
       "body.malformed",
       `The body is not JSON: ${(error as Error).message.slice(0, 200)}.`,
     );
+  }
+  const repeated = repeatedNameIn(text);
+  if (repeated !== undefined) {
+    throw new Problem(400, "body.malformed", `The body names ${repeated.slice(0, 100)} twice in one object.`);
   }
   if (text.includes("\\u") && !isText(value)) {
     throw new Problem(

@@ -16,7 +16,7 @@ export const Limit = z.string().regex(/^[1-9][0-9]{0,2}$/, "is no whole number f
   .pipe(z.number().max(MOST_ROWS)).default(50)
   .openapi({ type: "integer", minimum: 1, maximum: MOST_ROWS, default: 50, description: "Rows of a page." });
 
-export const After = z.string().regex(/^[A-Za-z0-9_-]{1,4000}$/).optional()
+export const After = z.string().regex(/^[A-Za-z0-9_-]{1,4000}$/, "is no `next` of a page").optional()
   .openapi({ description: "`next` of the page before, as it was." });
 
 /** `sku,name`: some of `names`, each once. */

@@ -133,6 +133,7 @@ function usual({ access, method, asks = {} }: Operation): Record<number, string[
   const body: Record<number, string[]> = asks.body === undefined ? {} : {
     415: ["body.type", "body.encoding"],
   };
+  const takesKey = "idempotency-key" in ((asks.headers as z.ZodObject | undefined)?.shape ?? {});
   return {
     400: [
       "request.invalid",
@@ -148,6 +149,11 @@ function usual({ access, method, asks = {} }: Operation): Record<number, string[
     409: method === "get" ? ["seq.ahead"] : [],
     413: ["body.too_large"],
     ...body,
+    422: [
+      ...(takesKey ? ["idempotency.key_reused"] : []),
+      ...(asks.body === undefined ? [] : ["json.too_deep"]),
+      ...(method === "get" ? ["answer.too_large"] : []),
+    ],
     429: ["rate.limited"],
     500: ["internal"],
     502: ["origin.answer_invalid"],
@@ -155,11 +161,13 @@ function usual({ access, method, asks = {} }: Operation): Record<number, string[
       ...[
         "origin.unavailable",
         "origin.unreachable",
+        "origin.busy",
         "database.contended",
         "database.timeout",
         "auth.changed",
       ],
       ...(method === "get" ? ["seq.busy"] : []),
+      ...(asks.body === undefined ? [] : ["body.busy"]),
     ],
     504: ["origin.timeout"],
   };

@@ -87,6 +87,14 @@ export function define<
     bodyBytes: BODY_BYTES,
     ...told,
     run: (sent, call) =>
-      answer(readAsked(sent, definition.asks ?? {}) as Asked<Out<P>, Out<Q>, Out<H>, Out<B>>, call),
+      answer(
+        readAsked(sent, definition.asks ?? {}, definition.method === "get") as Asked<
+          Out<P>,
+          Out<Q>,
+          Out<H>,
+          Out<B>
+        >,
+        call,
+      ),
   };
 }

@@ -19,8 +19,8 @@ export interface Caller {
   service(name: string, args: Row, patience?: number): Promise<unknown>;
   /** Rows of a table or view that the principal may see. `query` is PostgREST's, made by filters.ts. */
   rows(token: string, table: string, query: URLSearchParams): Promise<Row[]>;
-  /** Calls a function of schema `public` as the principal. */
-  command(token: string, name: string, args: Row, patience?: number): Promise<unknown>;
+  /** Calls a function of schema `public` as the principal; `args` is JSON. */
+  command(token: string, name: string, args: string, patience?: number): Promise<unknown>;
 }
 
 interface Wiring {
@@ -40,7 +40,14 @@ export function makeOrigin(settings: Settings, { fetch, pause }: Wiring): Caller
       await pause(10 * 2 ** attempt * (0.5 + Math.random()));
     }
   };
-  const post = (url: string, profile: string, apikey: string, token: string, args: Row, patience: number) =>
+  const post = (
+    url: string,
+    profile: string,
+    apikey: string,
+    token: string,
+    body: string,
+    patience: number,
+  ) =>
     send(url, {
       method: "POST",
       headers: {
@@ -50,11 +57,18 @@ export function makeOrigin(settings: Settings, { fetch, pause }: Wiring): Caller
         "content-type": "application/json",
         "content-profile": profile,
       },
-      body: JSON.stringify(args),
+      body,
     }, patience);
   return {
     service: (name, args, patience = PATIENCE.service) =>
-      post(`${rest}/rpc/${name}`, "worker", settings.serviceKey, settings.serviceKey, args, patience),
+      post(
+        `${rest}/rpc/${name}`,
+        "worker",
+        settings.serviceKey,
+        settings.serviceKey,
+        JSON.stringify(args),
+        patience,
+      ),
     command: (token, name, args, patience = PATIENCE.write) =>
       post(`${rest}/rpc/${name}`, "public", settings.anonKey, token, args, patience),
     async rows(token, table, query) {

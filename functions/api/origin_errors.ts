@@ -65,6 +65,15 @@ function summary(failures: Failure[]): string {
   return failures.length === 1 ? String(detail) : `${detail} And ${failures.length - 1} more: see failures.`;
 }
 
+/** Of constraints that callers meet often, what Postgres' message leaves unsaid. */
+const IN_WORDS: Record<string, { detail: string; field: string; hint: string }> = {
+  "product.sku_living": {
+    detail: "Another product has this sku.",
+    field: "sku",
+    hint: "Send another sku, or change that product: GET /pms/v1/products?sku=… finds it.",
+  },
+};
+
 /** What Postgres itself refuses. A constraint's name is a code as it is in upsert_products: product.price_scale. */
 function ofPostgres(told: Told): Problem | undefined {
   const { code: sqlstate, message, hint } = told;
@@ -72,6 +81,12 @@ function ofPostgres(told: Told): Problem | undefined {
   const constraint = /constraint "([^"]+)"/.exec(message)?.[1];
   const named = constraint?.replace(/^(product|location|product_image|order)s_/, "$1.") ?? "row.invalid";
   if (sqlstate === "42501") return new Problem(403, "access.denied", "The key may not do this.", more);
+  const words = IN_WORDS[named];
+  if (words !== undefined) {
+    const { detail, field, hint } = words;
+    const failures: Failure[] = [{ in: "body", field, code: named, detail }];
+    return new Problem(409, named, detail, { sqlstate, hint, failures });
+  }
   if (sqlstate === "23505" || sqlstate === "23503") return new Problem(409, named, message, more);
   if (sqlstate.startsWith("23")) return new Problem(422, named, message, more);
   if (sqlstate.startsWith("22")) return new Problem(400, "value.invalid", message, more);

@@ -1,5 +1,6 @@
 // Calls of the origin under a cap: when Redis is away, all callers come here at once, and what the database
-// cannot take must wait in a queue that is bounded in length and in time.
+// cannot take must wait in a queue that is bounded in length and in time. No tenant has more than a quarter of it: one
+// whose calls take a minute each leaves the others their places.
 
 export interface OriginQueueOptions {
   /** Calls of the origin at the same time, of this instance. */
@@ -8,69 +9,115 @@ export interface OriginQueueOptions {
   longestWaitMs?: number;
 }
 
+/** Whose a call is. */
+export interface Whose {
+  /** Absent where nobody knows yet: then only the cap for all holds. */
+  tenant?: string;
+  /** Gives way to all other work. */
+  patient?: boolean;
+}
+
 /** More callers wait for the origin than it could serve in time. */
 export class OriginBusy extends Error {
   override name = "OriginBusy";
   readonly retryAfterSeconds = 1;
 }
 
+/** Places, of which one tenant takes a quarter at most. */
+class Places {
+  #taken = 0;
+  readonly #share: number;
+  readonly #ofTenants = new Map<string, number>();
+
+  constructor(readonly most: number) {
+    this.#share = Math.ceil(most / 4);
+  }
+
+  /** Whether there was one. */
+  take(tenant: string | undefined): boolean {
+    if (this.#taken >= this.most) return false;
+    if (tenant !== undefined) {
+      const own = this.#ofTenants.get(tenant) ?? 0;
+      if (own >= this.#share) return false;
+      this.#ofTenants.set(tenant, own + 1);
+    }
+    this.#taken++;
+    return true;
+  }
+
+  give(tenant: string | undefined): void {
+    this.#taken--;
+    if (tenant === undefined) return;
+    const left = this.#ofTenants.get(tenant)! - 1;
+    if (left > 0) this.#ofTenants.set(tenant, left);
+    else this.#ofTenants.delete(tenant);
+  }
+}
+
 interface Waiting {
+  tenant: string | undefined;
   start(): void;
-  timer: ReturnType<typeof setTimeout>;
 }
 
 export class OriginQueue {
   refused = 0;
-  readonly #atOnce: number;
-  readonly #mostWaiting: number;
+  readonly #running: Places;
+  readonly #seats: Places;
   readonly #longestWaitMs: number;
   readonly #waiting = new Set<Waiting>();
   readonly #patient = new Set<Waiting>();
-  #running = 0;
 
   constructor(options: OriginQueueOptions = {}) {
-    this.#atOnce = options.atOnce ?? 32;
-    this.#mostWaiting = options.mostWaiting ?? 2_000;
+    this.#running = new Places(options.atOnce ?? 32);
+    this.#seats = new Places(options.mostWaiting ?? 2_000);
     this.#longestWaitMs = options.longestWaitMs ?? 10_000;
   }
 
-  /** Runs `work` when a place is free; `patient` work gives way to all other. Throws OriginBusy. */
-  async run<T>(work: () => Promise<T>, patient = false): Promise<T> {
-    if (this.#running >= this.#atOnce) await this.#place(patient ? this.#patient : this.#waiting);
-    else this.#running++;
+  /** Runs `work` when a place is free. Throws OriginBusy. */
+  async run<T>(work: () => Promise<T>, { tenant, patient = false }: Whose = {}): Promise<T> {
+    if (!this.#running.take(tenant)) await this.#wait(tenant, patient ? this.#patient : this.#waiting);
     try {
       return await work();
     } finally {
-      this.#handOver();
+      this.#running.give(tenant);
+      this.#startNext();
     }
   }
 
-  #place(queue: Set<Waiting>): Promise<void> {
-    if (this.#waiting.size + this.#patient.size >= this.#mostWaiting) return Promise.reject(this.#refusal());
+  #wait(tenant: string | undefined, queue: Set<Waiting>): Promise<void> {
+    if (!this.#seats.take(tenant)) return Promise.reject(this.#refusal());
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const leave = () => {
+        clearTimeout(timer);
         queue.delete(waiting);
+        this.#seats.give(tenant);
+      };
+      const waiting: Waiting = {
+        tenant,
+        start: () => {
+          leave();
+          resolve();
+        },
+      };
+      const timer = setTimeout(() => {
+        leave();
         reject(this.#refusal());
       }, this.#longestWaitMs);
-      const waiting: Waiting = { start: resolve, timer };
       queue.add(waiting);
     });
   }
 
-  /** The place goes to the longest waiting: nobody who comes just now overtakes. */
-  #handOver(): void {
+  /** The place goes to whoever waits longest and may have it: nobody who comes just now overtakes. */
+  #startNext(): void {
     for (const queue of [this.#waiting, this.#patient]) {
       for (const next of queue) {
-        queue.delete(next);
-        clearTimeout(next.timer);
-        return next.start();
+        if (this.#running.take(next.tenant)) return next.start();
       }
     }
-    this.#running--;
   }
 
   #refusal(): OriginBusy {
     this.refused++;
-    return new OriginBusy("Too many reads wait for the database.");
+    return new OriginBusy("Too many calls wait for the database.");
   }
 }

@@ -31,7 +31,7 @@ async function failureOf(work: Promise<unknown>): Promise<Problem> {
 }
 
 function problemOf(...answers: (() => Response)[]): Promise<Problem> {
-  return failureOf(originOf(...answers).origin.command("token", "publish_product", {}));
+  return failureOf(originOf(...answers).origin.command("token", "publish_product", "{}"));
 }
 
 Deno.test("the database's own refusals keep code, status, detail, hint and failures", async () => {
@@ -74,6 +74,20 @@ Deno.test("what Postgres refuses is classified by its SQLSTATE, whatever PostgRE
   }
 });
 
+Deno.test("a sku that is taken is told in words, with its field", async () => {
+  const taken = await problemOf(
+    refusal(
+      409,
+      "23505",
+      'duplicate key value violates unique constraint "products_sku_living"',
+      "Key (a)=(b).",
+    ),
+  );
+  assert.equal(taken.detail, "Another product has this sku.");
+  assert.deepEqual(taken.more.failures?.map((failure) => [failure.in, failure.field]), [["body", "sku"]]);
+  assert.match(taken.more.hint!, /another sku.*products\?sku=/);
+});
+
 Deno.test("an answer that is no error of PostgREST's is a gateway's", async () => {
   assert.equal((await problemOf(() => new Response("<html>", { status: 503 }))).code, "origin.unavailable");
   assert.equal((await problemOf(() => new Response("not JSON"))).code, "origin.answer_invalid");
@@ -82,16 +96,16 @@ Deno.test("an answer that is no error of PostgREST's is a gateway's", async () =
 Deno.test("a deadlock is tried again, a bounded number of times, and then it is a 503", async () => {
   const deadlock = refusal(500, "40P01", "deadlock detected");
   const { origin, asked, pauses } = originOf(deadlock, deadlock, () => Response.json({ ok: true }));
-  assert.deepEqual(await origin.command("token", "adjust_stock", {}), { ok: true });
+  assert.deepEqual(await origin.command("token", "adjust_stock", "{}"), { ok: true });
   assert.deepEqual([asked.length, pauses.length], [3, 2]);
   const always = originOf(refusal(500, "40001", "could not serialize access"));
-  const error = await failureOf(always.origin.command("token", "adjust_stock", {}));
+  const error = await failureOf(always.origin.command("token", "adjust_stock", "{}"));
   assert.deepEqual([error.status, error.code, always.asked.length], [503, "database.contended", 4]);
 });
 
 Deno.test("a refusal that is final is not tried again", async () => {
   const { origin, asked } = originOf(refusal(409, "PT409", "stock.insufficient"));
-  await origin.command("token", "adjust_stock", {}).catch(() => {});
+  await origin.command("token", "adjust_stock", "{}").catch(() => {});
   assert.equal(asked.length, 1);
 });
 

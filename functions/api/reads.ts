@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { notKnown } from "./auth/authenticate.ts";
-import type { ReadRequest } from "./cache/cache.ts";
+import type { Filled, ReadRequest, Refusal } from "./cache/cache.ts";
 import { invalidHeader, Problem, unavailable } from "./problems.ts";
 import type { Call } from "./operation.ts";
 import type { Reply } from "./responses.ts";
@@ -16,14 +16,6 @@ export interface Loaded {
   body: string;
   /** No row was found: so it is, or so the policies have it for who may not read. */
   empty: boolean;
-}
-
-/** What a read came to: `Loaded`, or nothing that others could use. */
-interface Read {
-  status: number;
-  headers: Record<string, string>;
-  body: string;
-  seq: Seq;
 }
 
 type Load = (token: string) => Promise<Loaded>;
@@ -41,12 +33,8 @@ const PATIENCE_MS = 5_000;
 /** For one slice, with the wait for those who dispatch already. */
 const SLICE_MS = 12_000;
 
-// What `fill` answers in place of data. No errors: those would fail whoever joined, and who asked for less, or with a key that
-// nobody touched, has an answer to come. None of them is kept, nor told to who joined.
-const KEY_GONE = 401;
-const KEY_CHANGED = 403;
-const AHEAD = 409;
-const BUSY = 503;
+/** Of a read that loaded nothing. */
+const NOTHING = { status: 404, headers: {}, body: "" };
 
 /** What the cache holds, or what `load` reads. `missing` is thrown when there is no such row. */
 export async function readCached(
@@ -63,67 +51,72 @@ export async function readCached(
     minSeq: minSeqOf(call),
     apiKeyId,
     past: isPast(call),
+    keptOnly: call.principal.outage !== undefined,
     warming: call.warming,
   };
   const served = await call.services.cache.read(request, () => fill(call, load, request.minSeq));
   call.cache = served.from;
   call.services.gate.usage.noteCache(apiKeyId, served.from);
   const headers = { ...served.headers, "X-Cache": served.from, Age: String(Math.floor(served.ageSeconds)) };
-  return settled(call, { status: served.status, headers, body: served.body, seq: served.seq, missing });
+  return settled(call, { ...served, headers }, missing);
 }
 
 /** What `load` reads, at this moment. */
 export async function readDirectly(call: Call, missing: Problem | undefined, load: Load): Promise<Reply> {
   const least = minSeqOf(call);
-  const filled = await call.services.direct.run(() => fill(call, load, least));
-  return settled(call, { ...filled, headers: { ...filled.headers, "X-Cache": "bypass" }, missing });
+  const { tenantId: tenant } = call.principal;
+  const filled = await call.services.direct.run(() => fill(call, load, least), { tenant });
+  return settled(call, { ...filled, headers: { ...filled.headers, "X-Cache": "bypass" } }, missing);
 }
 
-async function fill(call: Call, load: Load, least?: Seq): Promise<Read> {
+/** Its refusals are no errors: those would fail whoever joined, who asked for less, or with a key that nobody touched. */
+async function fill(call: Call, load: Load, least?: Seq): Promise<Filled> {
+  if (call.principal.outage !== undefined) throw call.principal.outage;
   // the place in the log is read first: what is read then is at least as new
   let seq = await logSeq(call);
   if (isAhead(least, seq)) {
     const reached = await logThrough(call, (reach) => !isAhead(least, reach));
     seq = reached;
     // before anything is loaded: a caller can name any number
-    if (isAhead(least, seq)) return { seq, status: reached.through ? AHEAD : BUSY, headers: {}, body: "" };
+    if (isAhead(least, seq)) return { ...NOTHING, seq, refusal: reached.through ? "ahead" : "busy" };
   }
   const { tokens } = call.services;
-  const loaded = await load(await tokens.tokenOf(call.principal.apiKeyId));
-  if (!loaded.empty) return { ...loaded, seq };
-  return { ...loaded, seq, status: await endOfKey(call) ?? loaded.status };
+  const { empty, ...loaded } = await load(await tokens.tokenOf(call.principal.apiKeyId));
+  return { ...loaded, seq, refusal: empty ? await endOfKey(call) : undefined };
 }
 
 /**
  * What became of the key while it read nothing; undefined if it may do what it might. The nothing of a key that was revoked
  * meanwhile must not be kept for, or handed to, others of the same permissions.
  */
-async function endOfKey({ principal, services }: Call): Promise<number | undefined> {
+async function endOfKey({ principal, services }: Call): Promise<Refusal | undefined> {
   const record = await services.gate.keys.look(principal.apiKeyId);
-  if (record === undefined) return KEY_GONE;
-  return record.fingerprint === principal.fingerprint ? undefined : KEY_CHANGED;
+  if (record === undefined) return "keyGone";
+  return record.fingerprint === principal.fingerprint ? undefined : "keyChanged";
 }
 
-function settled(
-  call: Call,
-  read: { status: number; headers: Record<string, string>; body: string; seq: Seq; missing?: Problem },
-): Reply {
-  if (read.status === AHEAD) {
-    throw new Problem(409, "seq.ahead", "X-Min-Seq lies ahead of the log of changes.");
-  }
-  if (read.status === BUSY) {
-    throw unavailable("seq.busy", "Much is written at this moment, and the log is not at X-Min-Seq yet.");
-  }
-  if (read.status === KEY_GONE) throw notKnown();
-  if (read.status === KEY_CHANGED) {
-    throw unavailable("auth.changed", "What the key may do changed while it read.");
-  }
-  if (read.status === 404) {
-    throw read.missing ?? new Problem(404, "route.not_found", "There is no such thing.");
-  }
+function settled(call: Call, read: Filled, missing?: Problem): Reply {
+  if (read.refusal !== undefined) throw refused(read.refusal);
+  if (read.status === 404) throw missing ?? new Problem(404, "route.not_found", "There is no such thing.");
   const headers = { ...read.headers, "X-Seq": seqText(read.seq) };
   if (isKnown(call.headers.get("If-None-Match"), read.headers["ETag"])) return { status: 304, headers };
   return { status: read.status, headers, body: read.body };
+}
+
+function refused(refusal: Refusal): Problem {
+  switch (refusal) {
+    case "ahead":
+      return new Problem(409, "seq.ahead", "X-Min-Seq lies ahead of the log of changes.");
+    case "busy":
+      return unavailable(
+        "seq.busy",
+        "Much is written at this moment, and the log is not at X-Min-Seq yet.",
+      );
+    case "keyGone":
+      return notKnown();
+    case "keyChanged":
+      return unavailable("auth.changed", "What the key may do changed while it read.");
+  }
 }
 
 /** Of another epoch nothing is known, and what is read now is the newest there is. */

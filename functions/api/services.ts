@@ -12,6 +12,7 @@ import { type Cursors, makeCursors } from "./cursors.ts";
 import type { Log } from "./log.ts";
 import { type Caller, makeOrigin } from "./origin.ts";
 import type { RedisLink } from "../_shared/redis.ts";
+import { Tally } from "./tally.ts";
 import { type Environment, readSettings, type Settings, SettingsError } from "./settings.ts";
 
 /** Short calls, before anything is known of the caller: they leave the database's places to reads and writes. */
@@ -41,7 +42,7 @@ export interface Services {
   direct: OriginQueue;
   /** The cap on commands. */
   writes: OriginQueue;
-  /** What bodies may take of the memory until it is known whose they are. */
+  /** What bodies may take of the memory until they are answered. */
   bodies: BodyBudget;
   cursors: Cursors;
   redis: RedisLink | undefined;
@@ -68,7 +69,7 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
         admissions.run(() =>
           origin.service("read_api_key", { p_api_key_id: id, p_cached: redis !== undefined })
         ),
-      changedSince: redis && ((id, seq) => cache.keyChangedSince(id, seq)),
+      marks: redis && cache.keyMarks,
       now,
     }),
     admission: makeAdmission({
@@ -78,7 +79,8 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
       now,
     }),
     usage: makeUsage({
-      send: (uses) => origin.service("note_api_use", { p_uses: uses }),
+      send: (uses, instance) => origin.service("note_api_use", { p_uses: uses, p_instance: instance }),
+      tally: new Tally({ cached: redis !== undefined, also: () => countsOf(cache), now }),
       now,
       later: deps.later,
       log,
@@ -101,4 +103,9 @@ export async function makeServices(deps: Dependencies): Promise<Services> {
     now,
     log,
   };
+}
+
+function countsOf(cache: ReadCache): Record<string, number> {
+  const { refused, ...others } = cache.counts();
+  return { ...others, origin_refused: refused };
 }

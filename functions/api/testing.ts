@@ -14,6 +14,7 @@ export const PRODUCT_ROW = {
   tenant_id: TENANT_ID,
   sku: "MUG-BLUE",
   name: "Blue mug",
+  name_head: "Blue mug",
   version: 3,
   created_at: "2026-11-27T09:30:00+00:00",
 };

@@ -53,6 +53,42 @@ as $$ select p_text !~ '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]' $$;
 revoke all on function private.is_clean(text) from public, anon, authenticated, service_role;
 grant execute on function private.is_clean(text) to authenticated, service_role;
 
+-- Whether JSON is cheap to write out, and can be read by all who read it: p_deepest finds nothing, and no number is of 10^40 or
+-- above or has more than 40 decimals. JSON's 1e131071 is nine bytes, and 128 KiB as soon as anything makes text of it, so this
+-- makes none. In plpgsql, which keeps its plans.
+create function private.is_plain(p_value jsonb, p_deepest jsonpath default 'strict $.**{40}') returns boolean
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if jsonb_path_exists(p_value, p_deepest) then
+    return false;
+  end if;
+  return not exists (
+    select from (select jsonb_path_query(p_value, 'strict $.** ? (@.type() == "number")')::numeric as number offset 0) n
+    where abs(n.number) >= 1e40 or scale(n.number) > 40);
+end $$;
+revoke all on function private.is_plain(jsonb, jsonpath) from public, anon, authenticated, service_role;
+grant execute on function private.is_plain(jsonb, jsonpath) to authenticated, service_role;
+
+-- Refuses what a caller sends that is not plain, and says why. A call may wrap what is stored, of 40 levels, in some more. Comes
+-- after private.require, and before anything that hashes, measures or quotes the JSON. tests/sql/test_plain_json.py sends a
+-- bomb to every function and column that callers reach.
+create function private.require_plain(p_value jsonb, p_deepest jsonpath default 'strict $.**{48}') returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if private.is_plain(p_value, p_deepest) then
+    return;
+  end if;
+  if jsonb_path_exists(p_value, p_deepest) then
+    perform private.fail('PT422', 'json.too_deep', 'JSON nests up to 40 levels here.', 'Send flatter values, or the deep part as text.');
+  end if;
+  perform private.fail('PT422', 'json.number_too_long', 'A number has at most 40 digits before its point, and 40 after it.',
+    'Round it, or send it as text.');
+end $$;
+revoke all on function private.require_plain(jsonb, jsonpath) from public, anon, authenticated, service_role;
+grant execute on function private.require_plain(jsonb, jsonpath) to authenticated, service_role;
+
 -- True for a JSON object of texts alone, at most p_most of them: keys of the form p_key, values clean and up to p_length.
 create function private.is_flat_text(p_object jsonb, p_key text, p_length integer, p_most integer) returns boolean
 language sql immutable set search_path = ''

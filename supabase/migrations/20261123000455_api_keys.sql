@@ -6,8 +6,8 @@
 --
 -- Nobody makes a key that may do more than they may themselves, and a key makes no keys: it could outlive itself by them.
 -- It may give itself a new secret, where its scopes allow that. Secrets are shown once and kept by private.put_secret. The
--- newest is good without an end, those before it until their overlaps end; at most three at a time. So a rotation whose answer
--- was lost can be repeated: the secret that everybody uses is the oldest, and what goes is the one that nobody ever got.
+-- newest is good without an end, those before it until the ends that were announced: nobody knows which of them is in use, so a
+-- rotation takes none away, and is refused while three are good. One whose answer was lost can so be repeated once.
 
 insert into private.role_permissions (role, permission)
 select r.role, p.permission
@@ -158,7 +158,8 @@ begin
   where s is null or s <> all (private.permissions_of(p_role, null));
   if v_strange is not null or cardinality(p_scopes) = 0 then
     perform private.fail('PT422', 'api_key.scopes_invalid',
-      coalesce(format('The role %s has no permission %s.', p_role, left(v_strange, 500)), 'A key without any scope can do nothing.'),
+      case when v_strange is null then 'The list of scopes is empty: a key without any can do nothing.'
+        else format('The role %s has no permission %s.', p_role, left(v_strange, 500)) end,
       'Scopes are permissions of the role, as my_permissions lists them; null means all of them.');
   end if;
   return case when p_scopes is not null then private.permissions_of(p_role, p_scopes) end;
@@ -171,11 +172,14 @@ as $$
 declare
   v_bad text;
 begin
-  select string_agg(coalesce(a, 'null'), ', ') into v_bad from unnest(p_allowed_ips) a
+  select string_agg(case when pg_input_is_valid(a, 'inet') then format('%s, which is a host in %s', a, network(a::inet))
+    else coalesce(a, 'null') end, '; ') into v_bad
+  from unnest(p_allowed_ips) a
   where a is null or not pg_input_is_valid(a, 'cidr');
   if v_bad is not null or cardinality(p_allowed_ips) = 0 or cardinality(p_allowed_ips) > 50 then
     perform private.fail('PT422', 'api_key.allowed_ips_invalid',
-      coalesce(format('These are no networks: %s.', left(v_bad, 500)), 'A list has 1 to 50 networks.'),
+      case when v_bad is null then 'A list has 1 to 50 networks.'
+        else format('These are no networks: %s.', left(v_bad, 500)) end,
       'Networks look like 192.0.2.0/24, 192.0.2.7 or 2001:db8::/48; null means any.');
   end if;
   -- flat, whatever shape it was sent in
@@ -250,12 +254,43 @@ revoke all on function public.create_api_key(uuid, text, text, text[], timestamp
   from public, anon, authenticated, service_role;
 grant execute on function public.create_api_key(uuid, text, text, text[], timestamptz, text[], integer) to authenticated, service_role;
 
+-- The id of a key, told as such or in the form of X-API-Key.
+create function private.api_key_id_of(p_text text) returns uuid
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_id constant text := regexp_replace(p_text, '^key_([0-9a-f]{32})$', '\1');
+begin
+  if not pg_input_is_valid(v_id, 'uuid') then
+    perform private.fail('PT404', 'api_key.not_found', format('%s is no id of an API key.', left(p_text, 100)),
+      'It is a UUID (api_key_id), or key_ and 32 hex digits.');
+  end if;
+  return v_id::uuid;
+end $$;
+revoke all on function private.api_key_id_of(text) from public, anon, authenticated, service_role;
+grant execute on function private.api_key_id_of(text) to authenticated, service_role;
+
+-- How long an old secret stays good; anything but an interval is refused like one out of range.
+create function private.overlap_of(p_text text) returns interval
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not pg_input_is_valid(p_text, 'interval') then
+    perform private.fail('PT422', 'api_key.overlap_invalid', format('p_overlap is no interval: %s.', left(p_text, 100)),
+      'Send such as 2 hours or 1 day; 0 ends the old secret now.');
+  end if;
+  return p_text::interval;
+end $$;
+revoke all on function private.overlap_of(text) from public, anon, authenticated, service_role;
+grant execute on function private.overlap_of(text) to authenticated, service_role;
+
 create function private.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_now constant timestamptz := private.now();
   v_key public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
+  v_free_at timestamptz;
 begin
   perform private.require_no_api_key(p_tenant_id, p_but => p_api_key_id);
   if v_key.status = 'revoked' then
@@ -268,10 +303,13 @@ begin
   end if;
   delete from private.api_key_secrets s
   where s.api_key_id = p_api_key_id and (p_overlap = interval '0' or s.expires_at <= v_now);
-  delete from private.api_key_secrets s
-  where s.api_key_id = p_api_key_id and s.expires_at is not null and exists (
-    select from private.api_key_secrets o
-    where o.api_key_id = p_api_key_id and o.expires_at is not null and o.turn < s.turn);
+  select min(s.expires_at) into v_free_at from private.api_key_secrets s where s.api_key_id = p_api_key_id having count(*) >= 3;
+  if v_free_at is not null then
+    perform private.fail('PT409', 'api_key.rotating',
+      format('Three secrets of the key are good; it can be rotated again from %s on.',
+        to_char((v_free_at + interval '1 second') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+      'Sign with the newest until then; or send p_overlap = 0, which ends all others at once.');
+  end if;
   update private.api_key_secrets s set expires_at = v_now + p_overlap where s.api_key_id = p_api_key_id and s.expires_at is null;
   -- The event of it: who keeps the secrets elsewhere learns that they changed.
   update public.api_keys k set secret_changed_at = v_now where k.id = p_api_key_id returning * into v_key;
@@ -283,13 +321,14 @@ end $$;
 revoke all on function private.rotate_api_key(uuid, uuid, interval) from public, anon, authenticated, service_role;
 grant execute on function private.rotate_api_key(uuid, uuid, interval) to authenticated, service_role;
 
--- Gives a key a new secret, shown this once. The one before it stays good for p_overlap (0 to 30 days; 0 ends all others now),
--- the oldest until its own overlap ends; one between them ends now. Returns the key with "secret" and "old_secret_expires_at". Raises api_key.not_found, api_key.revoked.
-create function public.rotate_api_key(p_tenant_id uuid, p_api_key_id uuid, p_overlap interval default '24 hours') returns jsonb
+-- Gives a key a new secret, shown this once. The one before it stays good for p_overlap (0 to 30 days; 0 ends all others now), and
+-- one still older until its own end. Returns the key with "secret" and "old_secret_expires_at", when the last of the others ends.
+-- Raises api_key.not_found, api_key.revoked, api_key.overlap_invalid, api_key.rotating where three secrets are good.
+create function public.rotate_api_key(p_tenant_id uuid, p_api_key_id text, p_overlap text default '24 hours') returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.rotate_api_key(p_tenant_id, p_api_key_id, p_overlap) $$;
-revoke all on function public.rotate_api_key(uuid, uuid, interval) from public, anon, authenticated, service_role;
-grant execute on function public.rotate_api_key(uuid, uuid, interval) to authenticated, service_role;
+as $$ select private.rotate_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id), private.overlap_of(p_overlap)) $$;
+revoke all on function public.rotate_api_key(uuid, text, text) from public, anon, authenticated, service_role;
+grant execute on function public.rotate_api_key(uuid, text, text) to authenticated, service_role;
 
 -- Ends a key: its membership, its secrets and the invitations that it made. Call under lock_roles.
 create function private.end_api_key(p_api_key_id uuid) returns public.api_keys
@@ -320,11 +359,11 @@ revoke all on function private.revoke_api_key(uuid, uuid) from public, anon, aut
 grant execute on function private.revoke_api_key(uuid, uuid) to authenticated, service_role;
 
 -- Ends a key for ever, at once. Returns it; again it returns the same. Raises api_key.not_found.
-create function public.revoke_api_key(p_tenant_id uuid, p_api_key_id uuid) returns jsonb
+create function public.revoke_api_key(p_tenant_id uuid, p_api_key_id text) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.revoke_api_key(p_tenant_id, p_api_key_id) $$;
-revoke all on function public.revoke_api_key(uuid, uuid) from public, anon, authenticated, service_role;
-grant execute on function public.revoke_api_key(uuid, uuid) to authenticated, service_role;
+as $$ select private.revoke_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id)) $$;
+revoke all on function public.revoke_api_key(uuid, text) from public, anon, authenticated, service_role;
+grant execute on function public.revoke_api_key(uuid, text) to authenticated, service_role;
 
 -- A key as p_changes would make it.
 create function private.api_key_with(p_key public.api_keys, p_changes jsonb) returns public.api_keys
@@ -373,6 +412,7 @@ declare
   v_old public.api_keys := private.open_api_key(p_tenant_id, p_api_key_id);
   v_key public.api_keys;
 begin
+  perform private.require_plain(p_changes);
   perform private.require_no_api_key(p_tenant_id);
   if v_old.status = 'revoked' then
     perform private.fail('PT409', 'api_key.revoked', 'The key was revoked.', 'Make a new one.');
@@ -406,8 +446,8 @@ grant execute on function private.change_api_key(uuid, uuid, jsonb) to authentic
 
 -- Changes a key at once: {"name", "role", "scopes", "expires_at", "allowed_ips", "rate_per_minute"}, what is left out stays; a
 -- "version" must be the stored one. Returns the key. Raises what create_api_key does, api_key.not_found, api_key.revoked.
-create function public.change_api_key(p_tenant_id uuid, p_api_key_id uuid, p_changes jsonb) returns jsonb
+create function public.change_api_key(p_tenant_id uuid, p_api_key_id text, p_changes jsonb) returns jsonb
 language sql volatile set search_path = ''
-as $$ select private.change_api_key(p_tenant_id, p_api_key_id, p_changes) $$;
-revoke all on function public.change_api_key(uuid, uuid, jsonb) from public, anon, authenticated, service_role;
-grant execute on function public.change_api_key(uuid, uuid, jsonb) to authenticated, service_role;
+as $$ select private.change_api_key(p_tenant_id, private.api_key_id_of(p_api_key_id), p_changes) $$;
+revoke all on function public.change_api_key(uuid, text, jsonb) from public, anon, authenticated, service_role;
+grant execute on function public.change_api_key(uuid, text, jsonb) to authenticated, service_role;

@@ -30,6 +30,7 @@ create table queue.jobs (
 comment on table queue.jobs is 'Work for the worker; due_at of a running job is when its lease ends';
 create index jobs_due on queue.jobs (due_at, id) where state in ('waiting', 'running');
 create index jobs_buried on queue.jobs (id) where state = 'buried';
+create index jobs_cache on queue.jobs (created_at) where kind = 'cache.invalidate';
 create unique index jobs_attempt on queue.jobs (attempt_id) where attempt_id is not null;
 create unique index jobs_unique_waiting on queue.jobs (unique_key) where state = 'waiting' and unique_key is not null;
 create unique index jobs_serial_running on queue.jobs (serial_key) where state = 'running' and serial_key is not null;

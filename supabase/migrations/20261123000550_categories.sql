@@ -12,6 +12,7 @@ create table public.categories (
   position integer not null default 1 constraint categories_position_positive check (position > 0),
   attribute_schema jsonb
     constraint categories_attribute_schema_object check (jsonb_typeof(attribute_schema) = 'object')
+    constraint categories_attribute_schema_plain check (private.is_plain(attribute_schema))
     constraint categories_attribute_schema_size check (octet_length(attribute_schema::text) <= 65536),
   version bigint not null default 1,
   created_at timestamptz not null default private.now(),

@@ -191,7 +191,7 @@ begin
     v_held := v_held || v_found;
   end loop;
   if v_held <> '[]' then
-    perform private.fail('PT409', 'product.held', v_held::text, 'End what is listed in details, then delete again.');
+    perform private.fail('PT409', 'product.held', v_held::text, 'End what is listed, then delete again.');
   end if;
 end $$;
 revoke all on function private.refuse_held(uuid, uuid[]) from public, anon, authenticated, service_role;

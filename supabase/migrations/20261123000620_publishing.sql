@@ -78,7 +78,7 @@ begin
   v_failures := private.publishing_failures(new, v_was);
   if v_failures <> '[]' then
     perform private.fail('PT422', 'product.not_publishable',
-      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that details lists.');
+      (v_failures || private.failures_to_tell(private.sanitised_product(new)))::text, 'Mend all that is listed, then publish again.');
   end if;
   return new;
 end $$;

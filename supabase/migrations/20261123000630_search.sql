@@ -14,34 +14,41 @@ as $$ select right(replace(p_tenant_id::text, '-', ''), 12) $$;
 revoke all on function private.word_key(uuid) from public, anon, authenticated, service_role;
 
 -- The distinct words of a text. Longer ones than 64 characters are cut, here and in queries.
+-- In plpgsql, which keeps plans: in SQL each product's vector planned this anew, four times, and took 1.1 ms, not 0.3.
 create function private.words_of(p_text text) returns text[]
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select array(
+begin
+  return array(
     select distinct left(w, 64)
     from string_to_table(regexp_replace(lower(p_text), '[^[:alnum:]]+', ' ', 'g'), ' ') w
     where w <> ''
-  )
+  );
+end;
 $$;
 revoke all on function private.words_of(text) from public, anon, authenticated, service_role;
 
 create function private.product_vector(p_tenant_id uuid, p_sku text, p_name text, p_description text) returns tsvector
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select coalesce(string_agg(private.word_key(p_tenant_id) || w.word || ':' || w.marks, ' '), '')::tsvector
-  from (
-    select f.word, string_agg(f.mark, ',') as marks
+begin
+  return (
+    select coalesce(string_agg(private.word_key(p_tenant_id) || w.word || ':' || w.marks, ' '), '')::tsvector
     from (
-      -- AB-12 is found as ab, as 12 and as ab12
-      select s.word, '1A' as mark
-      from unnest(private.words_of(p_sku) || private.words_of(regexp_replace(p_sku, '[^[:alnum:]]+', '', 'g'))) s (word)
-      union all
-      select n.word, '2B' from unnest(private.words_of(p_name)) n (word)
-      union all
-      select d.word, '3D' from unnest(private.words_of(p_description)) d (word)
-    ) f
-    group by f.word
-  ) w
+      select f.word, string_agg(f.mark, ',') as marks
+      from (
+        -- AB-12 is found as ab, as 12 and as ab12
+        select s.word, '1A' as mark
+        from unnest(private.words_of(p_sku) || private.words_of(regexp_replace(p_sku, '[^[:alnum:]]+', '', 'g'))) s (word)
+        union all
+        select n.word, '2B' from unnest(private.words_of(p_name)) n (word)
+        union all
+        select d.word, '3D' from unnest(private.words_of(p_description)) d (word)
+      ) f
+      group by f.word
+    ) w
+  );
+end;
 $$;
 revoke all on function private.product_vector(uuid, text, text, text) from public, anon, authenticated, service_role;
 
@@ -127,12 +134,15 @@ create function private.search_products(
 language plpgsql volatile security definer set search_path = '' set plan_cache_mode = force_custom_plan
 as $$
 declare
-  v_terms constant tsquery := private.search_terms(p_tenant_id, p_query);
-  v_after constant record := private.search_cursor(p_after);
+  v_terms tsquery;
+  v_after record;
   v_categories uuid[];
   v_found jsonb;
 begin
   perform private.require(p_tenant_id, 'products.read');
+  perform private.require_plain(p_after);
+  v_terms := private.search_terms(p_tenant_id, p_query);
+  v_after := private.search_cursor(p_after);
   if p_limit is null or p_limit not between 1 and 500 then
     perform private.fail('PT400', 'search.limit_invalid', 'p_limit must be 1 to 500.');
   end if;

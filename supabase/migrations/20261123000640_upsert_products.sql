@@ -25,7 +25,8 @@ as $$
   select case when p_message = 'product.invalid' then private.first_failure(p_detail::jsonb) else jsonb_build_object(
     'code', case when p_constraint <> '' then regexp_replace(p_constraint, '^(product|location|product_image)s_', '\1.')
                  when p_sqlstate like 'PT4%' then p_message else 'row.invalid' end,
-    'detail', case when p_sqlstate like 'PT4%' then p_detail else p_message end) end
+    'detail', case when p_sqlstate like 'PT4%' then p_detail
+                   when p_constraint = 'products_sku_living' then 'Another product has this sku.' else p_message end) end
 $$;
 revoke all on function private.refusal(text, text, text, text) from public, anon, authenticated, service_role;
 
@@ -238,6 +239,7 @@ begin
   if jsonb_typeof(p_rows) is distinct from 'array' or jsonb_array_length(p_rows) not between 1 and 5000 then
     perform private.fail('PT400', 'product.rows_invalid', 'p_rows must be an array of 1 to 5,000 rows.');
   end if;
+  perform private.require_plain(p_rows);
   v_known := private.begin_command(p_tenant_id, 'upsert_products', p_key,
     jsonb_build_object('rows', p_rows, 'all_or_nothing', p_all_or_nothing));
   if v_known is not null then
@@ -273,7 +275,7 @@ begin
   select jsonb_agg(a order by (a ->> 'line')::integer) into v_refused
   from jsonb_array_elements(v_answers) a where a ->> 'result' = 'refused';
   if p_all_or_nothing and v_refused is not null then
-    perform private.fail('PT422', 'product.rows_refused', v_refused::text, 'Nothing was written. Mend the rows that details lists.');
+    perform private.fail('PT422', 'product.rows_refused', v_refused::text, 'Nothing was written. Mend the rows that are listed, then send all of them again.');
   end if;
   return private.end_command(p_tenant_id, 'upsert_products', p_key, (
     select jsonb_build_object(

@@ -14,7 +14,7 @@ create table public.validation_rules (
   tenant_id uuid not null references public.tenants (id) on delete cascade,
   name text not null constraint validation_rules_name_form check (name ~ '^[a-z][a-z0-9_]{0,62}$'),
   entity text not null default 'product' constraint validation_rules_entity_known check (entity = 'product'),
-  condition jsonb not null,
+  condition jsonb not null constraint validation_rules_condition_plain check (private.is_plain(condition)),
   severity text not null default 'error' constraint validation_rules_severity_known check (severity in ('error', 'warning')),
   message text not null
     constraint validation_rules_message_length check (length(message) between 1 and 500)
@@ -78,8 +78,10 @@ create function private.check_rule() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_problems constant text[] := private.condition_problems(new.entity, new.condition);
+  v_problems text[];
 begin
+  perform private.require_plain(new.condition, 'strict $.**{40}');
+  v_problems := private.condition_problems(new.entity, new.condition);
   if v_problems <> '{}' then
     perform private.fail('PT422', 'rule.invalid', array_to_json(v_problems)::text, 'docs/validation.md shows the language.');
   end if;
@@ -139,6 +141,7 @@ create function private.sanitise_product() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
+  perform private.require_plain(new.attributes, 'strict $.**{40}');
   return private.sanitised_product(new);
 end $$;
 revoke all on function private.sanitise_product() from public, anon, authenticated, service_role;
@@ -275,8 +278,10 @@ create function private.check_schema() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_problems constant text[] := private.schema_problems(new.attribute_schema);
+  v_problems text[];
 begin
+  perform private.require_plain(new.attribute_schema, 'strict $.**{40}');
+  v_problems := private.schema_problems(new.attribute_schema);
   if v_problems <> '{}' then
     perform private.fail('PT422', 'schema.invalid', array_to_json(v_problems)::text, 'docs/validation.md lists the keywords.');
   end if;
@@ -361,7 +366,7 @@ begin
     v_failures := private.failures_to_tell(new);
     if v_failures <> '[]' then
       perform private.fail('PT422', 'product.invalid', v_failures::text,
-        'Correct every field named in the details; validate_product checks without writing.');
+        'Correct every field that is listed, then send all of it again.');
     end if;
   end if;
   return new;
@@ -466,6 +471,7 @@ declare
   v_failures jsonb;
 begin
   perform private.require(p_tenant_id, 'products.read');
+  perform private.require_plain(p_product);
   if jsonb_typeof(p_product) is distinct from 'object' or octet_length(p_product::text) > 262144 then
     perform private.fail('PT400', 'product.not_object', 'p_product must be a JSON object of at most 256 KiB.');
   end if;

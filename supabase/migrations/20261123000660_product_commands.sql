@@ -27,7 +27,7 @@ begin
   end if;
   if v_failures <> '[]' then
     perform private.fail('PT422', 'product.invalid', v_failures::text,
-      'Correct every field named in the details; validate_product checks without writing.');
+      'Correct every field that is listed, then send all of it again.');
   end if;
   v_fields := (
     select jsonb_build_object('parent_id', null, 'category_id', null, 'sku', null, 'name', null, 'description', '', 'status', 'draft',
@@ -54,6 +54,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  perform private.require_plain(p_product);
   v_known := private.begin_command(p_tenant_id, 'create_product', p_key, coalesce(p_product, 'null'));
   if v_known is not null then
     return v_known;
@@ -89,6 +90,7 @@ declare
   v_product public.products;
 begin
   perform private.require(p_tenant_id, 'products.write');
+  perform private.require_plain(p_product);
   v_known := private.begin_command(p_tenant_id, 'replace_product', p_key,
     jsonb_build_object('product_id', p_product_id, 'product', p_product, 'expected_version', p_expected_version));
   if v_known is not null then

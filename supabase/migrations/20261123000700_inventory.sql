@@ -5,7 +5,7 @@
 -- level first, then the levels are locked in primary-key order: the one lock rule, which makes deadlocks impossible.
 --
 -- A command carries an idempotency key of the caller's choice. The same key and request again gives the stored result;
--- the same key with another request is refused; a failure is not remembered. Keys are kept 24 h.
+-- the same key with another request, of this command or another, is refused; a failure is not remembered. Keys are kept 24 h.
 
 create table private.command_results (
   tenant_id uuid not null,
@@ -15,7 +15,7 @@ create table private.command_results (
   request_hash bytea not null,
   result jsonb,
   created_at timestamptz not null default private.now(),
-  primary key (tenant_id, principal_id, command, key)
+  primary key (tenant_id, principal_id, key)
 );
 comment on table private.command_results is 'Results by idempotency key, kept 24 h';
 create index command_results_by_age on private.command_results (created_at);
@@ -28,13 +28,14 @@ create function private.begin_command(p_tenant_id uuid, p_command text, p_key te
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_hash constant bytea := sha256(convert_to(p_request::text, 'UTF8'));
+  v_hash bytea;
   v_principal constant uuid := coalesce(auth.uid(), '00000000-0000-0000-0000-000000000000');
   v_known private.command_results;
 begin
   if p_key is null then
     return null;
   end if;
+  v_hash := sha256(convert_to(p_request::text, 'UTF8'));
   perform set_config('pms.command_id', p_key, true);
   insert into private.command_results (tenant_id, principal_id, command, key, request_hash)
   values (p_tenant_id, v_principal, p_command, p_key, v_hash)
@@ -43,10 +44,10 @@ begin
     return null;
   end if;
   select * into v_known from private.command_results r
-  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.command = p_command and r.key = p_key;
-  if v_known.request_hash is distinct from v_hash then
+  where r.tenant_id = p_tenant_id and r.principal_id = v_principal and r.key = p_key;
+  if (v_known.command, v_known.request_hash) is distinct from (p_command, v_hash) then
     perform private.fail('PT422', 'idempotency.key_reused',
-      format('The key %s was used for another %s request.', p_key, p_command), 'Use a fresh key for a new request.');
+      format('The key %s was used for another %s request.', p_key, v_known.command), 'Use a fresh key for a new request.');
   end if;
   return v_known.result;
 end $$;
@@ -268,16 +269,41 @@ end $$;
 revoke all on function private.move_levels(text, uuid[], bigint[], bigint[], text, uuid, text[], boolean)
   from public, anon, authenticated, service_role;
 
--- Turns a broken check of a level into stock.insufficient; lets any other error be.
-create function private.refuse_if_short(p_constraint text) returns void
-language plpgsql set search_path = ''
+-- Turns a broken check of a level into stock.insufficient; lets any other error be. The lines [{product_id, location_id,
+-- quantity}] are what was to move: the first of a level that they take too much from is named, numbered where that is its
+-- place in the call. The levels are read anew, unlocked, so that in a race none may look short any more. p_may_fall_short:
+-- only what is on hand counts.
+create function private.refuse_if_short(
+  p_constraint text, p_lines jsonb, p_numbered boolean default false, p_may_fall_short boolean default false
+) returns void
+language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_short text;
 begin
-  if p_constraint like 'stock\_levels\_%' then
-    perform private.fail('PT409', 'stock.insufficient', 'The move would take more than is there or break what is promised.');
+  if p_constraint not like 'stock\_levels\_%' then
+    return;
   end if;
+  select format('%s %s at location %s has %s on hand, %s of them promised; %s cannot be taken.',
+    case when p_numbered then format('Line %s: product', m.n) else 'Product' end, m.product_id, m.location_id, coalesce(s.on_hand, 0),
+    least(coalesce(s.reserved, 0), coalesce(s.on_hand, 0)), -m.quantity)
+  into v_short
+  from (
+    select (l.line ->> 'product_id')::uuid as product_id, (l.line ->> 'location_id')::uuid as location_id,
+      sum((l.line ->> 'quantity')::numeric)::bigint as quantity, min(l.n) filter (where (l.line ->> 'quantity')::numeric < 0) as n
+    from jsonb_array_elements(p_lines) with ordinality l (line, n)
+    group by 1, 2
+  ) m
+  left join public.stock_levels s on s.product_id = m.product_id and s.location_id = m.location_id
+  where m.quantity < 0 and coalesce(s.on_hand, 0) + m.quantity
+    < case when p_may_fall_short then 0 else greatest(0, coalesce(s.reserved - s.backorder_limit - s.shortfall, 0)) end
+  order by m.n
+  limit 1;
+  perform private.fail('PT409', 'stock.insufficient',
+    coalesce(v_short, 'The move would take more than is there or break what is promised.'), 'Read what is there and decide anew.');
 end $$;
-revoke all on function private.refuse_if_short(text) from public, anon, authenticated, service_role;
+revoke all on function private.refuse_if_short(text, jsonb, boolean, boolean)
+  from public, anon, authenticated, service_role;
 
 -- Makes the levels that lines [{product_id, location_id}] name and that are missing, and locks all of them.
 create function private.open_levels(p_tenant_id uuid, p_lines jsonb) returns void
@@ -353,13 +379,16 @@ begin
   );
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, p_lines,
+    p_numbered => p_kind <> 'transfer',  -- each line of a transfer is two here
+    p_may_fall_short => p_may_fall_short);
   raise;
 end $$;
 revoke all on function private.move_stock(uuid, text, jsonb, text, boolean)
   from public, anon, authenticated, service_role;
 
--- Refuses lines that are no array of 1 to 10,000, or whose p_field is no whole number of at least p_least.
+-- Refuses lines that are no array of 1 to 10,000, or whose p_field is no whole number of at least p_least. Where that is
+-- below 0, the number is a difference, and 0 changes nothing.
 create function private.check_lines(p_lines jsonb, p_field text, p_least numeric) returns void
 language plpgsql immutable set search_path = ''
 as $$
@@ -374,10 +403,11 @@ begin
   where case when jsonb_typeof(l.line -> p_field) = 'number' then
       (l.line ->> p_field)::numeric <> trunc((l.line ->> p_field)::numeric)
       or (l.line ->> p_field)::numeric not between p_least and 1000000000000
+      or (p_least < 0 and (l.line ->> p_field)::numeric = 0)
     else true end;
   if v_bad is not null then
     perform private.fail('PT400', 'stock.quantity_invalid', format('Line %s: %s must be a whole number%s.', v_bad, p_field,
-      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else '' end));
+      case p_least when 0 then ', 0 or more' when 1 then ' above 0' else ', and not 0' end));
   end if;
 end $$;
 revoke all on function private.check_lines(jsonb, text, numeric) from public, anon, authenticated, service_role;
@@ -393,6 +423,7 @@ declare
   v_known jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'quantity', case p_kind when 'adjust' then -1000000000000 else 1 end);
   v_known := private.begin_command(p_tenant_id, v_command, p_key,
     jsonb_build_object('lines', p_lines, 'reason', p_reason, 'may_fall_short', p_may_fall_short));

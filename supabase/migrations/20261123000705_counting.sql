@@ -55,7 +55,7 @@ begin
   );
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, '[]');
   raise;
 end $$;
 revoke all on function private.count_levels(uuid, jsonb, text) from public, anon, authenticated, service_role;
@@ -67,6 +67,7 @@ declare
   v_known jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'counted', 0);
   v_known := private.begin_command(p_tenant_id, 'count_stock', p_key,
     jsonb_build_object('lines', p_lines, 'reason', p_reason));
@@ -96,6 +97,7 @@ declare
   v_moves jsonb;
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_lines);
   perform private.check_lines(p_lines, 'quantity', 1);
   if exists (
     select from jsonb_to_recordset(p_lines) as l (from_location_id uuid, to_location_id uuid)

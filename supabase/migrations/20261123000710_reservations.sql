@@ -372,7 +372,11 @@ begin
   return query select r.* from public.reservations r where r.id = any (v_ids);
 exception when check_violation then
   get stacked diagnostics v_constraint = constraint_name;
-  perform private.refuse_if_short(v_constraint);
+  perform private.refuse_if_short(v_constraint, (
+    select jsonb_agg(jsonb_build_object('product_id', r.product_id, 'location_id', r.location_id,
+      'quantity', -coalesce(l.quantity, r.quantity - r.shipped)))
+    from jsonb_to_recordset(p_lines) as l (reservation_id uuid, quantity bigint)
+    join public.reservations r on r.id = l.reservation_id), p_may_fall_short => true);
   raise;
 end $$;
 revoke all on function private.ship_for(uuid, jsonb) from public, anon, authenticated, service_role;
@@ -412,6 +416,7 @@ declare
   v_done public.reservations[];
 begin
   perform private.require(p_tenant_id, 'inventory.write');
+  perform private.require_plain(p_request);
   v_known := private.begin_command(p_tenant_id, p_command, p_key, p_request);
   if v_known is not null then
     return v_known;

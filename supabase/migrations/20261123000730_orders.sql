@@ -80,6 +80,7 @@ create table public.orders (
   returned bigint not null default 0,
   customer jsonb not null default '{}'
     constraint orders_customer_object check (jsonb_typeof(customer) = 'object')
+    constraint orders_customer_plain check (private.is_plain(customer))
     constraint orders_customer_size check (octet_length(customer::text) <= 8192)
     constraint orders_customer_email check (customer ->> 'email' ~ '^[^@\s]+@[^@\s]+$'),
   placed_at timestamptz not null default private.now(),
@@ -112,6 +113,17 @@ create policy "clerks correct the customer of their tenant's orders" on public.o
 revoke all on public.orders from anon, authenticated, service_role;
 grant select on public.orders to authenticated, service_role;
 grant update (customer, version) on public.orders to authenticated, service_role;
+-- Before the checks, of which the first reads the address as text.
+create function private.check_customer() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform private.require_plain(new.customer, 'strict $.**{40}');
+  return new;
+end $$;
+revoke all on function private.check_customer() from public, anon, authenticated, service_role;
+create trigger check_customer before insert or update of customer on public.orders
+  for each row execute function private.check_customer();
 create trigger stamp_version before insert or update on public.orders
   for each row execute function private.stamp_version();
 

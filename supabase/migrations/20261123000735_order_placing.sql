@@ -174,6 +174,8 @@ declare
   v_order public.orders;
 begin
   perform private.require(p_tenant_id, 'orders.write');
+  perform private.require_plain(p_lines);
+  perform private.require_plain(p_customer);
   perform private.check_order_lines(p_lines);
   v_known := private.begin_command(p_tenant_id, 'place_order', p_key,
     jsonb_build_object('lines', p_lines, 'customer', p_customer, 'reserve_for', p_reserve_for));

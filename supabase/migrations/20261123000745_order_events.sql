@@ -85,6 +85,7 @@ declare
   v_order public.orders;
 begin
   perform private.require(p_tenant_id, 'orders.write');
+  perform private.require_plain(p_payload);
   if not exists (select from private.order_transitions t where t.event = p_event) then
     perform private.fail('PT400', 'order.event_unknown', format('%s is no event of an order.', coalesce(p_event, 'null')));
   end if;

@@ -184,6 +184,8 @@ declare
   v_endpoint public.webhook_endpoints;
 begin
   perform private.require(p_tenant_id, 'webhooks.write');
+  perform private.require_plain(p_labels);
+  perform private.require_plain(p_headers);
   insert into public.webhook_endpoints (tenant_id, url, events, description, labels, headers, timeout_seconds,
     max_concurrency, rate_limit_per_second, ordered, signature, expires_after_hours)
   values (p_tenant_id, p_url, p_events, p_description, p_labels, p_headers, p_timeout_seconds,

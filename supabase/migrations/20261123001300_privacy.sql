@@ -54,6 +54,7 @@ declare
   v_rows jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.export');
+  perform private.require_plain(p_after);
   if p_table is null then
     return jsonb_build_object('tables', (select jsonb_agg(e.name) from private.exported_tables() e),
       'seq', coalesce((select l.seq from private.tenant_log l where l.tenant_id = p_tenant_id), 0));

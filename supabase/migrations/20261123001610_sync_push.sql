@@ -20,21 +20,11 @@ from (values
 ) as p (permission, roles)
 cross join lateral unnest(p.roles) as r (role);
 
--- Whether workers can read it: no deeper than they go, no number longer than they count.
-create function private.is_plain(p_value jsonb) returns boolean
-language sql immutable set search_path = ''
-as $$
-  select not jsonb_path_exists(p_value, '$.**{40}')
-    and not exists (select from jsonb_path_query(p_value, '$.** ? (@.type() == "number")') n where length(n::text) > 40)
-$$;
-revoke all on function private.is_plain(jsonb) from public, anon, authenticated, service_role;
-grant execute on function private.is_plain(jsonb) to authenticated, service_role;
-
 -- Whether p_edit is an edit: {field: {"set": any} | {"delta": whole number} | {"add": [text], "remove": [text]}}.
 create function private.is_edit(p_edit jsonb) returns boolean
 language sql immutable set search_path = ''
 as $$
-  select jsonb_typeof(p_edit) = 'object' and octet_length(p_edit::text) <= 131072 and private.is_plain(p_edit) and (
+  select case when jsonb_typeof(p_edit) = 'object' and private.is_plain(p_edit) then octet_length(p_edit::text) <= 131072 and (
     select count(*) <= 200 and coalesce(bool_and(
       e.key ~ '^[a-z][a-z_]{0,62}(\.[^[:cntrl:]]{1,200})?$' and jsonb_typeof(e.value) = 'object' and case
         when e.value ? 'set' then e.value - 'set' = '{}'
@@ -46,8 +36,8 @@ as $$
         else false
       end
     ), true)
-    from jsonb_each(case jsonb_typeof(p_edit) when 'object' then p_edit else '{}' end) e
-  )
+    from jsonb_each(p_edit) e
+  ) else false end
 $$;
 revoke all on function private.is_edit(jsonb) from public, anon, authenticated, service_role;
 grant execute on function private.is_edit(jsonb) to authenticated, service_role;
@@ -274,11 +264,12 @@ as $$
 $$;
 revoke all on function private.change_fault(jsonb) from public, anon, authenticated, service_role;
 
--- Refuses a call of more than 8 MB: each of 1,000 parts may have 128 KB, and all of them are worked on at once.
+-- Refuses a call that is not plain, or of more than 8 MB: each of 1,000 parts may have 128 KB, and all of them are worked on at once.
 create function private.check_call_size(p_parts jsonb) returns void
 language plpgsql immutable set search_path = ''
 as $$
 begin
+  perform private.require_plain(p_parts);
   if octet_length(p_parts::text) > 8388608 then
     perform private.fail('PT413', 'sync.call_too_large', 'A call may hold 8 MB.', 'Split it.');
   end if;

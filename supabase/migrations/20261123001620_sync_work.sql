@@ -354,11 +354,12 @@ begin
         perform public.adjust_stock(p_tenant_id, jsonb_build_array(jsonb_build_object(
           'product_id', s.product_id, 'location_id', s.location_id, 'quantity', p_write -> 'deltas' -> 'on_hand')),
           p_write ->> 'change_id', 'sync')
-        from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = v_id;
-        if not found then
+        from public.stock_levels s
+        where s.tenant_id = p_tenant_id and s.id = v_id and p_write #> '{deltas,on_hand}' <> '0';  -- which adjust_stock refuses
+        version := (select s.version from public.stock_levels s where s.tenant_id = p_tenant_id and s.id = v_id);
+        if version is null then
           perform private.fail('PT404', 'stock.not_found', format('There is no stock level %s in this tenant.', v_id));
         end if;
-        version := (select s.version from public.stock_levels s where s.id = v_id);
       end if;
     else
       null;
@@ -383,6 +384,7 @@ declare
   v_outcome text;
   v_outcomes jsonb := '[]';
 begin
+  perform private.require_plain(p_writes);
   for v_write in select w from jsonb_array_elements(p_writes) w loop
     v_outcome := 'written';
     if not private.begin_change(p_attempt_id, v_write) then

@@ -53,6 +53,7 @@ declare
   v_conflict constant public.sync_conflicts := private.open_conflict(p_tenant_id, p_conflict_id);
   v_value constant jsonb := coalesce(case p_choice when 'theirs' then v_conflict.theirs when 'value' then p_value end, 'null');
 begin
+  perform private.require_plain(p_value);
   if p_choice is null or p_choice not in ('ours', 'theirs', 'value') then
     perform private.fail('PT400', 'sync.choice_unknown', 'p_choice must be ours, theirs or value.');
   end if;

@@ -174,6 +174,7 @@ declare
   v_gone jsonb;
 begin
   perform private.require(p_tenant_id, 'tenant.read');
+  perform private.require_plain(p_ranges);
   perform private.check_client(p_client);
   if v_table is null then
     perform private.fail('PT400', 'sync.entity_unknown', 'p_entity must be product or stock_level.');

@@ -8,7 +8,7 @@
 --
 --   pending ──► queued      pushed as change_id: sync_changes says what becomes of it
 --           ├─► duplicate   nothing to push: the sender has said the same before, or it is its first word on an amount
---           ├─► stale       not newer than the sender's last word on the object
+--           ├─► stale       newer words of the sender have said all that it says
 --           └─► rejected    no change that can be pushed; `error` says why
 --
 -- The first word on an object says what it is, not who changed what: all fields that it names and that differ here are pushed
@@ -16,8 +16,22 @@
 -- own beside that of the fields named before. Amounts of stock are the ledger's: between two words on a level its on_hand moves by
 -- their difference, and the first is what the second is counted from.
 --
+-- A message that comes late, after one with a larger number, says what no larger number has said: its other fields are as good as not
+-- in it. `attributes` are one field. Nothing of it is left when the sender deleted the object after it, or when it is a deletion itself.
+--
 -- A word counts as said while its change waits or was taken. What the worker refused is taken out of it when the next message
--- comes (private.heard), so that this one says it again.
+-- comes (private.word_after_outcomes), so that this one says it again.
+--
+-- What is known of a sender and one product (private.inbox_states), word by word:
+--
+--   it sends                     state                settled_state        waiting_changes
+--   1 {name: Lamp, price: 5}     {Lamp, 5}            null: the first      none: it is so here already
+--   3 {name: Floor lamp}         {Floor lamp, 5}      {Lamp, 5}            c1, set name
+--   2 {price: 7, name: Old}      {Floor lamp, 7}      {Lamp, 5}            c1, c2, set price: it was late, and 3 had named the name
+--     the worker refuses c1
+--   4 {name: Floor lamp}
+--     after the outcomes         {Lamp, 7}            {Lamp, 5}            c2, c1 is taken out of the state
+--     and with 4                 {Floor lamp, 7}      {Lamp, 5}            c2, c3, set name: it says it again
 
 create table public.inbox_messages (
   id uuid primary key default gen_random_uuid(),
@@ -67,9 +81,11 @@ create table private.inbox_states (
   entity text not null,
   entity_id uuid not null,
   sender_version bigint not null,
+  field_versions jsonb not null default '{}',
+  deleted_version bigint not null default -1,
   state jsonb,
-  settled jsonb,
-  pushed uuid[] not null default '{}',
+  settled_state jsonb,
+  waiting_changes uuid[] not null default '{}',
   millis bigint not null,
   looked_on date not null default private.today(),
   timed_at timestamptz,
@@ -78,11 +94,14 @@ create table private.inbox_states (
 comment on table private.inbox_states is 'The last word of each sender on each object';
 comment on column private.inbox_states.state is
   'Every field that it named, as it said last, or that it let be made with its default; null: it deleted it';
-comment on column private.inbox_states.settled is 'What that was before the changes of it that still wait';
-comment on column private.inbox_states.pushed is 'Its changes of which it is not known what became of them, the last 1,000';
+comment on column private.inbox_states.settled_state is 'What that was before the changes of it that still wait';
+comment on column private.inbox_states.waiting_changes is 'Its changes of which it is not known what became of them, the last 1,000';
 comment on column private.inbox_states.millis is 'Of its last stamp: the next one is later, whatever its clock says';
 comment on column private.inbox_states.looked_on is 'The day of that word, or when upkeep last found its object there, in UTC: it moves once a day';
 comment on column private.inbox_states.timed_at is 'Of inbound webhooks without versions, which their times number: the last one''s';
+comment on column private.inbox_states.sender_version is 'The largest number of its words';
+comment on column private.inbox_states.field_versions is 'The largest number of its words that named each field, since it last deleted the object';
+comment on column private.inbox_states.deleted_version is 'The number of its last deletion; -1: there was none';
 create index inbox_states_by_day on private.inbox_states (looked_on);
 alter table private.inbox_states enable row level security;
 revoke all on private.inbox_states from public, anon, authenticated, service_role;
@@ -185,7 +204,7 @@ end $$;
 revoke all on function private.last_version_with(text, jsonb, jsonb, text[]) from public, anon, authenticated, service_role;
 
 -- A state with the fields of a change laid over it; amounts have no base, and stay.
-create function private.said(p_state jsonb, p_operation text, p_edit jsonb) returns jsonb
+create function private.word_with_change(p_state jsonb, p_operation text, p_edit jsonb) returns jsonb
 language plpgsql immutable set search_path = ''
 as $$
 begin
@@ -196,23 +215,23 @@ begin
       )) end
   );
 end $$;
-revoke all on function private.said(jsonb, text, jsonb) from public, anon, authenticated, service_role;
+revoke all on function private.word_with_change(jsonb, text, jsonb) from public, anon, authenticated, service_role;
 
--- A state without a change that was refused: fields that nobody spoke of since are as in p_settled, or not named at all.
-create function private.unsaid(p_state jsonb, p_settled jsonb, p_operation text, p_edit jsonb) returns jsonb
+-- A state without a change that was refused: fields that nobody spoke of since are as in p_settled_state, or not named at all.
+create function private.word_without_change(p_state jsonb, p_settled_state jsonb, p_operation text, p_edit jsonb) returns jsonb
 language plpgsql immutable set search_path = ''
 as $$
 begin
   return (
     with back as (
-      select e.key, case when e.key like 'attributes.%' then p_settled -> 'attributes' -> substr(e.key, 12) else p_settled -> e.key end as value,
-        coalesce(p_settled ? split_part(e.key, '.', 1), false) as named
+      select e.key, case when e.key like 'attributes.%' then p_settled_state -> 'attributes' -> substr(e.key, 12) else p_settled_state -> e.key end as value,
+        coalesce(p_settled_state ? split_part(e.key, '.', 1), false) as named
       from jsonb_each(p_edit) e
       where e.value ? 'set' and e.value -> 'set' = coalesce(
         case when e.key like 'attributes.%' then p_state -> 'attributes' -> substr(e.key, 12) else p_state -> e.key end, 'null')
     )
     select case
-      when p_operation = 'delete' then coalesce(p_state, p_settled)
+      when p_operation = 'delete' then coalesce(p_state, p_settled_state)
       when p_operation = 'insert' then '{}'
       when p_state is not null then
         private.laid_over(p_state, (select coalesce(jsonb_object_agg(b.key, coalesce(b.value, 'null')), '{}') from back b))
@@ -222,10 +241,10 @@ begin
     end
   );
 end $$;
-revoke all on function private.unsaid(jsonb, jsonb, text, jsonb) from public, anon, authenticated, service_role;
+revoke all on function private.word_without_change(jsonb, jsonb, text, jsonb) from public, anon, authenticated, service_role;
 
 -- A last word with what has become of its changes meanwhile.
-create function private.heard(p_known private.inbox_states) returns private.inbox_states
+create function private.word_after_outcomes(p_known private.inbox_states) returns private.inbox_states
 language plpgsql stable set search_path = '' set enable_seqscan = off
 as $$
 declare
@@ -234,23 +253,23 @@ declare
 begin
   for v_change in
     select c.status, c.operation, c.edit
-    from unnest(p_known.pushed) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
+    from unnest(p_known.waiting_changes) with ordinality p (id, n) left join public.sync_changes c on c.id = p.id order by p.n
   loop
     exit when v_change.status = 'pending';
     v_done := v_done + 1;
     if v_change.status = 'rejected' then
-      p_known.state := private.unsaid(p_known.state, p_known.settled, v_change.operation, v_change.edit);
+      p_known.state := private.word_without_change(p_known.state, p_known.settled_state, v_change.operation, v_change.edit);
     elsif v_change.status is not null then
-      p_known.settled := private.said(p_known.settled, v_change.operation, v_change.edit);
+      p_known.settled_state := private.word_with_change(p_known.settled_state, v_change.operation, v_change.edit);
     end if;
   end loop;
-  p_known.pushed := p_known.pushed[v_done + 1:];
-  if p_known.pushed = '{}' then
-    p_known.settled := p_known.state;
+  p_known.waiting_changes := p_known.waiting_changes[v_done + 1:];
+  if p_known.waiting_changes = '{}' then
+    p_known.settled_state := p_known.state;
   end if;
   return p_known;
 end $$;
-revoke all on function private.heard(private.inbox_states) from public, anon, authenticated, service_role;
+revoke all on function private.word_after_outcomes(private.inbox_states) from public, anon, authenticated, service_role;
 
 -- What a product is made with where a message does not say it.
 create function private.inbox_defaults(p_tenant_id uuid) returns jsonb
@@ -263,9 +282,9 @@ $$;
 revoke all on function private.inbox_defaults(uuid) from public, anon, authenticated, service_role;
 
 -- What a message is as changes, without ids and stamps: none when there is nothing to push, else the one of fields that the sender
--- named before and the one of others, which has no base. p_waits: changes of its word wait. `told`: its word with this message.
+-- named before and the one of others, which has no base. p_waits: changes of its word wait. `new_word`: its word with this message.
 create function private.changes_of_message(
-  p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, out changes jsonb[], out told private.inbox_states
+  p_message public.inbox_messages, p_known private.inbox_states, p_waits boolean, out changes jsonb[], out new_word private.inbox_states
 )
 language plpgsql stable set search_path = '' set enable_seqscan = off set timezone = 'UTC'
 as $$
@@ -288,25 +307,25 @@ declare
   v_edits jsonb[] := '{}';
   v_fields text[];
 begin
-  told := p_known;
-  told.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
+  new_word := p_known;
+  new_word.state := coalesce(case when not v_insert then p_known.state else private.inbox_defaults(p_message.tenant_id) end, '{}') || v_body;
   changes := '{}';
   if v_body is null then
     if (v_lives or p_waits) and (p_known.entity_id is null or p_known.state is not null) then
       v_edits := array['{}'::jsonb];
-      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled, true)));
+      v_fields := array(select jsonb_object_keys(private.inbox_edit('{}', p_known.settled_state, true)));
     end if;
   else
     v_edit := private.inbox_edit(case when v_first then v_seen else p_known.state end, (
       select coalesce(jsonb_object_agg(b.key, b.value), '{}') from jsonb_each(v_body) b where b.key = any (v_named)
     ), v_first);
     -- what was never settled has no version either
-    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled ? split_part(f, '.', 1));
+    v_fields := array(select f from jsonb_object_keys(v_edit) f where v_together or f = 'on_hand' or p_known.settled_state ? split_part(f, '.', 1));
     v_edits := array[
       v_edit - array(select f from jsonb_object_keys(v_edit) f where f <> all (v_fields)),
       (v_edit - v_fields) || case when v_body - v_named <> '{}' then private.inbox_edit(v_seen, v_body - v_named, true) else '{}' end
     ];
-    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled ? split_part(f, '.', 1));
+    v_fields := array(select f from unnest(v_fields) f where f <> 'on_hand' and p_known.settled_state ? split_part(f, '.', 1));
   end if;
   for v_n in 1 .. cardinality(v_edits) loop
     continue when v_body is not null and v_edits[v_n] = '{}';
@@ -317,11 +336,11 @@ begin
         when v_first or v_n > 1 then null
         -- a row that is still to be made begins with 1
         when v_row is null then 1
-        else private.last_version_with(p_message.entity, v_row, p_known.settled, v_fields)
+        else private.last_version_with(p_message.entity, v_row, p_known.settled_state, v_fields)
       end));
   end loop;
   if not p_waits then
-    told.settled := case when v_insert then told.state else p_known.state end;
+    new_word.settled_state := case when v_insert then new_word.state else p_known.state end;
   end if;
 end $$;
 revoke all on function private.changes_of_message(public.inbox_messages, private.inbox_states, boolean)
@@ -348,6 +367,26 @@ begin
 end $$;
 revoke all on function private.is_gone(public.inbox_messages, private.inbox_states) from public, anon, authenticated, service_role;
 
+-- What a message says that no newer one of its sender has said; null, and not `is_news`: nothing. A deletion says null.
+create function private.still_news(p_message public.inbox_messages, p_known private.inbox_states, out is_news boolean, out body jsonb)
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  body := p_message.body;
+  is_news := p_known.entity_id is null or p_message.sender_version > p_known.sender_version;
+  if is_news then
+    return;
+  end if;
+  -- late: a deletion is older than what lives, and a word older than a deletion is gone with it
+  select jsonb_object_agg(b.key, b.value) into body
+  from jsonb_each(p_message.body) b
+  where p_known.state is not null and p_message.sender_version > p_known.deleted_version
+    -- a field that the sender's refused words alone had named is not in its state
+    and not (p_known.state ? b.key and p_message.sender_version <= coalesce((p_known.field_versions ->> b.key)::bigint, -1));
+  is_news := body is not null;
+end $$;
+revoke all on function private.still_news(public.inbox_messages, private.inbox_states) from public, anon, authenticated, service_role;
+
 -- The changes that a message is, to be pushed; none: see its status. p_waits: others of its object are pushed by this call. Call
 -- under the lock of its source.
 create function private.take_message(p_id uuid, p_waits boolean) returns jsonb[]
@@ -356,37 +395,40 @@ as $$
 declare
   v_message public.inbox_messages;
   v_known private.inbox_states;
-  v_heard private.inbox_states;
+  v_current private.inbox_states;
   v_waits boolean;
+  v_news record;
   v_taken record;
-  v_told private.inbox_states;
+  v_new_word private.inbox_states;
   v_fault text;
 begin
   select * into v_message from public.inbox_messages m where m.id = p_id;
   select * into v_known from private.inbox_states s
   where s.tenant_id = v_message.tenant_id and s.source = v_message.source and s.entity = v_message.entity
     and s.entity_id = v_message.entity_id;
-  if v_message.sender_version <= v_known.sender_version then
+  v_current := case when p_waits then v_known else private.word_after_outcomes(v_known) end;
+  v_news := private.still_news(v_message, v_current);
+  if not v_news.is_news then
     update public.inbox_messages m set status = 'stale' where m.id = p_id;
     return '{}';
   end if;
-  v_heard := case when p_waits then v_known else private.heard(v_known) end;
-  v_waits := p_waits or coalesce(v_heard.pushed <> '{}', false);
+  v_message.body := v_news.body;
+  v_waits := p_waits or coalesce(v_current.waiting_changes <> '{}', false);
   if v_message.entity = 'stock_level' and not exists (
     select from public.stock_levels l where l.tenant_id = v_message.tenant_id and l.id = v_message.entity_id
   ) then
     perform private.refuse_message(p_id, 'stock.not_found', format('There is no stock level %s in this tenant.', v_message.entity_id));
     return '{}';
-  elsif not v_waits and private.is_gone(v_message, v_heard) then
+  elsif not v_waits and private.is_gone(v_message, v_current) then
     perform private.refuse_message(p_id, 'product.not_found', format('The product %s was deleted here for good.', v_message.entity_id));
     return '{}';
   end if;
-  v_taken := private.changes_of_message(v_message, v_heard, v_waits);
-  v_told := v_taken.told;
+  v_taken := private.changes_of_message(v_message, v_current, v_waits);
+  v_new_word := v_taken.new_word;
   -- stamps of one sender grow, and none is of the future
-  v_told.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
+  v_new_word.millis := greatest(floor(extract(epoch from least(v_message.occurred_at, v_message.received_at)) * 1000), v_known.millis + 1, 0);
   v_taken.changes := array(
-    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_told.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
+    select c.change || jsonb_build_object('id', gen_random_uuid(), 'stamp', lpad(v_new_word.millis::text, 13, '0') || '-0000-inbox.' || v_message.source)
     from unnest(v_taken.changes) with ordinality c (change, n) order by c.n
   );
   select private.change_fault(c) into v_fault from unnest(v_taken.changes) c where private.change_fault(c) is not null limit 1;
@@ -398,11 +440,17 @@ begin
   set status = case when v_taken.changes = '{}' then 'duplicate' else 'queued' end,
       change_id = (v_taken.changes[1] ->> 'id')::uuid, first_change_id = (v_taken.changes[2] ->> 'id')::uuid
   where m.id = p_id;
-  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, state, settled, pushed, millis)
+  insert into private.inbox_states as s (tenant_id, source, entity, entity_id, sender_version, field_versions, deleted_version,
+    state, settled_state, waiting_changes, millis)
   values (v_message.tenant_id, v_message.source, v_message.entity, v_message.entity_id, v_message.sender_version,
-    v_told.state, v_told.settled, coalesce(v_told.pushed, '{}'), v_told.millis)
+    case when v_message.body is null then '{}' else (
+      select coalesce(v_known.field_versions, '{}') || coalesce(jsonb_object_agg(k, v_message.sender_version), '{}') from jsonb_object_keys(v_message.body) k
+    ) end,
+    case when v_message.body is null then v_message.sender_version else coalesce(v_known.deleted_version, -1) end,
+    v_new_word.state, v_new_word.settled_state, coalesce(v_new_word.waiting_changes, '{}'), v_new_word.millis)
   on conflict (tenant_id, source, entity, entity_id) do update
-  set sender_version = excluded.sender_version, state = excluded.state, settled = excluded.settled, pushed = excluded.pushed,
+  set sender_version = greatest(s.sender_version, excluded.sender_version), field_versions = excluded.field_versions,
+      deleted_version = excluded.deleted_version, state = excluded.state, settled_state = excluded.settled_state, waiting_changes = excluded.waiting_changes,
       millis = excluded.millis, looked_on = private.today();
   return v_taken.changes;
 end $$;
@@ -414,7 +462,7 @@ language sql volatile security definer set search_path = '' set enable_seqscan =
 as $$
   update private.inbox_states s
   -- of a sender whose changes wait for long only the last are asked for
-  set pushed = (s.pushed || c.ids)[greatest(cardinality(s.pushed) + cardinality(c.ids) - 999, 1):]
+  set waiting_changes = (s.waiting_changes || c.ids)[greatest(cardinality(s.waiting_changes) + cardinality(c.ids) - 999, 1):]
   from (
     select u.change ->> 'entity' as entity, (u.change ->> 'entity_id')::uuid as entity_id, array_agg((u.change ->> 'id')::uuid order by u.n) as ids
     from unnest(p_changes) with ordinality u (change, n) group by 1, 2

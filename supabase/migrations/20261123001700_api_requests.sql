@@ -57,6 +57,33 @@ create policy "managers see how keys are used" on public.api_key_usage
 revoke all on public.api_key_usage from anon, authenticated, service_role;
 grant select on public.api_key_usage to authenticated, service_role;
 
+-- What instances of the adapter counted since each began, for the operator: a call that hands it in twice, late or after its
+-- twin raises nothing, and one that got lost is made good by the next. Of nobody: a tenant that is erased takes nothing along,
+-- so sums never fall. Instances of long ago are added up under the nil UUID.
+create table private.api_counts (
+  instance_id uuid not null,
+  name text not null constraint api_counts_name_known check (name in (
+    'ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
+    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused')),
+  count bigint not null constraint api_counts_count_positive check (count >= 0),
+  primary key (instance_id, name)
+);
+comment on table private.api_counts is 'Requests by how they ended, and reads by what the cache did, by instance of the edge adapter';
+alter table private.api_counts set (fillfactor = 50);
+alter table private.api_counts enable row level security;
+revoke all on private.api_counts from public, anon, authenticated, service_role;
+
+create table private.api_instances (
+  instance_id uuid primary key,
+  cached boolean not null,
+  seen_at timestamptz not null
+);
+comment on table private.api_instances is 'Instances of the edge adapter that counted lately';
+comment on column private.api_instances.cached is 'Whether it has a Redis, and waits for a worker to tell it what changes';
+alter table private.api_instances set (fillfactor = 50);
+alter table private.api_instances enable row level security;
+revoke all on private.api_instances from public, anon, authenticated, service_role;
+
 create function private.log_place(p_tenant_id uuid) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
@@ -208,10 +235,49 @@ $$;
 revoke all on function worker.admit_address(text, integer) from public, anon, authenticated, service_role;
 grant execute on function worker.admit_address(text, integer) to service_role;
 
+-- Takes what an instance counted since it began: {"id", "cached", "counts": {name: n}}. Names that nobody knows here are a newer
+-- adapter's.
+create function private.note_api_counts(p_instance jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := (p_instance ->> 'id')::uuid;
+  v_now constant timestamptz := private.now();
+begin
+  insert into private.api_instances as i (instance_id, cached, seen_at)
+  values (v_id, (p_instance ->> 'cached')::boolean, v_now)
+  on conflict (instance_id) do update set cached = excluded.cached, seen_at = excluded.seen_at
+  where i.seen_at < v_now - interval '10 s' or i.cached <> excluded.cached;
+  insert into private.api_counts as c (instance_id, name, count)
+  select v_id, n.name, (p_instance -> 'counts' ->> n.name)::bigint
+  from unnest(array['ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
+    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused']) as n (name)
+  where (p_instance -> 'counts' ->> n.name)::bigint > 0
+  order by n.name
+  on conflict (instance_id, name) do update set count = excluded.count where c.count < excluded.count;
+end $$;
+revoke all on function private.note_api_counts(jsonb) from public, anon, authenticated, service_role;
+
+-- Adds up what instances counted that were not heard of for two hours: one that is not heard for one hour begins anew, under
+-- another id.
+create function private.fold_api_counts() returns void
+language sql volatile security definer set search_path = ''
+as $$
+  with gone as (
+    delete from private.api_instances i where i.seen_at < private.now() - interval '2 hours' returning i.instance_id
+  ), counted as (
+    delete from private.api_counts c using gone where c.instance_id = gone.instance_id returning c.name, c.count
+  )
+  insert into private.api_counts as c (instance_id, name, count)
+  select '00000000-0000-0000-0000-000000000000', counted.name, sum(counted.count) from counted group by counted.name
+  on conflict (instance_id, name) do update set count = c.count + excluded.count
+$$;
+revoke all on function private.fold_api_counts() from public, anon, authenticated, service_role;
+
 -- Takes what an adapter counted since it last did: [{"api_key_id", "day", "requests", "refused", "cache": {"hit", "miss", "stale",
--- "joined", "bypass"}, "last_used_at", "nonces": [{"nonce", "signed_at"}]}], at most 1,000. Returns {"noted": keys that there are}.
--- Rows in one order, so that adapters do not wait for each other in a ring.
-create function worker.note_api_use(p_uses jsonb) returns jsonb
+-- "joined", "bypass"}, "last_used_at", "nonces": [{"nonce", "signed_at"}]}], at most 1,000, and what the instance counted in all
+-- (see note_api_counts). Returns {"noted": keys that there are}. Rows in one order, so that adapters do not wait for each other in a ring.
+create function worker.note_api_use(p_uses jsonb, p_instance jsonb default null) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
 declare
@@ -262,10 +328,13 @@ begin
   cross join jsonb_to_recordset(u.nonces) as n (nonce text, signed_at timestamptz)
   group by 1, 2 order by 1, 2
   on conflict do nothing;
+  if p_instance is not null then
+    perform private.note_api_counts(p_instance);
+  end if;
   return jsonb_build_object('noted', v_noted);
 end $$;
-revoke all on function worker.note_api_use(jsonb) from public, anon, authenticated, service_role;
-grant execute on function worker.note_api_use(jsonb) to service_role;
+revoke all on function worker.note_api_use(jsonb, jsonb) from public, anon, authenticated, service_role;
+grant execute on function worker.note_api_use(jsonb, jsonb) to service_role;
 
 -- A tenant's place in its log: {"epoch", "seq", "through", "until"}. p_wait: with everything in it that was committed before the
 -- call, by whomever it is dispatched. A change is in the outbox or, in the same transaction, in the log: so one look that
@@ -325,7 +394,7 @@ revoke all on function worker.changed_tags(uuid, text, bigint) from public, anon
 grant execute on function worker.changed_tags(uuid, text, bigint) to service_role;
 
 -- Forgets what requests left: nonces past their time, rates that are full again, secrets an hour after their end, marks of
--- tenants that nobody caches, and usage of more than 400 days ago; and ends keys that expired 30 days ago. Returns {"nonces", "rates", "secrets", "more"}; more: call again.
+-- tenants that nobody caches, and usage of more than 400 days ago; adds up what instances of long ago counted; and ends keys that expired 30 days ago. Returns {"nonces", "rates", "secrets", "more"}; more: call again.
 create function worker.forget_api_requests(p_limit integer default 20000) returns jsonb
 language plpgsql volatile security definer set search_path = '' set enable_seqscan = off
 as $$
@@ -345,6 +414,7 @@ begin
   delete from private.api_key_secrets s where s.expires_at < v_now - interval '1 hour';
   get diagnostics v_secrets = row_count;
   delete from private.cached_tenants c where c.until < v_now;
+  perform private.fold_api_counts();
   for v_key in
     select k.id, k.tenant_id from public.api_keys k
     where k.status = 'active' and k.expires_at < v_now - interval '30 days' order by k.tenant_id, k.id limit 100

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 _RANGES: Final = (
     ("minimum", "maximum", ""),
@@ -14,22 +14,36 @@ _RANGES: Final = (
     ("minItems", "maxItems", " of them"),
 )
 _REF: Final = "#/components/schemas/"
-# what is longer is read by programs; its description says the same to people
-_LONGEST_PATTERN: Final = 80
+Named: TypeAlias = Mapping[str, dict[str, Any]]
+"""The schemas of a document that have a name."""
 
 
-def fields_table(schemas: Mapping[str, dict[str, Any]], needed: Collection[str]) -> str:
-    """A row for each field: name, kind, limits and description."""
+def fields_of(schema: Mapping[str, Any], named: Named) -> str:
+    """What a body is: its fields, and those of the objects in it, whether they have a name or not."""
+    whole = _resolved(schema, named)
+    words = described(whole.get("description", ""))
+    return words + fields_table(whole.get("properties", {}), set(whole.get("required", ())), named)
+
+
+def fields_table(
+    schemas: Mapping[str, dict[str, Any]], needed: Collection[str], named: Named | None = None
+) -> str:
+    """A row for each field: name, kind, limits and description. Named objects are links, unless `named`.
+
+    Patterns are not shown: their descriptions say the same in words.
+    """
     rows = []
     for name, schema in schemas.items():
         mark = ' <span class="needed">required</span>' if name in needed else ""
         words = described(schema.get("description", ""), inline=True)
         limits = " · ".join(filter(None, [kind_of(schema), *_limits(schema)]))
-        nested = _nested(schema)
+        nested = _nested(schema, named or {})
         rows.append(
             f"<tr><td><code>{escape(name)}</code>{mark}</td>"
-            f'<td><span class="kind">{limits}</span>{"<br>" + words if words else ""}{nested}</td></tr>'
+            f'<td><span class="kind">{limits}</span>{"<br>" + words if words else ""}</td></tr>'
         )
+        if nested:
+            rows.append(f'<tr class="inner"><td colspan="2">{nested}</td></tr>')
     return f'<table class="fields"><tbody>{"".join(rows)}</tbody></table>' if rows else ""
 
 
@@ -86,23 +100,30 @@ def _string(match: re.Match[str]) -> str:
 
 def _limits(schema: Mapping[str, Any]) -> Iterator[str]:
     for least, most, unit in _RANGES:
-        ends = [_text(schema[name]) for name in (least, most) if name in schema]
+        # at least no character says nothing
+        names = [
+            name for name in (least, most) if name in schema and (name, schema[name]) != ("minLength", 0)
+        ]
+        ends = [f"{schema[name]:,}" for name in names]
         if len(ends) == 2:
             yield " to ".join(ends) + unit
         elif ends:
-            yield f"at {'least' if least in schema else 'most'} {ends[0]}{unit}"
+            yield f"at {'least' if least in names else 'most'} {ends[0]}{unit}"
     if "default" in schema:
         yield f"<code>{escape(_text(schema['default']))}</code> without it"
-    if 0 < len(schema.get("pattern", "")) <= _LONGEST_PATTERN:
-        yield f'<code class="pattern">{escape(schema["pattern"])}</code>'
 
 
-def _nested(schema: Mapping[str, Any]) -> str:
-    """The fields of an object, or of a list's objects, that have no name of their own."""
-    inner = schema.get("items", schema)
-    if not isinstance(inner, dict) or not inner.get("properties"):
-        return ""
-    return fields_table(inner["properties"], set(inner.get("required", ())))
+def _nested(schema: Mapping[str, Any], named: Named) -> str:
+    """The fields of an object, or of a list's objects, that have no name of their own or are `named`."""
+    inner = _resolved(schema.get("items", schema), named)
+    return fields_table(inner.get("properties", {}), set(inner.get("required", ())), named)
+
+
+def _resolved(schema: Any, named: Named) -> Mapping[str, Any]:
+    if not isinstance(schema, Mapping):
+        return {}
+    name = str(schema.get("$ref", "")).removeprefix(_REF)
+    return named.get(name, schema)
 
 
 def _inline(text: str) -> str:

@@ -16,6 +16,17 @@ BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 PLAIN = [block for block in BLOCKS if "enable_graphql" not in block]
 """The other one wants an extension that is not everywhere: tests/access/test_graphql.py."""
 
+OF_THE_API = re.findall(r"`(select [^`]+)`", PAGE.partition("## The API's cache and inbound webhooks\n")[2])
+
+
+@pytest.mark.parametrize("query", OF_THE_API)
+async def test_each_question_about_the_api_has_an_answer(db: Connection, query: str) -> None:
+    await db.execute(query.encode())
+
+
+def test_there_are_questions_about_the_api() -> None:
+    assert len(OF_THE_API) == 4
+
 
 @pytest.mark.parametrize("block", PLAIN)
 async def test_each_block_runs(db: Connection, company: Company, block: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.people import People, Tenant
+from tests.people import People, Tenant, authorities
 
 PREFIX = "/functions/v1/api"
 TIMEOUT = httpx.Timeout(30.0)
@@ -68,7 +68,7 @@ class Signer:
 
     def __init__(self, api_url: str, key: ApiKey, *, prefix: str = PREFIX) -> None:
         self.key = key
-        self._http = httpx.AsyncClient(base_url=api_url + prefix, timeout=TIMEOUT)
+        self._http = httpx.AsyncClient(base_url=api_url + prefix, timeout=TIMEOUT, verify=authorities())
 
     async def __aenter__(self) -> Signer:
         return self

@@ -309,6 +309,15 @@ async def test_an_error_of_any_form_is_an_error(make: Make, body: bytes) -> None
         await api.order(PRODUCT)
 
 
+async def test_an_answer_of_nobody_we_know_names_the_address(make: Make) -> None:
+    """The first mistake of all is a wrong base URL."""
+    api, _ = make(httpx.Response(404, stream=httpx.ByteStream(b"<html>")))
+    with pytest.raises(NotThere) as refused:
+        await api.products(sku="SECRET-SKU")
+    url = f"{BASE}/pms/v1/products"
+    assert (refused.value.code, refused.value.detail) == ("http.404", f"no problem document came from {url}")
+
+
 @pytest.mark.parametrize(
     "answer",
     [

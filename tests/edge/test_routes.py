@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from typing import Any
@@ -15,6 +16,10 @@ from tests.people import People
 from tests.stack.addresses import Addresses
 
 MUG = {"sku": "MUG", "name": "Mug", "price": "19.90", "currency": "USD"}
+
+
+RUNS = list(enumerate([0, 10, 79, 80, 81, 300, 499, 499]))
+"""Of long names: the number of their last letters, and how many letters they share."""
 
 
 async def created(shop: Shop, **changes: Any) -> dict[str, Any]:
@@ -84,8 +89,11 @@ async def test_an_idempotency_key_creates_once_and_stands_for_one_request(shop: 
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json() == second.json()
     assert code_of(other) == (422, "idempotency.key_reused")
+    replaced = await shop.api.send("PUT", f"/pms/products/{first.json()['id']}", {**MUG, "price": "1"}, key)
+    assert code_of(replaced) == (422, "idempotency.key_reused"), "nor for another operation"
     without = await shop.api.send("POST", "/pms/products", MUG)
     assert code_of(without) == (409, "product.sku_living")
+    assert without.json()["failures"][0]["field"] == "sku"
 
 
 async def test_the_database_s_rules_arrive_with_all_their_failures(shop: Shop) -> None:
@@ -115,6 +123,28 @@ async def test_pages_hold_each_product_once_in_every_order(shop: Shop) -> None:
         assert sorted(seen) == [row["sku"] for row in rows], sort
         if sort in ("sku", "-price"):
             assert seen[0] in ("S0", "S2", "S5")
+
+
+async def test_long_names_that_begin_alike_are_paged_each_once(shop: Shop) -> None:
+    """A name of 500 letters of three bytes takes 4.5 kB of a URL, and a page's place names it twice."""
+    long = [letter * shared + chr(0x4E00 + n) * (500 - shared) for letter in "山川" for n, shared in RUNS]
+    names = [*long, long[0], long[0], "🙂" * 250, "🙂" * 250, '"' * 500, "a"]
+    rows = [{"sku": f"L{n:02}", "name": name} for n, name in enumerate(names)]
+    bulk = await shop.api.send("POST", "/pms/products/bulk", {"rows": rows})
+    assert bulk.json()["created"] == len(names), bulk.text
+    for sort in ("name", "-name"):
+        seen: list[dict[str, str]] = []
+        after: str | None = ""
+        while after is not None and len(seen) <= len(names):
+            page = await shop.api.get(f"/pms/products?limit=2&fields=sku,name&sort={sort}{after}")
+            assert page.status_code == 200, page.text
+            seen += page.json()["data"]
+            after = page.json()["next"] and f"&after={page.json()['next']}"
+        assert sorted(row["sku"] for row in seen) == [row["sku"] for row in rows], sort
+        heads = [row["name"][:80] for row in seen]
+        assert [head for n, head in enumerate(heads) if head not in heads[:n]] == [
+            head for head, _ in itertools.groupby(heads)
+        ], "names that begin alike stand together"
 
 
 async def test_a_cursor_of_another_order_or_a_made_up_one_is_no_sql_error(shop: Shop) -> None:
@@ -215,6 +245,7 @@ async def test_stock_never_falls_below_nothing(shop: Shop) -> None:
     line = {"product_id": product["id"], "location_id": shop.location, "quantity": -6}
     answer = await shop.api.send("POST", "/pms/inventory/adjust", {"lines": [line]})
     assert code_of(answer) == (409, "stock.insufficient")
+    assert f"Line 1: product {product['id']} at location {shop.location} has 5" in answer.json()["detail"]
     held = await shop.api.send("DELETE", f"/pms/products/{product['id']}")
     assert code_of(held) == (409, "product.held")
     assert held.json()["failures"][0]["holder"] == "stock"

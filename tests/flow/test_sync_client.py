@@ -121,13 +121,19 @@ async def test_one_edit_that_is_refused_does_not_hold_up_the_others(
         deep: Any = 1
         for _ in range(60):
             deep = [deep]
-        bad = till.change("product", other, {"attributes.deep": {"set": deep}})
+        deeply = till.change("product", other, {"attributes.deep": {"set": deep}})
+        long = till.change("product", other, {"attributes.long": {"set": 10**60}})
         missing = till.change("product", other, {"tenant_id": {"set": "x"}})
         last = till.change("product", other, {"name": {"set": "Boot"}})
         assert [await settled(till, each) for each in (*fine, last)] == ["applied"] * 6
-        assert [await settled(till, each) for each in (bad, missing)] == ["rejected"] * 2
-        errors = [edit.error for each in (bad, missing) if (edit := till.edit(each)) is not None]
-        assert [error and error["code"] for error in errors] == ["sync.change_invalid", "sync.field_unknown"]
+        bad = (deeply, long, missing)
+        assert [await settled(till, each) for each in bad] == ["rejected"] * 3
+        errors = [edit.error for each in bad if (edit := till.edit(each)) is not None]
+        assert [error and error["code"] for error in errors] == [
+            "json.too_deep",
+            "json.number_too_long",
+            "sync.field_unknown",
+        ]
         await till.sync(wait=True)
         assert await same(till, shop)
 

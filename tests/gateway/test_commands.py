@@ -134,9 +134,22 @@ async def test_status_as_json_and_as_a_table(environment: dict[str, str]) -> Non
     shown = json.loads(as_json.out)
     assert shown["schema_version"] >= 1
     assert shown["health"]["partitions_ahead_days"] >= 1
+    assert shown["health"]["adapter"]["inbound"]["queued"] >= 0
+    if environment["REDIS_URL"]:
+        assert shown["redis"]["fault"] is None
     as_table = await pms_worker("status", **environment)
     assert as_table.code == 0
-    for row in ("outbox", "deliveries", "retries", "jobs", "lanes", "partitions", "endpoints", "dead rows"):
+    for row in (
+        "outbox",
+        "deliveries",
+        "retries",
+        "jobs",
+        "lanes",
+        "partitions",
+        "endpoints",
+        "dead rows",
+        "inbound",
+    ):
         assert row in as_table.out
 
 

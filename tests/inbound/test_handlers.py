@@ -12,7 +12,7 @@ from tests.engine.memory import MemoryQueue
 from worker.engine.job import NewJob
 from worker.errors import Busy, Unreachable
 from worker.gateway.inbound import Applied, Status
-from worker.inbound.handlers import ROUTINES, ApplyOrderEvent, ForgetEvents
+from worker.inbound.handlers import ROUTINES, ApplyEvent, ForgetEvents
 
 PAYLOAD = {"webhook_id": str(uuid.uuid4()), "principal_id": str(uuid.uuid4())}
 
@@ -42,9 +42,9 @@ async def test_an_event_happens_as_its_sender_and_a_refusal_ends_the_job(
 ) -> None:
     for status in ("done", "rejected"):
         door = Door(becomes=status)
-        async with running(make_runner(ApplyOrderEvent(door), poll=1)):
+        async with running(make_runner(ApplyEvent(door), poll=1)):
             for _ in range(2):
-                await queue.enqueue(NewJob(ApplyOrderEvent.kind, PAYLOAD))
+                await queue.enqueue(NewJob(ApplyEvent.kind, PAYLOAD))
             await clock.advance(5)
         assert door.calls == [(PAYLOAD["principal_id"], PAYLOAD["webhook_id"])] * 2
         assert queue.rows == {}
@@ -54,8 +54,8 @@ async def test_an_event_that_waits_is_looked_at_again_when_told_and_at_no_cost(
     make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
 ) -> None:
     door = Door(waits=30)  # more often than a job is tried
-    async with running(make_runner(ApplyOrderEvent(door), poll=1)):
-        await queue.enqueue(NewJob(ApplyOrderEvent.kind, PAYLOAD))
+    async with running(make_runner(ApplyEvent(door), poll=1)):
+        await queue.enqueue(NewJob(ApplyEvent.kind, PAYLOAD))
         await clock.advance(6)
         assert len(door.calls) == 1
         await clock.advance(300)
@@ -66,11 +66,11 @@ async def test_faults_are_tried_again_and_poison_is_buried(
     make_runner: MakeRunner, queue: MemoryQueue, clock: ManualClock
 ) -> None:
     door = Door(planned=[Unreachable("away"), Busy("a lock")])
-    async with running(make_runner(ApplyOrderEvent(door), poll=1)):
-        await queue.enqueue(NewJob(ApplyOrderEvent.kind, PAYLOAD))
+    async with running(make_runner(ApplyEvent(door), poll=1)):
+        await queue.enqueue(NewJob(ApplyEvent.kind, PAYLOAD))
         await clock.advance(600)
         assert (len(door.calls), queue.rows) == (3, {})
-        await queue.enqueue(NewJob(ApplyOrderEvent.kind, {"webhook_id": "no uuid"}))
+        await queue.enqueue(NewJob(ApplyEvent.kind, {"webhook_id": "no uuid"}))
         await clock.advance(5)
     assert [row.state for row in queue.rows.values()] == ["buried"]
     assert len(door.calls) == 3

@@ -28,12 +28,12 @@ async def receive_event(
     return f"({told['status']})" if told["repeated"] else str(told["status"])
 
 
-async def work_orders(db: Connection) -> list[str]:
-    """Claims and does the jobs of order events until there are none; what became of each."""
+async def work_events(db: Connection) -> list[str]:
+    """Claims and does the jobs of events that wait until none is due; what became of each."""
     done: list[str] = []
     while True:
         claim = await rpc(
-            db, "claim_jobs", p_worker="w", p_kinds=["inbound.order"], p_limit=10, p_lease_seconds=60
+            db, "claim_jobs", p_worker="w", p_kinds=["inbound.apply"], p_limit=10, p_lease_seconds=60
         )
         if not claim["jobs"]:
             return done
@@ -58,7 +58,7 @@ async def apply_told(db: Connection, webhook_id: object, who: uuid.UUID) -> dict
 
 async def snooze_next(db: Connection, seconds: int) -> None:
     """What a worker does with the next job that met a fault."""
-    claim = await rpc(db, "claim_jobs", p_worker="w", p_kinds=["inbound.order"], p_limit=1)
+    claim = await rpc(db, "claim_jobs", p_worker="w", p_kinds=["inbound.apply"], p_limit=1)
     [job] = claim["jobs"]
     again = {"attempt_id": job["attempt_id"], "outcome": "snooze", "in_seconds": seconds}
     await rpc(db, "settle_jobs", p_results=[again])

@@ -37,7 +37,7 @@ async def add_key(db: Connection, company: Company, **arguments: object) -> Key:
 
 async def manage(db: Connection, company: Company, command: str, key: Key, **arguments: object) -> Any:
     """`rotate_api_key`, `revoke_api_key` or `change_api_key`, by the owner."""
-    return await act(db, company, command, p_api_key_id=key.id, **arguments)
+    return await act(db, company, command, p_api_key_id=str(key.id), **arguments)
 
 
 async def place(db: Connection, company: Company, *, wait: bool = False) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 from typing import LiteralString
 
 import pytest
@@ -42,7 +43,7 @@ async def test_a_key_that_expires_loses_everything_at_once_and_can_be_prolonged(
     assert await sees(db, key) == 1
 
 
-async def test_a_new_secret_overlaps_with_the_last_and_the_oldest(db: Connection, company: Company) -> None:
+async def test_a_new_secret_overlaps_with_those_before_it(db: Connection, company: Company) -> None:
     await stop_clock(db)
     key = await add_key(db, company)
     second = await manage(db, company, "rotate_api_key", key, p_overlap="2 hours")
@@ -50,29 +51,70 @@ async def test_a_new_secret_overlaps_with_the_last_and_the_oldest(db: Connection
     assert second["old_secret_expires_at"] is not None
     third = await manage(db, company, "rotate_api_key", key, p_overlap="1 hour")
     assert await good_secrets(db, key) == [third["secret"], second["secret"], key.secret]
-    fourth = await manage(db, company, "rotate_api_key", key, p_overlap="1 hour")
-    assert await good_secrets(db, key) == [fourth["secret"], third["secret"], key.secret], (
-        "the middle one went"
-    )
+    assert third["old_secret_expires_at"] == second["old_secret_expires_at"], "when the last of them ends"
     await move_clock(db, dt.timedelta(hours=1))
-    assert await good_secrets(db, key) == [fourth["secret"], key.secret]
+    assert await good_secrets(db, key) == [third["secret"], key.secret]
     await move_clock(db, dt.timedelta(hours=1))
-    assert await good_secrets(db, key) == [fourth["secret"]]
+    assert await good_secrets(db, key) == [third["secret"]]
     last = await manage(db, company, "rotate_api_key", key, p_overlap="0")
     assert last["old_secret_expires_at"] is None
     assert await good_secrets(db, key) == [last["secret"]]
-    for overlap in ("-1 second", "31 days", None):
+    for overlap in ("-1 second", "31 days", None, "soon"):
         with refused("api_key.overlap_invalid"):
             await manage(db, company, "rotate_api_key", key, p_overlap=overlap)
 
 
-async def test_a_rotation_whose_answer_was_lost_can_be_repeated(db: Connection, company: Company) -> None:
-    """Everybody signs with the first secret until somebody gets another one."""
+async def test_a_key_is_named_by_its_id_or_as_in_its_header(db: Connection, company: Company) -> None:
     key = await add_key(db, company)
-    for _ in range(4):
-        newest = await manage(db, company, "rotate_api_key", key)
-        assert key.secret in await good_secrets(db, key)
-        assert (await good_secrets(db, key))[0] == newest["secret"]
+    changed = await act(
+        db, company, "change_api_key", p_api_key_id=key.answer["key"], p_changes={"name": "Till 2"}
+    )
+    assert (changed["api_key_id"], changed["name"]) == (str(key.id), "Till 2")
+    for odd in (key.answer["key"][:-1], "till", key.secret):
+        with refused("api_key.not_found") as told:
+            await act(db, company, "revoke_api_key", p_api_key_id=odd)
+        assert told.value.diag.message_hint == "It is a UUID (api_key_id), or key_ and 32 hex digits."
+    await act(db, company, "rotate_api_key", p_api_key_id=key.answer["key"])
+    assert (await act(db, company, "revoke_api_key", p_api_key_id=key.answer["key"]))["status"] == "revoked"
+
+
+@pytest.mark.parametrize("in_use", ["first", "second"])
+async def test_no_rotation_ends_a_secret_before_its_time(
+    db: Connection, company: Company, in_use: str
+) -> None:
+    """Answers get lost, so which of the secrets signs is not known: dropping any may lock everybody out."""
+    await stop_clock(db)
+    key = await add_key(db, company)
+    second = await manage(db, company, "rotate_api_key", key)
+    await manage(db, company, "rotate_api_key", key)  # works, though its answer got lost
+    signs = {"first": key.secret, "second": second["secret"]}[in_use]
+    before = await good_secrets(db, key)
+    for overlap in ("24 hours", "1 second", "30 days"):
+        with pytest.raises(errors.Error, match=r"^api_key\.rotating\n") as refusal:
+            await manage(db, company, "rotate_api_key", key, p_overlap=overlap)
+        assert refusal.value.sqlstate == "PT409"
+        assert "p_overlap = 0" in (refusal.value.diag.message_hint or "")
+    assert signs in before
+    assert await good_secrets(db, key) == before, "a refusal changes none"
+
+    told = re.search(r"from (\S+) on", refusal.value.diag.message_detail or "")
+    assert told is not None
+    possible_at = dt.datetime.fromisoformat(told[1])
+    await move_clock(db, possible_at - await now(db) - dt.timedelta(seconds=2))
+    assert await good_secrets(db, key) == before, "to the second"
+    with refused("api_key.rotating"):
+        await manage(db, company, "rotate_api_key", key)
+    await move_clock(db, dt.timedelta(seconds=2))
+    newest = await manage(db, company, "rotate_api_key", key)
+    assert (await good_secrets(db, key))[0] == newest["secret"]
+
+
+async def test_what_is_lost_for_good_can_be_replaced_at_once(db: Connection, company: Company) -> None:
+    key = await add_key(db, company)
+    for _ in range(2):
+        await manage(db, company, "rotate_api_key", key)
+    newest = await manage(db, company, "rotate_api_key", key, p_overlap="0")
+    assert await good_secrets(db, key) == [newest["secret"]]
 
 
 async def test_revoking_ends_every_right_at_once_and_drops_the_secrets(
@@ -205,14 +247,16 @@ async def test_a_key_ends_itself_and_no_other(db: Connection, company: Company) 
     helper = await add_key(db, company, p_role="manager", p_scopes=["members.write", "tenant.read"])
     victim = await add_key(db, company)
     by_manager = Company(company.tenant_id, manager.id)
-    for command in ({"revoke_api_key": "p_api_key_id"}, {"remove_member": "p_principal_id"}):
-        for name, argument in command.items():
-            with refused("api_key.by_api_key"):
-                await act(db, by_manager, name, **{argument: victim.id})
+    for name, arguments in (
+        ("revoke_api_key", {"p_api_key_id": str(victim.id)}),
+        ("remove_member", {"p_principal_id": victim.id}),
+    ):
+        with refused("api_key.by_api_key"):
+            await act(db, by_manager, name, **arguments)
     with refused("access.denied"):
         await act(db, Company(company.tenant_id, helper.id), "remove_member", p_principal_id=victim.id)
     assert await permissions(db, victim) is not None
-    await act(db, by_manager, "revoke_api_key", p_api_key_id=manager.id)
+    await act(db, by_manager, "revoke_api_key", p_api_key_id=str(manager.id))
     await act(db, Company(company.tenant_id, helper.id), "remove_member", p_principal_id=helper.id)
     assert (await permissions(db, manager), await permissions(db, helper)) == (None, None)
 
@@ -232,7 +276,10 @@ async def test_twins_that_rotate_leave_three_secrets(
     db: Connection, other: Connection, third: Connection, company: Company
 ) -> None:
     key = await add_key(db, company)
-    await asyncio.gather(*(manage(one, company, "rotate_api_key", key) for one in (db, other, third)))
+    answers = await asyncio.gather(
+        *(manage(one, company, "rotate_api_key", key) for one in (db, other, third)), return_exceptions=True
+    )
+    assert sum("api_key.rotating" in str(answer) for answer in answers) == 1
     good = await good_secrets(db, key)
     assert (len(good), key.secret in good) == (3, True)
     assert await value(db, "select count(*) from private.api_key_secrets") == 3
@@ -251,7 +298,7 @@ async def test_a_rotation_that_meets_a_revocation_leaves_no_secret(
         return "done"
 
     async with acting_as(db, company.owner):
-        await value(db, "select public.revoke_api_key(%s, %s)", company.tenant_id, key.id)
+        await value(db, "select public.revoke_api_key(%s, %s)", company.tenant_id, str(key.id))
         task = asyncio.create_task(rotate())
         await waits_for_a_lock(third, other)
     assert await task == "api_key.revoked"

@@ -30,6 +30,7 @@ async def test_a_key_is_read_as_it_is_now(db: Connection, company: Company) -> N
         "expires_at": key.answer["expires_at"],
         "allowed_ips": ["192.0.2.0/24"],
         "rate_per_minute": 30,
+        "version": 1,
         "epoch": place["epoch"],
         "seq": place["seq"],
     }

@@ -196,6 +196,28 @@ async def test_changing_to_another_role_needs_scopes_that_it_has(db: Connection,
     assert (await manage(db, company, "change_api_key", key, p_changes=changes))["version"] == 2
 
 
+async def test_a_refusal_names_what_is_wrong_with_a_list(db: Connection, company: Company) -> None:
+    networks, scopes = "api_key.allowed_ips_invalid", "api_key.scopes_invalid"
+    cases: list[tuple[str, dict[str, object], str]] = [
+        (
+            networks,
+            {"p_allowed_ips": ["192.0.2.5/24", "10.0.0.0/8", "shop"]},
+            "These are no networks: 192.0.2.5/24, which is a host in 192.0.2.0/24; shop.",
+        ),
+        (networks, {"p_allowed_ips": []}, "A list has 1 to 50 networks."),
+        (scopes, {"p_scopes": []}, "The list of scopes is empty: a key without any can do nothing."),
+        (
+            scopes,
+            {"p_scopes": ["products.delete"]},
+            "The role integration has no permission products.delete.",
+        ),
+    ]
+    for code, arguments, detail in cases:
+        with refused(code) as told:
+            await add_key(db, company, **arguments)
+        assert told.value.diag.message_detail == detail
+
+
 async def test_networks_are_kept_flat_whatever_shape_they_came_in(db: Connection, company: Company) -> None:
     """Nested, no adapter would read the key: every request of it would fail."""
     async with acting_as(db, company.owner):

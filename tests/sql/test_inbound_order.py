@@ -10,7 +10,7 @@ from tests.databases import Connection, acting_as
 from tests.sql.ask import call, column, rows, rpc, value
 from tests.sql.clock import move_clock, stop_clock
 from tests.sql.company import Company, add_member
-from tests.sql.inbound import Event, apply_told, event, receive_event, snooze_next, work_orders
+from tests.sql.inbound import Event, apply_told, event, receive_event, snooze_next, work_events
 from tests.sql.ordering import Shop, open_shop, place, wants
 
 STATUS = "select status from public.orders"
@@ -39,13 +39,13 @@ async def test_one_that_is_tried_again_is_not_overtaken(db: Connection, company:
     await send(db, company, event("order.paid", "e-1", number=number))
     await send(db, company, event("order.shipped", "e-2", number=number))
     await snooze_next(db, 30)
-    assert await work_orders(db) == ["queued"]
+    assert await work_events(db) == ["queued"]
     await move_clock(db, dt.timedelta(seconds=5))
-    assert await work_orders(db) == ["queued"]
+    assert await work_events(db) == ["queued"]
     await move_clock(db, dt.timedelta(seconds=30))
-    await work_orders(db)  # whichever is first
+    await work_events(db)  # whichever is first
     await move_clock(db, dt.timedelta(seconds=10))
-    await work_orders(db)
+    await work_events(db)
     assert await rows(db, KEPT) == [("e-1", "done"), ("e-2", "done")]
     assert await value(db, STATUS) == "shipped"
 
@@ -58,13 +58,13 @@ async def test_one_that_comes_before_its_turn_is_put_off(
     number = await placed(db, company, shop)
     await send(db, company, event("order.shipped", "e-2", number=number), at)
     await send(db, company, event("order.refunded", "e-3", number=number, amount=1), at)
-    assert set(await work_orders(db)) == {"queued"}
+    assert set(await work_events(db)) == {"queued"}
     assert set((await rpc(db, "adapter_health"))["inbound"].items()) >= {("queued", 2), ("rejected", 0)}
     await send(db, company, event("order.paid", "e-1", number=number))
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     for _ in range(3):
         await move_clock(db, dt.timedelta(seconds=10))
-        await work_orders(db)
+        await work_events(db)
     assert await rows(db, KEPT) == [("e-1", "done"), ("e-2", "done"), ("e-3", "done")]
     happened = "select event from public.order_history order by order_version"
     assert [name for name in await column(db, happened) if name != "place"] == ["pay", "ship", "refund"]
@@ -76,12 +76,12 @@ async def test_what_occurred_first_happens_first_though_it_came_last(
     """Both are legal; the other way round the refund would be of an order that was never shipped."""
     number = await placed(db, company, shop)
     await send(db, company, event("order.paid", "e-1", number=number))
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     await send(db, company, event("order.refunded", "e-3", number=number), "10:00:02")
     await send(db, company, event("order.shipped", "e-2", number=number), "10:00:01")
-    await work_orders(db)
+    await work_events(db)
     await move_clock(db, dt.timedelta(seconds=5))
-    await work_orders(db)
+    await work_events(db)
     assert await rows(db, KEPT) == [("e-1", "done"), ("e-2", "done"), ("e-3", "done")]
     happened = "select event from public.order_history order by order_version"
     assert [name for name in await column(db, happened) if name != "place"] == ["pay", "ship", "refund"]
@@ -93,11 +93,11 @@ async def test_one_that_is_put_off_holds_no_other_sender_up_and_is_refused_in_th
     number = await placed(db, company, shop)
     clerk = await add_member(db, company, "clerk")
     await send(db, company, event("order.shipped", "e-1", number=number))
-    assert await work_orders(db) == ["queued"]
+    assert await work_events(db) == ["queued"]
     [early] = await column(db, "select id from public.inbound_webhooks")
     it = event("order.cancelled", "e-2", number=number) | {"timestamp": "2026-11-20T10:00:09Z"}
     assert await receive_event(db, company, "order", it, clerk) == "queued"
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     # what is cancelled will never be shipped
     assert (await apply_told(db, early, company.owner))["status"] == "rejected"
 
@@ -121,11 +121,11 @@ async def test_an_event_whose_job_was_buried_is_queued_again(
     paid = event("order.paid", "e-1", number=number)
     await send(db, company, paid)
     await bury(db)
-    assert await work_orders(db) == []
+    assert await work_events(db) == []
     await send(db, company, paid, expected="(queued)")
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     await send(db, company, paid, expected="(done)")
-    assert await work_orders(db) == []
+    assert await work_events(db) == []
 
     await send(db, company, event("order.shipped", "e-2", number=number))
     await bury(db)
@@ -133,16 +133,16 @@ async def test_an_event_whose_job_was_buried_is_queued_again(
     await move_clock(db, dt.timedelta(minutes=61))
     assert (await rpc(db, "forget_webhooks"))["requeued"] == 1
     assert (await rpc(db, "forget_webhooks"))["requeued"] == 0
-    assert await column(db, "select state from queue.jobs where kind = 'inbound.order'") == [
+    assert await column(db, "select state from queue.jobs where kind = 'inbound.apply'") == [
         "buried",
         "waiting",
     ]
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     assert await value(db, STATUS) == "shipped"
 
 
 async def bury(db: Connection) -> None:
-    claim = await rpc(db, "claim_jobs", p_worker="w", p_kinds=["inbound.order"], p_limit=1)
+    claim = await rpc(db, "claim_jobs", p_worker="w", p_kinds=["inbound.apply"], p_limit=1)
     [job] = claim["jobs"]
     poison = {"attempt_id": job["attempt_id"], "outcome": "bury", "error": "not transient"}
     await rpc(db, "settle_jobs", p_results=[poison])
@@ -160,7 +160,7 @@ async def test_the_key_of_another_call_is_not_taken_for_an_event(
             p_expected_version=None, p_key="e-1",
         )  # fmt: skip
     await send(db, company, event("order.paid", "e-1", number=order["number"]))
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     assert await column(db, STATUS) == ["paid", "paid"]
 
 
@@ -173,7 +173,7 @@ async def test_what_the_database_refuses_has_a_code_of_ours(
         " check (event <> 'pay' or payload = '{}') not valid"
     )
     await send(db, company, event("order.paid", "e-1", number=number, payment="x"))
-    assert await work_orders(db) == ["rejected"]
+    assert await work_events(db) == ["rejected"]
     assert await column(db, "select error ->> 'code' from public.inbound_webhooks") == ["row.invalid"]
     assert "row.invalid" in await value(
         db, "select title from public.notifications where kind like 'inbound%%'"
@@ -187,7 +187,7 @@ async def test_a_forgotten_customer_is_forgotten_in_events_too(
     paid = event("order.paid", "e-1", number=number, payer="ada@example.com")
     refund = event("order.refunded", "e-2", number=number, amount=1, to="ada@example.com")
     await send(db, company, paid)
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     await send(db, company, refund)
     orders = await column(db, "select id from public.orders")
     async with acting_as(db, company.owner):
@@ -196,5 +196,5 @@ async def test_a_forgotten_customer_is_forgotten_in_events_too(
         await value(db, "select count(*) from public.inbound_webhooks where data::text like '%%ada%%'") == 0
     )
     await send(db, company, paid, expected="(done)")
-    assert await work_orders(db) == ["done"]
+    assert await work_events(db) == ["done"]
     assert await value(db, "select refunded_total::int from public.orders") == 1

@@ -13,7 +13,7 @@ from tests.databases import Connection, Database, acting_as
 from tests.sql.ask import column, rows, rpc, value
 from tests.sql.clock import move_clock, stop_clock
 from tests.sql.company import Company, add_member, add_product, found_company
-from tests.sql.inbound import apply_event, event, receive_event, work_orders
+from tests.sql.inbound import apply_event, event, receive_event, work_events
 from tests.sql.inbox import PRODUCT, stock_level, work_off
 from tests.sql.ordering import open_shop, place, wants
 
@@ -87,9 +87,6 @@ async def test_amounts_move_by_the_difference_between_two_words(db: Connection, 
     assert await receive_event(db, company, "inventory", second) == "queued"
     assert await work_off(db, company) == ["applied"]
     assert await value(db, "select on_hand from public.stock_levels") == 47
-    nowhere = event("inventory.updated", "e-3", product_id=str(product), location="MOON", on_hand=1)
-    assert await receive_event(db, company, "inventory", nowhere) == "rejected"
-    assert await errors(db) == ["stock.not_found"]
 
 
 async def test_orders_walk_by_their_events_one_after_the_other(db: Connection, company: Company) -> None:
@@ -106,12 +103,12 @@ async def test_orders_walk_by_their_events_one_after_the_other(db: Connection, c
     assert await value(db, "select status from public.orders") == "placed", (
         "nothing waits for an order's locks"
     )
-    assert await work_orders(db) == ["done", "done", "rejected", "done"]
+    assert await work_events(db) == ["done", "done", "rejected", "done"]
     status = await rows(db, "select status, refunded_total::int from public.orders")
     assert status == [("shipped", 5)]
     assert await errors(db) == ["order.transition_illegal"]
     assert await receive_event(db, company, "order", steps[0]) == "(done)"
-    assert await work_orders(db) == []
+    assert await work_events(db) == []
     told = "select kind, severity from public.notifications where kind like 'inbound.%%'"
     assert await rows(db, told) == [("inbound.rejected", "warning")]
     history = "select payload ->> 'payment' from public.order_history where event = 'pay'"
@@ -128,7 +125,7 @@ async def test_an_order_event_happens_once_however_often_its_job_runs(
     await receive_event(
         db, company, "order", event("order.refunded", "e-2", number=order["number"], amount=1)
     )
-    assert await work_orders(db) == ["done", "done"]
+    assert await work_events(db) == ["done", "done"]
     await db.execute("delete from private.command_results")  # a day later
     [refund] = await column(db, "select id from public.inbound_webhooks where event_id = 'e-2'")
     assert await apply_event(db, refund, company.owner) == "done"
@@ -179,7 +176,7 @@ async def test_what_nobody_knows_is_kept_and_said_once_a_day(db: Connection, com
     [
         {"id": ""}, {"id": 7}, {"id": "x" * 201}, {"id": "a\x07"}, {"type": "a b"}, {"type": None},
         {"timestamp": "yesterday"}, {"timestamp": 1764201600}, {"data": []}, {"data": None},
-        {"data": {"n": int("9" * 41)}}, {"data": {"x": "y" * 131_073}},
+        {"data": {"x": "y" * 131_073}},
     ],
 )  # fmt: skip
 async def test_what_is_no_event_is_refused_whole(
@@ -201,8 +198,7 @@ async def test_what_is_no_event_is_refused_whole(
         ("product", {"id": str(uuid.uuid4()), "colour": "red"}, "sync.message_invalid"),
         ("product", {"id": str(uuid.uuid4()), "version": "new", "name": "x"}, "sync.message_invalid"),
         ("inventory", {"sku": "NONE", "on_hand": 1}, "stock.not_found"),
-        ("inventory", {"level_id": str(uuid.uuid4()), "on_hand": 1}, "stock.not_found"),
-        ("order", {"number": "NONE"}, "order.not_found"),
+        ("inventory", {"location": "MAIN", "on_hand": 1}, "stock.not_found"),
         ("order", {"order_id": "7"}, "order.not_found"),
     ],
 )
@@ -217,24 +213,23 @@ async def test_what_cannot_be_done_is_kept_with_its_reason(
 
 
 async def test_another_tenants_rows_are_nobodys(db: Connection, company: Company) -> None:
+    await stop_clock(db)
     other_company = await found_company(db, "rival")
     shop = await open_shop(db, other_company)
     order = await place(db, other_company, [wants(shop.shirt, 1)])
     level = await value(db, "select id from public.stock_levels where product_id = %s", shop.shirt)
-    assert (
-        await receive_event(db, company, "order", event("order.paid", "a", order_id=order["id"]))
-        == "rejected"
-    )
-    assert (
-        await receive_event(db, company, "order", event("order.paid", "b", number=order["number"]))
-        == "rejected"
-    )
-    known = event("inventory.updated", "c", level_id=str(level), on_hand=1)
-    assert await receive_event(db, company, "inventory", known) == "rejected"
-    named = event(
-        "inventory.updated", "d", product_id=str(shop.shirt), location_id=str(shop.location), on_hand=1
-    )
-    assert await receive_event(db, company, "inventory", named) == "rejected"
+    named = {"product_id": str(shop.shirt), "location_id": str(shop.location)}
+    for number, (kind, it) in enumerate((
+        ("order", event("order.paid", order_id=order["id"])),
+        ("order", event("order.paid", number=order["number"])),
+        ("inventory", event("inventory.updated", level_id=str(level), on_hand=1)),
+        ("inventory", event("inventory.updated", **named, on_hand=1)),
+    )):  # fmt: skip
+        assert await receive_event(db, company, kind, it | {"id": f"e-{number}"}) == "queued"
+    await work_events(db)
+    await move_clock(db, dt.timedelta(minutes=10))
+    assert await work_events(db) == ["rejected"] * 4
+    assert sorted(await errors(db)) == ["order.not_found"] * 2 + ["stock.not_found"] * 2
     async with acting_as(db, other_company.owner):
         assert await column(db, "select id from public.inbound_webhooks") == []
     elsewhere = Company(other_company.tenant_id, company.owner)
@@ -249,7 +244,7 @@ async def test_events_are_forgotten_after_their_time_but_not_while_they_wait(
     shop = await open_shop(db, company)
     order = await place(db, company, [wants(shop.shirt, 1)])
     await receive_event(db, company, "order", event("order.paid", "waits", number=order["number"]))
-    await receive_event(db, company, "order", event("order.paid", "refused", number="none"))
+    await receive_event(db, company, "order", event("order.paid", "refused", number=None))
     await move_clock(db, dt.timedelta(days=31))
     await receive_event(db, company, "order", event("order.sneezed", "young"))
     assert await rpc(db, "forget_webhooks") == {"forgotten": 1, "requeued": 0, "more": False}

@@ -198,7 +198,6 @@ async def test_an_id_stands_for_one_message(db: Connection, company: Company, ot
         ({"body": []}, "body must be"),
         ({"body": "x"}, "body must be"),
         ({"body": {"description": "x" * 140_000}}, "body is too large"),
-        ({"body": {"price": 10**50}}, "body is too large"),
         ({"body": {"attributes": []}}, "attributes must be"),
         ({"body": {"tenant_id": "x"}}, "no sender changes 'tenant_id'"),
         ({"body": {"on_hand": 1}}, "no sender changes 'on_hand'"),

@@ -169,5 +169,5 @@ async def test_of_a_sender_whose_changes_wait_only_the_last_thousand_are_asked_f
         told = [message(product, n, {"name": str(n)}) for n in range(first, first + 1000)]
         await hand_in(db, company, *told)
     last = "select id from public.sync_changes order by seq desc limit 1000"
-    noted = await column(db, "select unnest(pushed) from private.inbox_states")
+    noted = await column(db, "select unnest(waiting_changes) from private.inbox_states")
     assert noted == (await column(db, last))[::-1]

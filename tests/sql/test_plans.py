@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from typing import LiteralString
 
 import pytest
+import pytest_asyncio
 
-from tests.databases import Connection, Database, acting_as, add_user
+from tests.databases import Connection, Database, acting_as, add_user, cloned_database
 from tests.sql.ask import column, open_transaction, rows, rpc, value
-from tests.sql.company import Company, add_products
+from tests.sql.company import Company, add_products, found_company
 from tests.sql.lane_worker import LaneWorker
 from tests.sql.plans import connect_for_bulk, explain_all, most_looked_at, nodes, pages
 
@@ -148,10 +150,25 @@ async def test_dispatch_does_not_walk_what_was_deleted(
     assert await value(db, "select count(*) from public.events where type = 'product.created'") == 5
 
 
-async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(
-    database: Database, db: Connection, company: Company
-) -> None:
-    await (await connect_for_bulk(database)).execute(FILL_LANES)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def filled(cluster_url: str) -> AsyncIterator[str]:
+    """The name of a database with full lanes, to be cloned."""
+    async with cloned_database(cluster_url) as database:
+        await found_company(await database.connect())
+        await (await connect_for_bulk(database)).execute(FILL_LANES)
+        await database.close()
+        yield database.name
+
+
+@pytest.fixture
+async def lanes(cluster_url: str, filled: str) -> AsyncIterator[Database]:
+    """A clone of it."""
+    async with cloned_database(cluster_url, filled) as clone:
+        yield clone
+
+
+async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(lanes: Database) -> None:
+    db = await lanes.connect()
     worker = LaneWorker(db, "first")
     await worker.lease(p_limit=50)
     fresh = await worker.deliveries(after=49_900, limit=500)
@@ -165,11 +182,8 @@ async def test_lanes_are_read_from_their_mark_and_retries_when_they_are_due(
 
 
 @pytest.mark.parametrize("mode", ["tail", "behind", "backlog", "retries"])
-async def test_reading_does_not_compare_each_delivery_with_each_lane(
-    database: Database, db: Connection, company: Company, mode: str
-) -> None:
-    await (await connect_for_bulk(database)).execute(FILL_LANES)
-    session = await database.connect("supabase_admin")
+async def test_reading_does_not_compare_each_delivery_with_each_lane(lanes: Database, mode: str) -> None:
+    session = await lanes.connect("supabase_admin")
     worker = LaneWorker(session, "one")
     await worker.lease()
     options: dict[str, object] = {"after": 0}
@@ -179,7 +193,7 @@ async def test_reading_does_not_compare_each_delivery_with_each_lane(
         options["p_lane_ids"] = list(range(1, 51))
     elif mode == "retries":
         options["after"] = 50_000
-        await db.execute("update queue.retries set due_at = now() where id <= 100400")
+        await session.execute("update queue.retries set due_at = now() where id <= 100400")
     for _ in range(7):  # the generic plan comes with the sixth
         await worker.deliveries(limit=10, **options)
     plans = await explain_all(session)
@@ -188,15 +202,12 @@ async def test_reading_does_not_compare_each_delivery_with_each_lane(
 
 
 @pytest.mark.parametrize("look", ["expire_deliveries", "find_missed_delivery"])
-async def test_a_look_at_each_lane_does_not_read_what_others_are_owed(
-    database: Database, db: Connection, company: Company, look: str
-) -> None:
+async def test_a_look_at_each_lane_does_not_read_what_others_are_owed(lanes: Database, look: str) -> None:
     """All is one lane's, so that a plan for any lane takes the index in which it would come first."""
-    bulk = await connect_for_bulk(database)
-    await bulk.execute(FILL_LANES)
+    bulk = await connect_for_bulk(lanes)
     await bulk.execute("update queue.deliveries set lane_id = 1")
     await bulk.execute("vacuum analyze queue.deliveries")
-    session = await database.connect("supabase_admin")
+    session = await lanes.connect("supabase_admin")
     worker = LaneWorker(session, "one")
     await worker.lease()
     arguments: dict[str, object] = {}
@@ -210,11 +221,8 @@ async def test_a_look_at_each_lane_does_not_read_what_others_are_owed(
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "retry"])
-async def test_settling_does_not_compare_each_result_with_each(
-    database: Database, db: Connection, company: Company, outcome: str
-) -> None:
-    await (await connect_for_bulk(database)).execute(FILL_LANES)
-    session = await database.connect("supabase_admin")
+async def test_settling_does_not_compare_each_result_with_each(lanes: Database, outcome: str) -> None:
+    session = await lanes.connect("supabase_admin")
     worker = LaneWorker(session, "one")
     await worker.lease()
     more: dict[str, object] = {"retry_in_seconds": 60} if outcome == "retry" else {}

@@ -88,6 +88,14 @@ async def test_each_bad_row_is_told_its_own_fault(db: Connection, company: Compa
     assert await column(db, "select sku from public.products") == ["GOOD"]
 
 
+async def test_a_sku_of_another_product_is_refused_in_words(db: Connection, company: Company) -> None:
+    await add_product(db, company, "TAKEN")
+    mine = await add_product(db, company, "MINE")
+    answer = await upsert(db, company, {"id": str(mine), "sku": "TAKEN"}, row("NEW"))
+    assert told(answer) == [("refused", "product.sku_living"), ("created", None)]
+    assert answer["rows"][0]["error"]["detail"] == "Another product has this sku."
+
+
 async def test_a_sku_twice_in_a_call_is_refused_each_time(db: Connection, company: Company) -> None:
     product = str(await add_product(db, company, "B"))
     answer = await upsert(db, company, row("A"), row("A"), {"id": product}, {"id": product}, row("C"))

@@ -172,8 +172,12 @@ async def test_safety_is_kept_back_and_backorders_have_a_limit(
     with pytest.raises(psycopg.Error, match=r"stock\.insufficient"):
         await reserve(db, company, [shelf.line(1)])
     await settle(db, company, "commit", held)
-    with pytest.raises(psycopg.Error, match=r"stock\.insufficient"):
+    with pytest.raises(psycopg.Error, match=r"stock\.insufficient") as refused:
         await settle(db, company, "ship", held)
+    assert refused.value.diag.message_detail == (
+        f"Product {shelf.product} at location {shelf.location} has 10 on hand, 10 of them promised;"
+        " 15 cannot be taken."
+    )
     await receive(db, company, [shelf.line(5)])
     await settle(db, company, "ship", held)
     assert await level(db, shelf) == (0, 0)

@@ -84,6 +84,51 @@ async def test_what_is_promised_cannot_be_taken(
     assert (await adjust(db, company, [stock_line(product, location, -2)]))["levels"][0]["on_hand"] == 3
 
 
+async def test_the_first_level_that_lacks_something_is_named(
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
+) -> None:
+    rich, new = await add_product(db, company, "RICH"), await add_product(db, company, "NEW")
+    await receive(db, company, [stock_line(rich, location, 9), stock_line(product, location, 5)])
+    await db.execute("update public.stock_levels set reserved = 3 where product_id = %s", (product,))
+    plenty, promised = stock_line(rich, location, -2), stock_line(product, location, -3)
+    absent = stock_line(new, location, -1)
+
+    async def detail(*lines: Any, allow: bool = False) -> str:
+        with pytest.raises(psycopg.Error, match=r"stock\.insufficient") as refused:
+            async with acting_as(db, company.owner):
+                await db.execute(
+                    "select public.adjust_stock(%s, %s, p_allow_shortfall => %s)",
+                    (company.tenant_id, Jsonb(list(lines)), allow),
+                )
+        return refused.value.diag.message_detail or ""
+
+    of_product = f"Line 2: product {product} at location {location} has 5 on hand, 3 of them promised;"
+    of_new = f"product {new} at location {location} has 0 on hand, 0 of them promised; 1 cannot be taken."
+    assert await detail(plenty, promised, absent) == f"{of_product} 3 cannot be taken."
+    assert await detail(absent, promised) == f"Line 1: {of_new}"
+    assert await detail(promised, absent, allow=True) == f"Line 2: {of_new}", "promises do not count here"
+    # what counts is the sum of a level's lines
+    assert await detail(stock_line(product, location, 2), promised, stock_line(product, location, -2)) == (
+        f"{of_product} 3 cannot be taken."
+    )
+
+
+async def test_a_transfer_of_more_than_there_is_names_the_level(
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
+) -> None:
+    other = await add_location(db, company, "OTHER")
+    await receive(db, company, [stock_line(product, location, 5)])
+    line = {"product_id": str(product), "from_location_id": str(location), "to_location_id": str(other)}
+    with pytest.raises(psycopg.Error, match=r"stock\.insufficient") as refused:
+        async with acting_as(db, company.owner):
+            await db.execute(
+                "select public.transfer_stock(%s, %s)", (company.tenant_id, Jsonb([{**line, "quantity": 6}]))
+            )
+    assert refused.value.diag.message_detail == (
+        f"Product {product} at location {location} has 5 on hand, 0 of them promised; 6 cannot be taken."
+    )
+
+
 async def test_every_version_of_a_level_has_its_movement(
     database: Database, db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
 ) -> None:
@@ -130,15 +175,27 @@ async def test_a_key_belongs_to_one_request(
     assert await receive(db, company, [stock_line(product, location, 1)], "k") == first
 
 
-async def test_a_key_belongs_to_one_caller_and_one_command(
+async def test_a_key_belongs_to_one_caller(
     db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
 ) -> None:
     clerk = await add_member(db, company, "clerk")
     line = stock_line(product, location, 1)
     await receive(db, company, [line], "k")
-    await adjust(db, company, [line], "k")
     await receive(db, company, [line], "k", who=clerk)
-    assert await column(db, LEVELS) == [3]
+    assert await column(db, LEVELS) == [2]
+
+
+async def test_a_key_belongs_to_one_command(
+    db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
+) -> None:
+    """Who sends a key again has sent this before: another command with it is a mistake, and not done."""
+    line = stock_line(product, location, 1)
+    first = await receive(db, company, [line], "k")
+    with pytest.raises(psycopg.Error, match=r"idempotency\.key_reused") as refused:
+        await adjust(db, company, [line], "k")
+    assert refused.value.diag.message_detail == "The key k was used for another receive_stock request."
+    assert await receive(db, company, [line], "k") == first
+    assert await column(db, LEVELS) == [1]
 
 
 # -- what is refused -----------------------------------------------------------------------------------------
@@ -180,6 +237,9 @@ async def test_a_quantity_is_a_whole_number_within_reason(
         with pytest.raises(psycopg.Error, match=r"stock\.quantity_invalid") as refused:
             await receive(db, company, lines)
         assert refused.value.diag.message_detail == "Line 2: quantity must be a whole number above 0."
+    with pytest.raises(psycopg.Error, match=r"stock\.quantity_invalid") as refused:
+        await adjust(db, company, [stock_line(product, location, -1), stock_line(product, location, 0)])
+    assert refused.value.diag.message_detail == "Line 2: quantity must be a whole number, and not 0."
 
 
 async def test_lines_are_a_list_of_lines(db: Connection, company: Company) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from tests.engine.clock import ManualClock
@@ -224,7 +223,9 @@ async def test_what_was_seen_long_ago_is_a_note_and_no_reason(
 
 ADAPTER = {
     "inbound": {"rejected": 2, "unknown": 1, "queued": 3, "oldest_queued_seconds": 4.5},
-    "today": {"requests": 90, "refused": 5, "hit": 60, "miss": 10, "stale": 1, "joined": 7, "bypass": 2},
+    "instances": {"redis": 3, "none": 1},
+    "invalidations": {"waiting": 2, "oldest_seconds": 7.5},
+    "counts": {"ok": 90, "limited": 5, "hit": 60, "joined": 7, "stampedes": 4, "origin_refused": 1, "new": 8},
 }
 
 
@@ -274,15 +275,27 @@ async def test_the_look_asks_with_dispatchs_latest_mark_and_parses_strictly() ->
     assert asked == [{"name": "queue_health", "p_mark": mark} for mark in ("0", "77")]
 
 
-async def test_the_adapter_is_shown(vitals: Vitals, door: Door, clock: ManualClock) -> None:
+async def test_the_adapter_is_shown(vitals: Vitals, door: Door, clock: ManualClock, metrics: Metrics) -> None:
     door.seen = health(adapter=ADAPTER)
     await clock.advance(18)
-    registry = CollectorRegistry()
-    registry.register(VitalGauges(vitals))
-    shown = {
-        name: registry.get_sample_value(name)
-        for name in ("pms_inbound_rejected", "pms_inbound_oldest_seconds", "pms_api_requests_total")
+    assert series(metrics, "pms_inbound_rejected") == {"": 2}
+    assert series(metrics, "pms_inbound_oldest_seconds") == {"": 4.5}
+    assert series(metrics, "pms_cache_waiting") == {"": 2}
+    assert series(metrics, "pms_cache_lag_seconds") == {"": 7.5}
+    assert series(metrics, "pms_api_instances") == {'{cache="redis"}': 3, '{cache="none"}': 1}
+    ended = series(metrics, "pms_api_requests_total")
+    assert ended == {f'{{outcome="{name}"}}': 0 for name in ("invalid", "refused", "busy", "failed")} | {
+        '{outcome="ok"}': 90,
+        '{outcome="limited"}': 5,
     }
-    assert list(shown.values()) == [2, 4.5, 90]
-    assert registry.get_sample_value("pms_api_cache_total", {"outcome": "joined"}) == 7
-    assert registry.get_sample_value("pms_api_cache_total", {"outcome": "requests"}) is None
+    reads = series(metrics, "pms_cache_reads_total")
+    assert reads == {f'{{outcome="{name}"}}': 0 for name in ("miss", "stale", "bypass")} | {
+        '{outcome="hit"}': 60,
+        '{outcome="joined"}': 7,
+    }
+    assert series(metrics, "pms_cache_stampedes_total") == {"": 4}
+    assert series(metrics, "pms_cache_early_renewals_total") == {"": 0}
+    assert series(metrics, "pms_origin_refused_total") == {"": 1}
+    door.seen = health()
+    await clock.advance(18)
+    assert b"pms_cache_reads" not in metrics.render(), "an old value would look like a good one"

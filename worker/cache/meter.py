@@ -30,6 +30,8 @@ class CacheMeter:
             ["outcome"],
             registry=registry,
         )
+        for outcome in ("ok", "failed"):  # from the start, so that the first failure is a rise
+            self._warmed.labels(outcome=outcome)
 
     def told(self, after: timedelta) -> None:
         self._seconds.observe(max(after.total_seconds(), 0.0))

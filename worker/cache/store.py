@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.errors import WorkerError
 
@@ -57,6 +57,19 @@ class CacheAway(WorkerError):
     """Redis does not answer, or not what it should."""
 
 
+class CacheRefused(CacheAway):
+    """Redis answers, and does not do what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a Redis says of itself; None where it does not say."""
+
+    version: str | None
+    policy: str | None
+    """Its maxmemory-policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A number of a tenant's log, in the epoch in which it means something."""
@@ -93,10 +106,20 @@ class CacheStore:
     ) -> None:
         await self._redis.aclose()
 
-    async def ping(self) -> str:
-        """The server's version."""
-        told = await self._run("INFO", "server")
-        return str(told.get("redis_version", "unknown")) if isinstance(told, dict) else "unknown"
+    async def facts(self) -> Facts:
+        """Asked of INFO, which hosted servers answer where they refuse CONFIG."""
+        try:
+            told = await self._run("INFO")
+        except CacheRefused:
+            await self._run("PING")
+            told = {}
+        said = {name: str(told[name]) for name in ("redis_version", "maxmemory_policy") if name in told}
+        return Facts(said.get("redis_version"), said.get("maxmemory_policy"))
+
+    async def alive(self) -> str | None:
+        """Who says that it tells what changes; None when nobody does."""
+        name = await self._run("GET", ALIVE)
+        return None if name is None else str(name)
 
     async def beat(self, name: str, *, lasting: timedelta) -> None:
         """Says that `name` tells what changes, for so long."""
@@ -132,6 +155,8 @@ class CacheStore:
         try:
             async with asyncio.timeout(self._limit):
                 return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # has none
+        except ResponseError as error:
+            raise CacheRefused(f"Redis: {error}") from None
         except (RedisError, OSError, TimeoutError) as error:
             raise CacheAway(f"Redis: {error or 'no answer in time'}") from None
 

@@ -38,7 +38,7 @@ class RpcInbound:
         self._rpc, self._tokens = rpc, tokens
 
     async def apply(self, principal_id: str, webhook_id: str) -> Applied:
-        """Lets a kept event of an order happen, as `principal_id`; once, however often it is called."""
+        """Works a kept event that waits, as `principal_id`; once, however often it is called."""
         token = self._tokens.token(principal_id)
         answer = await self._rpc.call_as(token, "apply_webhook", p_webhook_id=webhook_id)
         return parse(Applied, answer)

@@ -94,11 +94,29 @@ class InboundHealth(_Part):
     oldest_queued_seconds: float
 
 
+class InstancesHealth(_Part):
+    """Instances of the edge adapter that were heard of in the last 5 minutes."""
+
+    redis: int
+    """With a Redis: they wait for a worker to tell it what changes."""
+    none: int
+
+
+class InvalidationsHealth(_Part):
+    """Tenants of which Redis was not told the last changes; counted up to 10,000."""
+
+    waiting: int
+    oldest_seconds: float
+
+
 class AdapterHealth(_Part):
-    """The answer of `adapter_health`; `today` counts requests, and answers by where they came from."""
+    """The answer of `adapter_health`. `counts` are of all instances, since ever; what nobody counted is left
+    out."""
 
     inbound: InboundHealth
-    today: Mapping[str, int]
+    instances: InstancesHealth
+    invalidations: InvalidationsHealth
+    counts: Mapping[str, int]
 
 
 class QueueHealth(_Part):

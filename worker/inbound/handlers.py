@@ -1,4 +1,4 @@
-"""The jobs of inbound webhooks: an order's event happens as its sender, and old ones are forgotten."""
+"""The jobs of inbound webhooks: one that waits is worked as its sender, and old ones are forgotten."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Upkeep(Protocol):
     async def forget(self, *, keep: timedelta) -> bool: ...
 
 
-class OrderPayload(BaseModel):
+class EventPayload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     webhook_id: UUID
@@ -38,16 +38,16 @@ class OrderPayload(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class ApplyOrderEvent:
-    """Lets one event of an order happen. Harmless twice: what is settled is not done again. A refusal is kept
-    with the event, and is no failure of the job; one that came too early waits."""
+class ApplyEvent:
+    """Works one event that waits. Harmless twice: what is settled is not done again. A refusal is kept with
+    the event, and is no failure of the job; one that came too early waits."""
 
     inbound: Inbound
-    kind: ClassVar[str] = "inbound.order"
-    Payload: ClassVar[type[OrderPayload]] = OrderPayload
+    kind: ClassVar[str] = "inbound.apply"
+    Payload: ClassVar[type[EventPayload]] = EventPayload
 
     async def __call__(self, job: Job[Any]) -> Outcome:
-        payload: OrderPayload = job.payload
+        payload: EventPayload = job.payload
         applied = await self.inbound.apply(str(payload.principal_id), str(payload.webhook_id))
         get_logger("worker.inbound").info(APPLIED, status=applied.status)
         if applied.status == "queued":

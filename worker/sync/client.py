@@ -45,7 +45,13 @@ _ASKED_AT_ONCE: Final = 100
 FORGOTTEN: Final = "forgotten"
 """The status of an edit of which the server knows nothing any more: it was settled more than 30 days ago."""
 _ANOTHER_HISTORY: Final = {"epoch", "ahead"}
-_ONE_CHANGES_FAULT: Final = {"sync.change_invalid", "sync.change_id_reused", "sync.call_too_large"}
+_ONE_CHANGES_FAULT: Final = {
+    "sync.change_invalid",
+    "sync.change_id_reused",
+    "sync.call_too_large",
+    "json.too_deep",
+    "json.number_too_long",
+}
 _KNOWN_TO_BE_NEW: Final = 1
 """The base of edits of a row that was made here and is not in the copy yet."""
 

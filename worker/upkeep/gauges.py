@@ -6,7 +6,7 @@ xmin that is gone leaves none behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily
@@ -19,6 +19,13 @@ from worker.upkeep.vitals import Vitals
 
 _NAMED_FROM: Final = 60.0
 _LONGEST_NAME: Final = 120
+_ENDINGS: Final = ("ok", "invalid", "refused", "limited", "busy", "failed")
+_OUTCOMES: Final = ("hit", "miss", "joined", "stale", "bypass")
+_STATS: Final = {
+    "pms_cache_stampedes": ("stampedes", "Fills that more than one reader of an instance waited for"),
+    "pms_cache_early_renewals": ("early", "Entries renewed before they ran out"),
+    "pms_origin_refused": ("origin_refused", "Reads of the database refused because too many waited"),
+}
 
 
 class VitalGauges(Collector):
@@ -47,22 +54,32 @@ class VitalGauges(Collector):
 
 
 def _adapter(health: AdapterHealth) -> Iterator[Metric]:
-    inbound = health.inbound
+    inbound, waiting, counts = health.inbound, health.invalidations, health.counts
     yield _gauge("pms_inbound_rejected", "Inbound events refused in the last day", inbound.rejected)
-    yield _gauge("pms_inbound_unknown", "Inbound events of unknown types in the last day", inbound.unknown)
-    yield _gauge("pms_inbound_queued", "Inbound events of orders that wait", inbound.queued)
+    yield _gauge("pms_inbound_unknown", "Inbound events of unknown types today", inbound.unknown)
+    yield _gauge("pms_inbound_queued", "Inbound events that wait", inbound.queued)
     waits = inbound.oldest_queued_seconds
     yield _gauge("pms_inbound_oldest_seconds", "How long the oldest of them waits", waits)
-    today = dict(health.today)
-    for name, text in (("requests", "Signed requests"), ("refused", "Signed requests refused")):
-        total = today.pop(name, 0)
-        yield CounterMetricFamily(f"pms_api_{name}", f"{text} since midnight (UTC)", value=total)
-    cache = CounterMetricFamily(
-        "pms_api_cache", "Reads since midnight (UTC), by what the cache did", labels=["outcome"]
+    yield _gauge("pms_cache_waiting", "Tenants whose changes Redis was not told yet", waiting.waiting)
+    yield _gauge("pms_cache_lag_seconds", "How long the oldest such change waits", waiting.oldest_seconds)
+    instances = GaugeMetricFamily(
+        "pms_api_instances", "Instances heard of in the last 5 minutes, by their cache", labels=["cache"]
     )
-    for outcome, count in today.items():
-        cache.add_metric([outcome], count)
-    yield cache
+    instances.add_metric(["redis"], health.instances.redis)
+    instances.add_metric(["none"], health.instances.none)
+    yield instances
+    yield _counters("pms_api_requests", "Requests by how they ended", _ENDINGS, counts)
+    yield _counters("pms_cache_reads", "Reads by what the cache did", _OUTCOMES, counts)
+    for name, (stat, text) in _STATS.items():
+        yield CounterMetricFamily(name, text, value=counts.get(stat, 0))
+
+
+def _counters(name: str, text: str, outcomes: Iterable[str], counts: Mapping[str, int]) -> Metric:
+    # from the start, for a series that appears with its first count hides it from rate()
+    family = CounterMetricFamily(name, text, labels=["outcome"])
+    for outcome in outcomes:
+        family.add_metric([outcome], counts.get(outcome, 0))
+    return family
 
 
 def _tables(health: QueueHealth) -> Iterator[Metric]:

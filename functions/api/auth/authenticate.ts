@@ -13,6 +13,8 @@ export interface Principal {
   tenantId: string;
   permissions: string[];
   fingerprint: string;
+  /** Why the key could not be looked up: such a principal reads what lies in the cache, and nothing else. */
+  outage?: unknown;
 }
 
 export interface Signed {
@@ -54,11 +56,12 @@ export async function authenticate(request: Signed, gate: Gate): Promise<Admitte
   const { timestamp, nonce, signature } = credentials;
   const { method, target, body } = request;
   const signed = { timestamp, nonce, method, target, body };
-  const holds = async (found: KeyRecord | undefined): Promise<boolean> => {
-    const held = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
-    return found !== undefined && held;
+  const holds = async (found: KeyRecord | undefined) => {
+    const isSigned = await verify(found?.secrets.length ? found.secrets : NO_SECRET, signature, signed);
+    return found !== undefined && isSigned;
   };
-  let record = checked(await gate.keys.findIf(credentials.apiKeyId, holds), request, gate);
+  const found = await gate.keys.findIf(credentials.apiKeyId, holds, isRead(method));
+  let record = checked(found?.record, request, gate);
   const renew = async () => {
     const anew = await gate.keys.look(credentials.apiKeyId);
     record = checked(await holds(anew) ? anew : undefined, request, gate);
@@ -67,7 +70,8 @@ export async function authenticate(request: Signed, gate: Gate): Promise<Admitte
   const { version } = record;
   const use = { nonce, timestamp: Number(timestamp), writes: !isRead(method), version, renew };
   const rateHeaders = await admit(record, use, gate);
-  return { principal: principalOf(record), rateHeaders };
+  const outage = found?.outage === undefined ? {} : { outage: found.outage };
+  return { principal: { ...principalOf(record), ...outage }, rateHeaders };
 }
 
 /** The record of a key whose secret signed the request, if it may be used from where it came. */
@@ -82,7 +86,10 @@ function checked(record: KeyRecord | undefined, { address }: Signed, gate: Gate)
 
 /** One answer for all that is wrong with a key or a signature: telling more would help an attacker. */
 export function notKnown(): Problem {
-  return new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.");
+  return new Problem(401, "auth.invalid", "The key is not known, or the signature is not this request's.", {
+    hint:
+      "Check that the key is not revoked and not expired, and what is signed: with the whole secret, pms_sk_ included; path and query from /pms/ on, and the body, byte for byte as sent.",
+  });
 }
 
 async function admit(record: KeyRecord, use: Omit<KeyUse, "apiKeyId" | "perMinute">, gate: Gate) {
@@ -125,8 +132,13 @@ function rateHeaders(rate: number, verdict: Verdict): Record<string, string> {
   return {
     "RateLimit-Limit": String(rate),
     "RateLimit-Remaining": String(Math.max(0, verdict.remaining)),
-    "RateLimit-Reset": String(Math.max(0, verdict.resetSeconds)),
+    "RateLimit-Reset": String(Math.max(0, secondsToAll(rate, verdict))),
   };
+}
+
+/** A refused one is told when the next may pass. By then one is back, and the others take the rest of the minute. */
+function secondsToAll(rate: number, { admitted, resetSeconds }: Verdict): number {
+  return admitted ? resetSeconds : Math.min(60, resetSeconds + Math.ceil(60 - 60 / rate));
 }
 
 export function principalOf(record: KeyRecord): Principal {

@@ -70,6 +70,8 @@ Deno.test("missing, odd and doubled headers are refused by name", async () => {
       const body = await answer.json();
       assert.deepEqual([answer.status, body.code], [400, code]);
       assert.ok(body.detail.includes(name));
+      assert.match(body.hint, /openapi\.json/);
+      assert.equal(body.detail.includes("sent once"), request === doubled);
     }
   }
 });
@@ -94,6 +96,21 @@ Deno.test("a limit is told with the time to wait", async () => {
     assert.ok(body.detail.startsWith(who));
     assert.equal(answer.headers.get("Retry-After"), "7");
     assert.equal(answer.headers.get("RateLimit-Remaining"), "0");
+  }
+});
+
+Deno.test("RateLimit-Reset means one thing: when the whole rate is there again", async () => {
+  // of 5 a minute, all used at once: the next may pass after 12 s, and all of them after 60
+  const verdicts = [
+    { admitted: true, why: null, remaining: 0, reset_seconds: 60 },
+    { admitted: false, why: "limited", remaining: 0, reset_seconds: 12 },
+  ];
+  for (const verdict of verdicts) {
+    const record = keyRecord({ rate_per_minute: 5 });
+    const world = makeWorld({ answers: { read_api_key: record, admit_request: verdict } });
+    const answer = await world.handle(await signedRequest(world, "GET", ONE));
+    assert.equal(answer.headers.get("RateLimit-Reset"), "60");
+    assert.equal(answer.headers.get("Retry-After"), verdict.admitted ? null : "12");
   }
 });
 

@@ -25,18 +25,29 @@ const FORMS: [string, RegExp, string][] = [
   ["X-Request-Signature", SIGNATURE_FORM, "v1= and 64 hex digits in lower case"],
 ];
 
+const HOW_TO_SIGN =
+  "How to sign stands in docs/api/README.md, and under X-API-Key in GET /functions/v1/api/pms/v1/openapi.json.";
+
 /** Throws `auth.header_missing` or `auth.header_invalid`, each with every header that it is about. */
 export function readCredentials(headers: Headers): Credentials {
   const missing = FORMS.filter(([name]) => !headers.get(name)).map(([name]) => name);
   if (missing.length > 0) {
     throw new Problem(400, "auth.header_missing", `The request lacks ${missing.join(", ")}.`, {
-      hint: "Sign each request; the documentation has a recipe.",
+      hint: HOW_TO_SIGN,
     });
   }
   const odd = FORMS.filter(([name, form]) => !form.test(headers.get(name)!));
   if (odd.length > 0) {
     const detail = odd.map(([name, _form, rule]) => `${name} is not ${rule}`).join("; ");
-    throw new Problem(400, "auth.header_invalid", `${detail}. Each header is sent once.`);
+    const isTwice = odd.some(([name]) => headers.get(name)!.includes(","));
+    throw new Problem(
+      400,
+      "auth.header_invalid",
+      `${detail}.${isTwice ? " Each header is sent once." : ""}`,
+      {
+        hint: HOW_TO_SIGN,
+      },
+    );
   }
   return {
     apiKeyId: apiKeyId(headers.get("X-API-Key")!)!,

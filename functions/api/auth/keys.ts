@@ -1,41 +1,37 @@
-// API keys as the database knows them. Secrets stay in this instance's memory, for seconds, and never go to Redis.
+// API keys as the database knows them: remembered for seconds where somebody tells of changes, and while the database is
+// away for as long as the answers that they may read.
 
-import { z } from "@hono/zod-openapi";
+import type { KeyMarks, KeyNews } from "../cache/key_marks.ts";
+import { KEPT_MS } from "../cache/lifetimes.ts";
+import { OriginBusy } from "../origin_queue.ts";
+import { Problem } from "../problems.ts";
+import type { Seq } from "../seq.ts";
+import { type KeyRecord, parseRecord, RecordMemory } from "./record_memory.ts";
 
-import { parseSeq, type Seq } from "../seq.ts";
+export type { KeyRecord } from "./record_memory.ts";
 
 const MEMORY_MS = 10_000;
-const KEPT = 5_000;
+/** How long after an outage nobody who can do without asks the database again, unless it has answered somebody. */
+const OUTAGE_MS = 1_000;
 const NOWHERE: Seq = { epoch: "none", seq: 0 };
 
-const Record = z.object({
-  api_key_id: z.string(),
-  tenant_id: z.string(),
-  role: z.string(),
-  permissions: z.array(z.string()),
-  fingerprint: z.string(),
-  secrets: z.array(z.string()),
-  expires_at: z.string().nullish(),
-  allowed_ips: z.array(z.string()).nullish(),
-  rate_per_minute: z.number().int().positive().nullish(),
-  version: z.number().int(),
-  epoch: z.string(),
-  seq: z.number().int(),
-});
+export interface Found {
+  record: KeyRecord;
+  /** The key could not be looked up, for this: it may have been revoked for as long as KEPT_MS. */
+  outage?: unknown;
+}
 
-export type KeyRecord = z.output<typeof Record>;
+type Holds = (record: KeyRecord | undefined) => Promise<boolean>;
 
 export interface Keys {
   /** Undefined for a key that is unknown, revoked or expired. Throws a Problem when the database does not answer. */
   find(apiKeyId: string): Promise<KeyRecord | undefined>;
   /**
    * As `find`, if `holds` says yes to it. A no costs the same calls whether or not there is such a key, and whether or
-   * not it is remembered: else time would tell.
+   * not it is remembered: else time would tell. With `orLastKnown` the last record that was read, at most KEPT_MS ago,
+   * will do while the database is away and Redis, which must answer, holds no change of the key.
    */
-  findIf(
-    apiKeyId: string,
-    holds: (record: KeyRecord | undefined) => Promise<boolean>,
-  ): Promise<KeyRecord | undefined>;
+  findIf(apiKeyId: string, holds: Holds, orLastKnown?: boolean): Promise<Found | undefined>;
   /** As find, never from memory. */
   look(apiKeyId: string): Promise<KeyRecord | undefined>;
 }
@@ -44,68 +40,93 @@ interface Wiring {
   /** `worker.read_api_key`. */
   read: (apiKeyId: string) => Promise<unknown>;
   /** Absent without Redis: then nothing says that a key changed, and each call looks it up. */
-  changedSince?: (apiKeyId: string, seq: Seq) => Promise<boolean>;
+  marks?: KeyMarks;
   now: () => number;
 }
 
-interface Known {
-  record: Promise<KeyRecord | undefined>;
-  at: number;
-  turn: number;
+/** What is known before the database is asked. */
+interface Recalled {
+  /** Good by itself. */
+  good?: Found;
+  /** Good while the database is away. */
+  last?: KeyRecord;
+  news: KeyNews;
 }
 
-export function makeKeys({ read, changedSince, now }: Wiring): Keys {
-  const known = new Map<string, Known>();
-  let turns = 0;
+export function makeKeys({ read, marks, now }: Wiring): Keys {
+  let outage: { error: unknown; at: number } | undefined;
 
   const look = async (apiKeyId: string) => {
-    const answer = await read(apiKeyId);
-    return answer === null ? undefined : Record.parse(answer);
+    try {
+      const record = parseRecord(await read(apiKeyId));
+      outage = undefined;
+      return record;
+    } catch (error) {
+      if (isOutage(error)) outage = { error, at: now() };
+      throw error;
+    }
+  };
+  const memory = new RecordMemory(look, now);
+
+  const isLiving = ({ expires_at }: KeyRecord) => !expires_at || Date.parse(expires_at) > now();
+  const living = (record: KeyRecord | undefined) => record && isLiving(record) ? record : undefined;
+
+  /** One question to Redis whatever is remembered, and none to the database. */
+  const recall = async (apiKeyId: string, marks: KeyMarks, orLastKnown: boolean): Promise<Recalled> => {
+    // time must not tell: of any key's outage, whether or not this one is known
+    const failed = orLastKnown ? outage : undefined;
+    if (failed === undefined) await memory.settled(apiKeyId);
+    const isAway = failed && (now() - failed.at < OUTAGE_MS || memory.isUnderWay(apiKeyId));
+    const known = memory.get(apiKeyId);
+    const news = await marks.since(apiKeyId, known?.record ?? NOWHERE);
+    if (news.said === "changed") memory.forget(apiKeyId, known);
+    const age = known === undefined ? Infinity : now() - known.at;
+    const record = living(known?.record);
+    if (record === undefined || age >= KEPT_MS || news.said === "changed" || news.said === "away") {
+      return { news };
+    }
+    if (age < MEMORY_MS && news.said === "none") return { good: { record }, last: record, news };
+    return { ...(isAway ? { good: { record, outage: failed.error } } : {}), last: record, news };
   };
 
-  /** Looks it up and remembers it, if it is there. A look that began after `turn` will do. */
-  const lookUp = (apiKeyId: string, turn: number): Promise<KeyRecord | undefined> => {
-    const begun = known.get(apiKeyId);
-    if (begun !== undefined && begun.turn > turn) return begun.record;
-    const entry: Known = { record: look(apiKeyId), at: now(), turn: ++turns };
-    if (known.size >= KEPT) known.clear();
-    known.set(apiKeyId, entry);
-    const forget = () => {
-      if (known.get(apiKeyId) === entry) known.delete(apiKeyId);
-    };
-    entry.record.then((record) => record ?? forget(), forget);
-    return entry.record;
+  /** Reads it, and has a mark of another epoch, which says nothing of what is read now, give way. */
+  const lookUp = async (apiKeyId: string, begun: number, marks: KeyMarks, { mark }: KeyNews) => {
+    const seen = memory.begun;
+    const record = await memory.lookUpAfter(begun, apiKeyId);
+    const known = memory.get(apiKeyId);
+    const isReadSince = known !== undefined && known.number > seen;
+    if (mark !== undefined && isReadSince) await marks.settle(apiKeyId, mark, known.record);
+    return living(record);
   };
 
-  /** What is remembered and has not changed; always one question to Redis, never one to the database. */
-  const remembered = async (apiKeyId: string): Promise<KeyRecord | undefined> => {
-    const entry = known.get(apiKeyId);
-    const isRecent = entry !== undefined && now() - entry.at < MEMORY_MS;
-    const record = isRecent ? await entry.record.catch(() => undefined) : undefined;
-    const seq = record === undefined ? NOWHERE : parseSeq(`${record.epoch}:${record.seq}`)!;
-    const changed = await changedSince!(apiKeyId, seq).catch(() => true);
-    return changed ? undefined : living(record);
+  const findIf = async (apiKeyId: string, holds: Holds, orLastKnown = false): Promise<Found | undefined> => {
+    if (marks === undefined) {
+      const record = living(await look(apiKeyId));
+      return await holds(record) && record ? { record } : undefined;
+    }
+    const begun = memory.begun;
+    const { good, last, news } = await recall(apiKeyId, marks, orLastKnown);
+    if (await holds(good?.record)) return good;
+    try {
+      const record = await lookUp(apiKeyId, begun, marks, news);
+      return await holds(record) && record ? { record } : undefined;
+    } catch (error) {
+      if (orLastKnown && isOutage(error) && await holds(last) && last) return { record: last, outage: error };
+      throw error;
+    }
   };
-
-  const readAnew = async (apiKeyId: string, turn: number) =>
-    living(await (changedSince === undefined ? look(apiKeyId) : lookUp(apiKeyId, turn)));
 
   return {
     look: async (apiKeyId) => living(await look(apiKeyId)),
-    async find(apiKeyId) {
-      const turn = turns;
-      return (changedSince && await remembered(apiKeyId)) ?? await readAnew(apiKeyId, turn);
-    },
-    async findIf(apiKeyId, holds) {
-      const turn = turns;
-      const record = changedSince && await remembered(apiKeyId);
-      if (await holds(record)) return record;
-      const anew = await readAnew(apiKeyId, turn);
-      return await holds(anew) ? anew : undefined;
-    },
+    find: async (apiKeyId) =>
+      (await findIf(apiKeyId, (record) => Promise.resolve(record !== undefined)))?.record,
+    findIf,
   };
+}
 
-  function living(record: KeyRecord | undefined): KeyRecord | undefined {
-    return record?.expires_at && Date.parse(record.expires_at) <= now() ? undefined : record;
-  }
+/** Whether the database did not answer. That it refused this function is an answer. */
+function isOutage(error: unknown): boolean {
+  if (error instanceof OriginBusy) return true;
+  return error instanceof Problem && error.status >= 500 &&
+    !["origin.answer_invalid", "origin.token_refused"].includes(error.code);
 }

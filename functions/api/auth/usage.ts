@@ -1,10 +1,14 @@
-// What keys did, told to Postgres in the background: requests, refusals, cache outcomes, and the nonces that Redis took.
+// What keys did, told to Postgres in the background: requests, refusals, cache outcomes, and the nonces that Redis took; and
+// what the instance counted, of whichever key or none.
 
 import { type Log, told } from "../log.ts";
+import type { Sums, Tally } from "../tally.ts";
 
 /** Nonces are waited for by whoever must refuse their replay; counts are not. */
 const NONCES_WITHIN_MS = 100;
 const COUNTS_WITHIN_MS = 1_000;
+/** When nobody took them. */
+const AGAIN_WITHIN_MS = 5_000;
 /** Rows of one call. */
 const MOST_ROWS = 1_000;
 /** Nonces that wait for Postgres, over all failures; beyond that they are dropped. */
@@ -22,6 +26,8 @@ export interface Use {
 export interface Usage {
   note(use: Use): void;
   noteCache(apiKeyId: string, outcome: CacheOutcome): void;
+  /** How a request ended that wanted to be let in, by the status of its answer. */
+  noteEnd(status: number): void;
   /** Sends what waits; for the end of an instance, and tests. */
   flush(): Promise<void>;
 }
@@ -37,14 +43,15 @@ interface Row {
 }
 
 interface Wiring {
-  send: (uses: Row[]) => Promise<unknown>;
+  send: (uses: Row[], instance: Sums | null) => Promise<unknown>;
+  tally: Tally;
   now: () => number;
   /** Does it so many milliseconds later, and keeps the instance alive until then. */
   later: (work: () => Promise<void>, milliseconds: number) => void;
   log: Log;
 }
 
-export function makeUsage({ send, now, later, log }: Wiring): Usage {
+export function makeUsage({ send, tally, now, later, log }: Wiring): Usage {
   let rows = new Map<string, Row>();
   let flushAt = Infinity;
 
@@ -70,16 +77,24 @@ export function makeUsage({ send, now, later, log }: Wiring): Usage {
     flushAt = Infinity;
     const waiting = [...rows.values()];
     rows = new Map();
-    for (let at = 0; at < waiting.length; at += MOST_ROWS) {
-      const sent = waiting.slice(at, at + MOST_ROWS);
-      try {
-        await send(sent);
-      } catch (error) {
-        log("usage.lost", { keys: sent.length, error: told(error) });
-        // counts are best effort; a nonce that nobody knows can be replayed
-        keepNonces(sent);
-      }
+    const calls = Math.max(Math.ceil(waiting.length / MOST_ROWS), tally.toTell() === undefined ? 0 : 1);
+    for (let call = 0; call < calls; call++) {
+      await tell(waiting.slice(call * MOST_ROWS, (call + 1) * MOST_ROWS));
     }
+  };
+
+  const tell = async (uses: Row[]) => {
+    const sums = tally.toTell();
+    try {
+      await send(uses, sums ?? null);
+    } catch (error) {
+      log("usage.lost", { keys: uses.length, error: told(error) });
+      // counts of keys are best effort; a nonce that nobody knows can be replayed
+      keepNonces(uses);
+      if (sums !== undefined) plan(AGAIN_WITHIN_MS);
+      return;
+    }
+    if (sums !== undefined) tally.heard(sums);
   };
 
   const keepNonces = (sent: Row[]) => {
@@ -105,6 +120,10 @@ export function makeUsage({ send, now, later, log }: Wiring): Usage {
     noteCache(apiKeyId, outcome) {
       const { cache } = rowOf(apiKeyId);
       cache[outcome] = (cache[outcome] ?? 0) + 1;
+    },
+    noteEnd(status) {
+      tally.ended(status);
+      plan(COUNTS_WITHIN_MS);
     },
     flush,
   };

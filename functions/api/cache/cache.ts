@@ -3,6 +3,7 @@
 import type { RedisLink } from "../../_shared/redis.ts";
 import type { Seq } from "../seq.ts";
 import { OriginQueue, type OriginQueueOptions } from "../origin_queue.ts";
+import type { KeyMarks } from "./key_marks.ts";
 import { ReadThrough } from "./read_through.ts";
 
 export type Tag = "products" | "stock" | "orders";
@@ -20,9 +21,14 @@ export interface ReadRequest {
   apiKeyId: string;
   /** Not what lies there, nor what somebody else began to read: the origin, now. */
   past?: boolean;
+  /** Only what lies there, as new as asked for, however old else; `fill` says why there is nothing. */
+  keptOnly?: boolean;
   /** A read that nobody waits for is not counted as use. */
   warming?: boolean;
 }
+
+/** What a read came to in place of data, for the caller who asked and nobody else: neither kept, nor told to who joined. */
+export type Refusal = "ahead" | "busy" | "keyGone" | "keyChanged";
 
 export interface Filled {
   /** Read before the data was: the data is at least as new. */
@@ -30,6 +36,8 @@ export interface Filled {
   status: number;
   headers: Record<string, string>;
   body: string;
+  /** Absent with data. */
+  refusal?: Refusal;
 }
 
 export type Source = "hit" | "miss" | "joined" | "stale" | "bypass";
@@ -56,8 +64,8 @@ export interface ReadCache {
   read(request: ReadRequest, fill: Fill): Promise<Served>;
   /** The most used queries of the tenant, most used first; [] while Redis is away. */
   used(tenant: string, most: number): Promise<ReadRequest[]>;
-  /** Whether what was read of the key at `seq` may be out of date; true when nobody can tell. */
-  keyChangedSince(apiKeyId: string, seq: Seq): Promise<boolean>;
+  /** What is told of changes of API keys. */
+  readonly keyMarks: KeyMarks;
   counts(): CacheCounts;
 }
 

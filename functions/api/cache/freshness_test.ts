@@ -74,6 +74,7 @@ async function readsAfter(
 testWithRedis("no order of change, invalidation and fill leaves an old answer", async (server) => {
   const redis = openRedis(server.url);
   try {
+    await workerLives(redis);
     assert.deepEqual(await readsAfter(redis, sound, (origin) => origin.fill), []);
     for (
       const [naive, fill] of [

@@ -1,6 +1,7 @@
 // An origin with a log, and the job that raises tags, for tests: the data is the number of the last change.
 
 import type { RedisLink } from "../../_shared/redis.ts";
+import { until } from "../../_shared/redis_server.ts";
 import type { Fill, Filled, ReadRequest } from "./cache.ts";
 
 export const EPOCH = "e1";
@@ -35,8 +36,10 @@ export class Origin {
   };
 }
 
+/** Waits for the connection: on a busy machine the first one takes longer than a link is patient. */
 export async function workerLives(redis: RedisLink): Promise<void> {
-  await redis.run(["SET", "pms:cache:alive", "worker", "EX", "15"]);
+  const beat = () => redis.run(["SET", "pms:cache:alive", "worker", "EX", "15"]);
+  await until(() => beat().then(() => true, () => false));
 }
 
 /** As the job does it: the tag first, then how far it got. */

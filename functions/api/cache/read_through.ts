@@ -12,13 +12,13 @@ import type {
   Served,
   Source,
 } from "./cache.ts";
-import { parseSeq, type Seq } from "../seq.ts";
+import type { Seq } from "../seq.ts";
 import type { OriginQueue } from "../origin_queue.ts";
 import { Entries, type Entry, entryKey, type Look } from "./entries.ts";
+import { type KeyMarks, makeKeyMarks } from "./key_marks.ts";
+import { FRESH_MS, KEPT_MS } from "./lifetimes.ts";
 import { Usage } from "./usage.ts";
 
-const FRESH_MS = 60_000;
-const KEPT_MS = 600_000;
 const MAX_BODY = 1024 * 1024;
 /** How long a lock outlives an instance that died filling, and how long others wait for one that does not. */
 const LOCK_MS = 5_000;
@@ -35,6 +35,7 @@ interface Flight {
 }
 
 export class ReadThrough implements ReadCache {
+  readonly keyMarks: KeyMarks;
   readonly #flights = new Map<string, Flight>();
   readonly #counts = counters();
   readonly #entries: Entries | undefined;
@@ -50,6 +51,7 @@ export class ReadThrough implements ReadCache {
   ) {
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
+    this.keyMarks = makeKeyMarks(link, () => this.#invalidating());
     if (link === undefined) return;
     const { freshMs = FRESH_MS, keptMs = KEPT_MS } = options;
     this.#entries = new Entries(link, { freshMs, keptMs, lockMs: LOCK_MS });
@@ -58,7 +60,7 @@ export class ReadThrough implements ReadCache {
 
   async read(request: ReadRequest, fill: Fill): Promise<Served> {
     if (request.warming !== true) this.#background(this.#usage?.note(request));
-    const served = request.past ? await this.#fromOrigin(fill) : await this.#join(request, fill);
+    const served = await this.#served(request, fill);
     this.#counts[served.from]++;
     return served;
   }
@@ -67,17 +69,14 @@ export class ReadThrough implements ReadCache {
     return await orElse([], this.#usage?.most(tenant, most));
   }
 
-  async keyChangedSince(apiKeyId: string, seq: Seq): Promise<boolean> {
-    if (!await this.#invalidating()) return true;
-    const changed = await orElse(undefined, this.link?.run(["GET", `pms:key:${apiKeyId}`]));
-    if (changed === undefined) return true;
-    if (changed === null) return false;
-    const last = parseSeq(String(changed));
-    return last === undefined || last.epoch !== seq.epoch || last.seq > seq.seq;
-  }
-
   counts(): CacheCounts {
     return { ...this.#counts, refused: this.direct.refused };
+  }
+
+  async #served(request: ReadRequest, fill: Fill): Promise<Served> {
+    if (request.past) return await this.#fromOrigin(request, fill);
+    if (request.keptOnly) return await this.#kept(request, fill);
+    return await this.#join(request, fill);
   }
 
   async #join(request: ReadRequest, fill: Fill): Promise<Served> {
@@ -90,10 +89,9 @@ export class ReadThrough implements ReadCache {
       if (++flight.readers === 2) this.#counts.stampedes++;
       const served = await flight.landed;
       const from = served.from === "miss" || served.from === "bypass" ? "joined" : served.from;
-      // what is no data was said to one caller, of its key or of what it asked for
-      if (served.status === 200 || served.status === 404) return { ...served, from };
+      if (served.refusal === undefined) return { ...served, from };
     }
-    return await this.#fromOrigin(fill);
+    return await this.#fromOrigin(request, fill);
   }
 
   async #fly(key: string, request: ReadRequest, fill: Fill): Promise<Served> {
@@ -108,7 +106,7 @@ export class ReadThrough implements ReadCache {
   }
 
   async #find(key: string, request: ReadRequest, fill: Fill): Promise<Served> {
-    if (this.#entries === undefined) return await this.#fromOrigin(fill);
+    if (this.#entries === undefined) return await this.#fromOrigin(request, fill);
     if (!await this.#invalidating()) return await this.#bypass(this.#entries, key, request, fill);
     return await this.#lookAndFill(this.#entries, key, request, fill);
   }
@@ -120,7 +118,7 @@ export class ReadThrough implements ReadCache {
     let known: Entry | undefined;
     for (let pause = FIRST_PAUSE_MS;; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       const look = await orElse(undefined, entries.look(request, key, token, draw, known));
-      if (look === undefined) return await this.#fromOrigin(fill);
+      if (look === undefined) return await this.#fromOrigin(request, fill);
       const waited = pause > FIRST_PAUSE_MS;
       if (look.entry !== undefined && (look.state === "fresh" || look.state === "early")) {
         if (look.state === "early") this.#renew(entries, key, request, fill, token, look);
@@ -151,7 +149,7 @@ export class ReadThrough implements ReadCache {
     const started = performance.now();
     let filled: Filled | undefined;
     try {
-      filled = await this.direct.run(fill, patient);
+      filled = await this.direct.run(fill, { tenant: request.tenant, patient });
       return serve({ ...filled, ageSeconds: 0 }, "miss");
     } catch (error) {
       if (stale === undefined || !isOutage(error)) throw error;
@@ -168,17 +166,24 @@ export class ReadThrough implements ReadCache {
   /** Nobody works invalidations, so what lies in Redis may be old without looking so: good only if all else fails. */
   async #bypass(entries: Entries, key: string, request: ReadRequest, fill: Fill): Promise<Served> {
     try {
-      return await this.#fromOrigin(fill);
+      return await this.#fromOrigin(request, fill);
     } catch (error) {
       if (!isOutage(error)) throw error;
-      const look = await orElse(undefined, entries.look(request, key, crypto.randomUUID(), 0));
+      const look = await orElse(undefined, entries.peek(request, key));
       if (look?.entry === undefined) throw error;
       return serve(look.entry, "stale");
     }
   }
 
-  async #fromOrigin(fill: Fill): Promise<Served> {
-    return serve({ ...await this.direct.run(fill), ageSeconds: 0 }, "bypass");
+  /** Looks only: whoever may read this and nothing else neither begins what others would join, nor joins it. */
+  async #kept(request: ReadRequest, fill: Fill): Promise<Served> {
+    const look = await orElse(undefined, this.#entries?.peek(request, await entryKey(request)));
+    if (look?.entry === undefined) return await this.#fromOrigin(request, fill);
+    return serve(look.entry, look.state === "fresh" && await this.#invalidating() ? "hit" : "stale");
+  }
+
+  async #fromOrigin({ tenant }: ReadRequest, fill: Fill): Promise<Served> {
+    return serve({ ...await this.direct.run(fill, { tenant }), ageSeconds: 0 }, "bypass");
   }
 
   #renew(entries: Entries, key: string, request: ReadRequest, fill: Fill, token: string, look: Look): void {
@@ -198,7 +203,8 @@ export class ReadThrough implements ReadCache {
   }
 
   #keeps(filled: Filled): boolean {
-    return filled.status === 200 && filled.body.length <= (this.options.maxBody ?? MAX_BODY);
+    return filled.refusal === undefined && filled.status === 200 &&
+      filled.body.length <= (this.options.maxBody ?? MAX_BODY);
   }
 
   #background(work: Promise<unknown> | undefined): void {
@@ -219,8 +225,8 @@ function isOutage(error: unknown): boolean {
 }
 
 function serve(entry: Filled & { ageSeconds: number }, from: Source): Served {
-  const { seq, status, headers, body, ageSeconds } = entry;
-  return { seq, status, headers, body, ageSeconds, from };
+  const { seq, status, headers, body, refusal, ageSeconds } = entry;
+  return { seq, status, headers, body, refusal, ageSeconds, from };
 }
 
 /** What Redis answers, or `otherwise` while it is away. */

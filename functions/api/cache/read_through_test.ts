@@ -98,7 +98,7 @@ testWithRedis(
       assert.equal((await one!.cache.read(request(), origin.fill)).from, "stale");
       origin.failing = false;
       assert.equal((await one!.cache.read(request(), origin.fill)).from, "bypass", "nobody invalidates");
-      assert.equal(await one!.cache.keyChangedSince("k1", { epoch: EPOCH, seq: 1 }), true);
+      assert.deepEqual(await one!.cache.keyMarks.since("k1", { epoch: EPOCH, seq: 1 }), { said: "unheard" });
     });
   },
 );
@@ -204,12 +204,13 @@ testWithRedis("the most used queries come first, each once", async (server) => {
 
 testWithRedis("a key is looked up again after its change, and whenever nobody can tell", async (server) => {
   await withInstances(server, {}, async (one) => {
-    const changed = (seq: number, epoch = EPOCH) => one!.cache.keyChangedSince("k1", { epoch, seq });
-    assert.equal(await changed(5), false);
+    const said = async (seq: number, epoch = EPOCH) =>
+      (await one!.cache.keyMarks.since("k1", { epoch, seq })).said;
+    assert.equal(await said(5), "none");
     await one!.redis.run(["SET", "pms:key:k1", `${EPOCH}:6`]);
-    assert.deepEqual([await changed(5), await changed(6), await changed(6, "e2")], [true, false, true]);
+    assert.deepEqual([await said(5), await said(6), await said(6, "e2")], ["changed", "none", "changed"]);
     await server.kill();
-    assert.equal(await changed(6), true);
+    assert.equal(await said(6), "away");
   });
 });
 
@@ -221,7 +222,7 @@ Deno.test("without Redis reads are direct, and equal ones at the same time are o
   assert.equal(origin.fills, 1);
   assert.deepEqual([...new Set(served.map((each) => each.from))].sort(), ["bypass", "joined"]);
   assert.deepEqual(await cache.used("t1", 10), []);
-  assert.equal(await cache.keyChangedSince("k1", { epoch: EPOCH, seq: 1 }), true);
+  assert.deepEqual(await cache.keyMarks.since("k1", { epoch: EPOCH, seq: 1 }), { said: "away" });
 });
 
 testWithRedis("an origin that refuses has answered: nothing old is served for it", async (server) => {

@@ -5,7 +5,6 @@ import { isRow, type Row } from "../json.ts";
 import { canonical, picked, readPage } from "../lists.ts";
 import { define } from "../operation.ts";
 import { readCached, readDirectly } from "../reads.ts";
-import { json } from "../responses.ts";
 import { ADJUSTMENT, LOCATION_ID, MOVEMENT, PRODUCT_ID, STOCK } from "../schemas/examples.ts";
 import { ReadHeaders, WriteHeaders } from "../schemas/headers.ts";
 import {
@@ -16,7 +15,7 @@ import {
   StockPage,
   StockQuery,
 } from "../schemas/inventory.ts";
-import { command, seqHeader } from "../writes.ts";
+import { command, written } from "../writes.ts";
 
 const LEVEL = ["on_hand", "reserved", "available", "safety", "reorder_point", "backorder_limit", "shortfall"];
 const STATUS_COLUMNS = `product_id,location_id,${LEVEL},low_since,out_since,version,updated_at,` +
@@ -121,6 +120,7 @@ export const adjustStock = define({
   id: "adjustStock",
   tag: "Inventory",
   summary: "Corrects stock by signed quantities, all lines or none",
+  description: "A repeated correction corrects twice: send an Idempotency-Key.",
   asks: { headers: WriteHeaders, body: AdjustBody },
   examples: { body: ADJUSTMENT },
   answers: {
@@ -132,15 +132,15 @@ export const adjustStock = define({
       },
     },
   },
-  refuses: { 404: ["stock.not_found"], 409: ["stock.insufficient"], 422: ["idempotency.key_reused"] },
-  async answer({ headers, body, exact }, call) {
-    const answer = await command(call, "adjust_stock", {
+  refuses: { 404: ["stock.not_found"], 409: ["stock.insufficient"] },
+  answer({ headers, body, exact }, call) {
+    const args = {
       p_lines: (exact as { lines: unknown }).lines,
       p_key: headers["idempotency-key"] ?? null,
       p_reason: body.reason ?? null,
       p_allow_shortfall: body.allow_shortfall ?? false,
-    });
-    return json(answer, 200, await seqHeader(call));
+    };
+    return written(call, command(call, "adjust_stock", args));
   },
 });
 

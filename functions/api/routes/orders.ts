@@ -20,6 +20,8 @@ export const getOrder = define({
   id: "getOrder",
   tag: "Orders",
   summary: "Gets an order with its lines",
+  description:
+    "By its id, which webhooks tell: keys neither list orders nor find one by its number. People's applications place them.",
   asks: { path: IdInPath, headers: ReadHeaders },
   examples: { path: { id: ORDER_ID } },
   answers: {

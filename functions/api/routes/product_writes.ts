@@ -10,12 +10,12 @@ import { IdInPath } from "../schemas/common.ts";
 import { BULK, NEW_PRODUCT, PRODUCT, PRODUCT_ID } from "../schemas/examples.ts";
 import { ChangeHeaders, WriteHeaders } from "../schemas/headers.ts";
 import { BulkAnswer, BulkBody, Product, PRODUCT_FIELDS, ProductBody } from "../schemas/products.ts";
-import { changing, command, etagOf, seqHeader } from "../writes.ts";
+import { changing, command, etagOf, seqHeader, written } from "../writes.ts";
 
 const REFUSALS = {
-  409: ["product.sku_living", "product.deleted", "version.stale"],
+  409: ["product.sku_living", "product.deleted"],
   412: ["version.stale"],
-  422: ["product.invalid", "idempotency.key_reused"],
+  422: ["product.invalid"],
 };
 
 export const createProduct = define({
@@ -37,15 +37,10 @@ export const createProduct = define({
     },
   },
   refuses: { ...REFUSALS, 404: ["product.parent_missing"], 412: [] },
-  async answer({ headers, exact }, call) {
+  answer({ headers, exact }, call) {
     checkPrices(exact);
-    const row = await command(call, "create_product", {
-      p_product: exact,
-      p_key: headers["idempotency-key"] ?? null,
-    });
-    const reply = await productReply(call, row, 201);
-    reply.headers["Location"] = `${call.target.base}/products/${textOf(row["id"])}`;
-    return reply;
+    const args = { p_product: exact, p_key: headers["idempotency-key"] ?? null };
+    return created(call, command(call, "create_product", args));
   },
 });
 
@@ -58,7 +53,7 @@ export const replaceProduct = define({
   tag: "Products",
   summary: "Replaces a product",
   description:
-    "What the body leaves out becomes as it is in a new product. Send If-Match, or the last writer wins.",
+    "What the body leaves out becomes as it is in a new product: a draft, of price 0. Send all of it, or change some fields by bulk, of one row if need be. Send If-Match, or the last writer wins.",
   asks: { path: IdInPath, headers: ChangeHeaders, body: ProductBody },
   examples: { path: { id: PRODUCT_ID }, body: { ...NEW_PRODUCT, sku: "MUG-BLUE", name: "Blue mug, large" } },
   answers: {
@@ -77,10 +72,10 @@ export const replaceProduct = define({
     },
   },
   refuses: { ...REFUSALS, 404: ["product.not_found", "product.parent_missing"] },
-  async answer({ path, headers, exact }, call) {
+  answer({ path, headers, exact }, call) {
     checkPrices(exact);
     const args = { p_product_id: path.id, p_product: exact, p_key: headers["idempotency-key"] ?? null };
-    return productReply(call, await changing(call, headers["if-match"], "replace_product", args));
+    return productReply(call, changing(call, headers["if-match"], "replace_product", args));
   },
 });
 
@@ -96,7 +91,7 @@ export const deleteProduct = define({
   asks: { path: IdInPath, headers: ChangeHeaders },
   examples: { path: { id: PRODUCT_ID } },
   answers: { 204: { description: "It is deleted" } },
-  refuses: { 404: ["product.not_found"], 409: ["product.held", "version.stale"], 412: ["version.stale"] },
+  refuses: { 404: ["product.not_found"], 409: ["product.held"], 412: ["version.stale"] },
   async answer({ path, headers }, call) {
     const args = { p_product_id: path.id, p_key: headers["idempotency-key"] ?? null };
     await changing(call, headers["if-match"], "delete_product", args);
@@ -126,11 +121,11 @@ export const publishProduct = define({
   refuses: {
     ...REFUSALS,
     404: ["product.not_found"],
-    422: ["product.not_publishable", "idempotency.key_reused"],
+    422: ["product.not_publishable"],
   },
-  async answer({ path, headers }, call) {
+  answer({ path, headers }, call) {
     const args = { p_product_id: path.id, p_key: headers["idempotency-key"] ?? null };
-    return productReply(call, await changing(call, headers["if-match"], "publish_product", args));
+    return productReply(call, changing(call, headers["if-match"], "publish_product", args));
   },
 });
 
@@ -143,7 +138,7 @@ export const bulkProducts = define({
   tag: "Products",
   summary: "Creates and changes up to 1,000 products",
   description:
-    "Each row has an answer of its own; good rows are kept, unless all_or_nothing is set. A field that a row leaves out stays as it is.",
+    "A field that a row leaves out stays as it is. A row of a wrong form, with a field that does not exist for example, refuses the whole call with 400; `failures` counts rows from 0. Of what the database refuses, each row has an answer of its own, with `line` from 1, and good rows are kept, unless `all_or_nothing` is set. If-Match does not count here: a row has `version`.",
   bodyBytes: 5 * 1024 * 1024,
   asks: { headers: WriteHeaders, body: BulkBody },
   examples: { body: BULK },
@@ -170,20 +165,26 @@ export const bulkProducts = define({
       },
     },
   },
-  refuses: { 422: ["product.rows_refused", "idempotency.key_reused"] },
-  async answer({ headers, body, exact }, call) {
+  refuses: { 422: ["product.rows_refused"] },
+  answer({ headers, body, exact }, call) {
     const args = {
       p_rows: (exact as { rows: unknown }).rows,
       p_all_or_nothing: body.all_or_nothing ?? false,
       p_key: headers["idempotency-key"] ?? null,
     };
-    const answer = await command(call, "upsert_products", args, PATIENCE.bulk);
-    return json(answer, 200, await seqHeader(call));
+    return written(call, command(call, "upsert_products", args, PATIENCE.bulk));
   },
 });
 
-async function productReply(call: Call, row: Row, status = 200): Promise<Reply> {
-  return json(picked(row, PRODUCT_FIELDS), status, { ETag: etagOf(row), ...await seqHeader(call) });
+async function productReply(call: Call, writing: Promise<Row>): Promise<Reply> {
+  const row = await writing;
+  return json(picked(row, PRODUCT_FIELDS), 200, { ETag: etagOf(row), ...await seqHeader(call) });
+}
+
+async function created(call: Call, writing: Promise<Row>): Promise<Reply> {
+  const { headers, ...reply } = await productReply(call, writing);
+  const place = `${call.target.base}/products/${textOf((await writing)["id"])}`;
+  return { ...reply, status: 201, headers: { ...headers, Location: place } };
 }
 
 /** A number of more than 4 decimals, which the column would round in silence, or in powers of ten. */

@@ -26,7 +26,7 @@ const HEADERS: Record<string, Header> = {
   },
   "RateLimit-Limit": { description: "Requests a minute", schema: count },
   "RateLimit-Remaining": { description: "How many may come at once", schema: count },
-  "RateLimit-Reset": { description: "Seconds until all of them may", schema: count },
+  "RateLimit-Reset": { description: "Seconds until all of them may come at once again", schema: count },
   "Retry-After": {
     description: "Seconds after which another try makes sense",
     schema: { type: "integer", minimum: 1 },

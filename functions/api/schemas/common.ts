@@ -2,7 +2,9 @@
 
 import { z } from "@hono/zod-openapi";
 
-export const Id = z.guid().transform((id) => id.toLowerCase()).openapi({ type: "string", format: "uuid" });
+export const Id = z.guid("is no UUID such as 3f6b2c1e-9a57-4a0e-8f3d-2b7c5d1e6a90").transform((id) =>
+  id.toLowerCase()
+).openapi({ type: "string", format: "uuid" });
 
 /** As Id, or null. */
 export const IdOrNull = Id.nullable().openapi({ type: ["string", "null"], format: "uuid" });
@@ -14,8 +16,15 @@ export const text = (least: number, most: number) =>
   z.string().min(least).max(most)
     .refine((value) => value.isWellFormed() && !value.includes("\0"), "holds characters that are none");
 
-export const Moment = z.iso.datetime({ offset: true }).max(40)
+const MOMENT = "is no time with its zone, such as 2026-11-27T09:30:00Z or 2026-11-27T10:30:00+01:00";
+
+export const Moment = z.iso.datetime({ offset: true, error: MOMENT }).max(40)
   .openapi({ type: "string", format: "date-time", example: "2026-11-27T09:30:00Z" });
+
+/** In a query, where a bare "+" is a space. */
+export const Since = Moment.optional().openapi({
+  description: "From this moment on, itself included: with `Z`, or an offset whose + is sent as `%2B`.",
+});
 
 export const MomentOrNull = Moment.nullable()
   .openapi({ type: ["string", "null"], format: "date-time", example: "2026-11-27T09:30:00Z" });

@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { After, Limit } from "../lists.ts";
-import { Count, Id, Moment, Stamp, text } from "./common.ts";
+import { Count, Id, Moment, Since, Stamp, text } from "./common.ts";
 
 export const StockStatus = z.object({
   product_id: z.string(),
@@ -32,8 +32,14 @@ export const StockPage = z.object({ data: z.array(StockStatus), next: z.string()
 );
 
 /** By id or by code. */
-const Location = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$/).optional()
-  .openapi({ description: "The code of a location.", example: "MAIN" });
+const Location = z.string().regex(
+  /^[A-Za-z0-9][A-Za-z0-9_.-]{0,49}$/,
+  "is no code of a location: 1 to 50 of A-Z a-z 0-9 _ . -, the first a letter or digit",
+).optional()
+  .openapi({
+    description: "The code of a location, up to 50 letters, digits and `_ . -`.",
+    example: "MAIN",
+  });
 
 export const StockQuery = z.strictObject({
   limit: Limit,
@@ -89,15 +95,22 @@ export const MovementQuery = z.strictObject({
   location: Location,
   location_id: Id.optional(),
   kind: z.enum(KINDS).optional(),
-  since: Moment.optional(),
-  until: Moment.optional().openapi({ description: "Up to this moment, itself excluded." }),
+  since: Since,
+  until: Moment.optional().openapi({
+    description: "Up to this moment, itself excluded: with `Z`, or an offset whose + is sent as `%2B`.",
+  }),
 });
 
 export const AdjustBody = z.strictObject({
   lines: z.array(z.strictObject({
     product_id: Id,
-    location_id: Id,
-    quantity: z.int().min(-1_000_000_000_000).max(1_000_000_000_000),
+    location_id: Id.openapi({ description: "People make locations; `inventory/status` tells their ids." }),
+    quantity: z.int().min(-1_000_000_000_000).max(1_000_000_000_000)
+      .refine(
+        (quantity) => quantity !== 0,
+        "is 0, which changes nothing: send what is added, or below 0 what is taken",
+      )
+      .openapi({ not: { const: 0 }, description: "What is to be added, or with a minus taken away." }),
   })).min(1).max(1000),
   reason: text(1, 500).optional(),
   allow_shortfall: z.boolean().optional()

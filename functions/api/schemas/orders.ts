@@ -87,16 +87,31 @@ export const Order = z.object({
 }).openapi("Order");
 
 export const WebhookBody = z.strictObject({
-  id: z.string().regex(/^[\x21-\x7e]{1,200}$/)
-    .openapi({ description: "The event's id: an event is stored once, however often it is sent." }),
-  type: z.string().regex(/^[A-Za-z0-9_.:/-]{1,100}$/)
-    .openapi({ description: "Types that are not known are kept and reported." }),
-  timestamp: Moment,
-  data: z.record(z.string(), z.unknown()).openapi({ type: "object", additionalProperties: true }),
+  id: z.string().regex(/^[\x21-\x7e]{1,200}$/, "has 1 to 200 visible ASCII characters, no blanks")
+    .openapi({
+      description:
+        "The event's id, 1 to 200 visible characters: an event is stored once, however often it is sent.",
+    }),
+  type: z.string().regex(/^[A-Za-z0-9_.:/-]{1,100}$/, "has 1 to 100 of A-Z a-z 0-9 _ . : / -")
+    .openapi({
+      description:
+        "Up to 100 letters, digits and `_ . : / -`. Types that are not known are kept and reported.",
+    }),
+  timestamp: Moment.openapi({
+    description: "When it happened over there; at most 5 minutes ahead of the time here.",
+  }),
+  data: z.record(z.string(), z.unknown()).openapi({
+    type: "object",
+    additionalProperties: true,
+    description: "Names what it is about, and tells of it; see the route. At most 128 KiB.",
+  }),
 }).openapi("WebhookBody");
 
 export const WebhookAnswer = z.object({
   id: z.string(),
-  status: z.enum(["queued", "done", "duplicate", "stale", "rejected", "unknown"]),
+  status: z.enum(["queued", "done", "duplicate", "stale", "rejected", "unknown"]).openapi({
+    description:
+      "`queued`: taken, and worked afterwards. `done`: the order's event happened. `duplicate`: nothing to write. `stale`: older than what was said before. `rejected`: cannot be done. `unknown`: nobody knows the type.",
+  }),
   repeated: z.boolean().openapi({ description: "The event had been received before." }),
 }).openapi("WebhookAnswer");

@@ -3,7 +3,7 @@
 import { z } from "@hono/zod-openapi";
 
 import { After, fieldsOf, Limit } from "../lists.ts";
-import { Count, Id, IdOrNull, Moment, MomentOrNull, Money, Stamp, text } from "./common.ts";
+import { Count, Id, IdOrNull, MomentOrNull, Money, Since, Stamp, text } from "./common.ts";
 import { PRODUCT } from "./examples.ts";
 
 export const PRODUCT_FIELDS = [
@@ -57,8 +57,11 @@ export const ProductView = Product.partial().openapi("ProductView", {
 export const ProductPage = z.object({ data: z.array(ProductView), next: z.string().nullable() })
   .openapi("ProductPage");
 
+const AMOUNT = "is no amount from 0 on with a point and up to 4 decimals, such as 1.50";
+const Amount = z.string().regex(/^\d{1,14}(\.\d{1,4})?$/, AMOUNT);
+
 /** A number, or its text: both are taken with all their digits. */
-const Price = z.union([z.number().min(0).lt(1e14), z.string().regex(/^\d{1,14}(\.\d{1,4})?$/)])
+const Price = z.union([z.number().min(0, AMOUNT).lt(1e14, AMOUNT), Amount], AMOUNT)
   .openapi({
     type: ["number", "string"],
     minimum: 0,
@@ -68,7 +71,13 @@ const Price = z.union([z.number().min(0).lt(1e14), z.string().regex(/^\d{1,14}(\
     example: 19.9,
   });
 
-const Currency = z.string().regex(/^[A-Z]{3}$/).openapi({ description: "ISO 4217.", example: "USD" });
+const Currency = z.string().regex(/^[A-Z]{3}$/, "is no code of three capital letters, such as USD").openapi({
+  description: "ISO 4217, three capital letters.",
+  example: "USD",
+});
+
+const AmountAsked = Amount.optional()
+  .openapi({ description: "A price, as 19.90: a point, up to 4 decimals.", example: "19.90" });
 
 export const ProductBody = z.strictObject({
   sku: text(1, 100),
@@ -93,7 +102,7 @@ export const ProductRow = z.strictObject({
   name: text(0, 1000).optional(),
   description: text(0, 100_000).optional(),
   status: z.string().max(100).optional(),
-  price: z.union([z.number(), z.string().max(40)]).optional().openapi({ type: ["number", "string"] }),
+  price: z.union([z.number(), z.string().max(40)], AMOUNT).optional().openapi({ type: ["number", "string"] }),
   currency: z.string().max(10).optional(),
   attributes: Attributes.optional(),
   parent_id: IdOrNull.optional(),
@@ -132,22 +141,25 @@ export const ProductQuery = z.strictObject({
   limit: Limit,
   after: After,
   sort: z.enum([...SORTS, ...SORTS.map((name) => `-${name}` as const)]).default("created_at")
-    .openapi({ description: "What to order by; with a minus, downwards." }),
+    .openapi({
+      description:
+        "What to order by; with a minus, downwards. Of names the first 80 characters count. A row whose value changes while you turn pages moves, and may come twice or not at all.",
+    }),
   fields: fieldsOf(PRODUCT_FIELDS),
   status: Status.optional(),
   sku: text(1, 100).optional(),
   currency: Currency.optional(),
   category_id: Id.optional(),
-  parent_id: z.union([z.literal("null"), Id]).optional()
+  parent_id: z.union([z.literal("null"), Id], "is neither the UUID of a product nor null").optional()
     .openapi({
       type: "string",
       pattern: "^(null|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$",
-      description: "The variants of a product; `null`: what is no variant.",
+      description: "The variants of a product, by its id; `null`: what is no variant.",
     }),
-  price_min: z.string().regex(/^\d{1,14}(\.\d{1,4})?$/).optional(),
-  price_max: z.string().regex(/^\d{1,14}(\.\d{1,4})?$/).optional(),
-  created_since: Moment.optional(),
-  updated_since: Moment.optional(),
+  price_min: AmountAsked,
+  price_max: AmountAsked,
+  created_since: Since,
+  updated_since: Since,
 });
 
 export const OneProductQuery = z.strictObject({ fields: fieldsOf(PRODUCT_FIELDS) });

@@ -12,6 +12,7 @@ import pytest
 from tests.engine.clock import ManualClock
 from tests.images.hosts.pictures import png, public_id, renditions
 from tests.images.hosts.worlds import local_host
+from tests.people import authorities
 from worker.engine.health import HealthServer, Readiness
 from worker.engine.metrics import Metrics
 from worker.images.hosts.local import LocalHost
@@ -33,7 +34,7 @@ async def url(host: LocalHost, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=authorities()) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from tests.images.hosts.cloudinary_double import CloudinaryDouble, cloudinary_double
+from tests.people import authorities
 from worker.images.hosts import ImageHost
 from worker.images.hosts.account import Account
 from worker.images.hosts.cloudinary import CloudinaryHost, cloudinary_host
@@ -53,7 +54,9 @@ class World:
 @asynccontextmanager
 async def open_world(name: str, directory: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(trust_env=False, timeout=30, verify=authorities())
+        )
         if name == "local":
             yield World(await stack.enter_async_context(local_host(directory)), http)
         elif name == "cloudinary double":

@@ -196,7 +196,8 @@ class EdgeCaller:
         if response.status_code >= 300 and response.status_code != httpx.codes.NOT_MODIFIED:
             now = datetime.fromtimestamp(self._now() + ahead, UTC)
             pause = parse_retry_after(response.headers.get("retry-after"), now=now)
-            raise from_answer(response.status_code, raw, retry_after=pause)
+            url = str(request.url.copy_with(query=None))
+            raise from_answer(response.status_code, raw, retry_after=pause, url=url)
         return Answer(response.status_code, _parsed(response, raw), response.headers)
 
     async def _heard(

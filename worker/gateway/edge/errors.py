@@ -113,8 +113,11 @@ _LATEST: Final = 1e12
 """Unix seconds that are still a time; not so infinity, and what no float holds."""
 
 
-def from_answer(status: int, body: bytes, *, retry_after: timedelta | None) -> EdgeError:
-    """The error that an answer of 300 and above stands for; a body of any form will do."""
+def from_answer(status: int, body: bytes, *, retry_after: timedelta | None, url: str = "") -> EdgeError:
+    """The error that an answer of 300 and above stands for; a body of any form will do.
+
+    One without a code is not the adapter's, most often of a wrong base URL: its detail names `url`.
+    """
     told = _fields(body)
     code = str(told.get("code") or f"http.{status}")
     kind = VersionStale if code == "version.stale" else _BY_STATUS.get(status, _by_class(status))
@@ -122,7 +125,7 @@ def from_answer(status: int, body: bytes, *, retry_after: timedelta | None) -> E
     moment = told.get("server_time")
     return kind(
         code,
-        str(told.get("detail") or ""),
+        str(told.get("detail") or ("" if told.get("code") else f"no problem document came from {url}")),
         status=status,
         hint=str(told["hint"]) if told.get("hint") else None,
         failures=[each for each in failures if isinstance(each, dict)] if isinstance(failures, list) else (),
