@@ -81,7 +81,7 @@ async def steps_of(db: Connection, company: Company) -> list[Step]:
         change_member,
         add_category,
         lambda: manage(db, company, "change_api_key", key, p_changes={"name": f"Till {next(number)}"}),
-        lambda: manage(db, company, "rotate_api_key", second),
+        lambda: manage(db, company, "rotate_api_key", second, p_overlap="0"),
         lambda: rpc(db, "dispatch_outbox", p_limit=random.choice((1, 2, 2000))),
     ]
 

@@ -126,7 +126,7 @@ async def test_a_line_may_name_its_location(db: Connection, shop: Shop) -> None:
 async def test_lines_are_checked_together(db: Connection, shop: Shop) -> None:
     good = wants(shop.shirt, 1)
     for bad in (
-        *(wants(shop.shirt, quantity) for quantity in (0, -1, 1.5, "1", None, 1_000_001, 1e300)),
+        *(wants(shop.shirt, quantity) for quantity in (0, -1, 1.5, "1", None, 1_000_001, 1e30)),
         *(wants(shop.shirt, 1, tax_rate=rate) for rate in (-0.1, 1.1, "0.1", 0.1234567)),
         {"quantity": 1},
         {"product_id": 7, "quantity": 1},

@@ -232,7 +232,7 @@ async def test_strangers_and_viewers_move_nothing(
 async def test_a_quantity_is_a_whole_number_within_reason(
     db: Connection, company: Company, product: uuid.UUID, location: uuid.UUID
 ) -> None:
-    for quantity in (1.5, "3", None, True, 1e13, -1, 0, [1], 1e300):
+    for quantity in (1.5, "3", None, True, 1e13, -1, 0, [1], 1e30):
         lines = [stock_line(product, location, 1), stock_line(product, location, quantity)]
         with pytest.raises(psycopg.Error, match=r"stock\.quantity_invalid") as refused:
             await receive(db, company, lines)
