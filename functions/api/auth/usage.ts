@@ -70,7 +70,8 @@ export function makeUsage({ send, tally, now, later, log }: Wiring): Usage {
     const at = now() + milliseconds;
     if (at >= flushAt) return;
     flushAt = at;
-    later(flush, milliseconds);
+    // one that was overtaken does nothing: it would let the next request plan anew, and soon each had a call of its own
+    later(() => flushAt === at ? flush() : Promise.resolve(), milliseconds);
   };
 
   const flush = async () => {
@@ -109,11 +110,11 @@ export function makeUsage({ send, tally, now, later, log }: Wiring): Usage {
 
   return {
     note({ apiKeyId, refused, nonce }) {
+      if (nonce) plan(NONCES_WITHIN_MS);
       const row = rowOf(apiKeyId);
       row.requests += 1;
       if (refused) row.refused += 1;
       if (nonce) {
-        plan(NONCES_WITHIN_MS);
         row.nonces.push({ nonce: nonce.nonce, signed_at: new Date(nonce.signedAt * 1000).toISOString() });
       }
     },

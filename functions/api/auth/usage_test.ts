@@ -148,3 +148,30 @@ Deno.test("an instance that was not heard for an hour goes on under another name
   assert.equal(second!.id, third!.id);
   assert.deepEqual(summed(state.instances), { ok: 3, limited: 1 });
 });
+
+Deno.test("a thousand requests a second are told ten times a second", async () => {
+  let moment = 0;
+  let calls = 0;
+  const timers: { at: number; work: () => Promise<void> }[] = [];
+  const now = () => moment;
+  const usage = makeUsage({
+    send: () => Promise.resolve(void calls++),
+    tally: new Tally({ cached: true, also: () => ({}), now }),
+    now,
+    later: (work, milliseconds) => void timers.push({ at: moment + milliseconds, work }),
+    log: () => {},
+  });
+  const nonces: number[] = [];
+  for (; moment < 3_000; moment++) {
+    usage.noteCache("k", "hit");
+    usage.note({ apiKeyId: "k", refused: false, nonce: { nonce: `n${moment}`, signedAt: 0 } });
+    usage.noteEnd(200);
+    for (const due of timers.filter(({ at }) => at <= moment)) {
+      timers.splice(timers.indexOf(due), 1);
+      await due.work();
+    }
+    nonces.push(calls);
+  }
+  assert.ok(nonces[100]! >= 1, "within 100 ms");
+  assert.ok(calls >= 29 && calls <= 31, `${calls} calls`);
+});
