@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from pyreqwest.client import Client, ClientBuilder
 
 from tests.bench.figures import Line, per_second, spread
-from tests.chaos.edge_market import PRODUCTS, Market, age, open_markets, product_body, send
+from tests.chaos.edge_market import PRODUCTS, Market, open_markets, product_body, send
+from tests.edge.redis_state import grown_up
 from tests.eventually import eventually
 from tests.flow.scene import Scene
 from tests.stack.platform import Platform
@@ -45,7 +46,7 @@ async def edge(scene: Scene) -> Line:
         [market] = await open_markets(scene, client, adapter, 1)
         ways = _Ways(client, adapter, scene.platform, market, _token(scene, market))
         await eventually(ways.hits, 30, what="the cache is in use")
-        await age(scene.platform.addresses.redis_url)
+        grown_up(scene.platform.addresses.redis_url)
         measured: dict[str, Way] = {
             "cached_read": ways.cached,
             "uncached_read": ways.uncached,

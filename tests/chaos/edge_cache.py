@@ -17,9 +17,10 @@ from tests.bench.connections import direct
 from tests.bench.figures import spread
 from tests.chaos.counting_proxy import CountingProxy
 from tests.chaos.edge_judge import Board
-from tests.chaos.edge_market import Market, age, open_markets, readers_of_products, send
+from tests.chaos.edge_market import Market, open_markets, readers_of_products, send
 from tests.chaos.edge_operations import Clients
 from tests.chaos.report import Fact, Report
+from tests.edge.redis_state import grown_up
 from tests.eventually import eventually
 from tests.flow.ledger import Judgement
 from tests.flow.scene import Scene
@@ -104,7 +105,7 @@ async def _herd(
 
         if "REDIS_URL" not in settings:
             await eventually(warm, 30, what="the cache is in use")
-            await age(platform.addresses.redis_url)
+            grown_up(platform.addresses.redis_url)
         counting.reads = 0
         answers = await asyncio.gather(
             *(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyreqwest.client import Client
-from redis.asyncio import Redis
 
 from tests.access.permissions import MEMBERS
 from tests.bench.connections import direct
@@ -85,12 +84,6 @@ async def send(
     answer = await request.headers(sent).build().send()
     named = {name: answer.headers.get(name, "") for name in ("x-seq", "x-cache", "age", "etag")}
     return Answer(answer.status, await answer.text(), named)
-
-
-async def age(redis_url: str) -> None:
-    """As if Redis had been up for longer than nonces live: of a fresh one, Postgres is asked as well."""
-    async with Redis.from_url(redis_url) as redis:
-        await redis.set("pms:{admission}:since", 0)
 
 
 async def open_markets(scene: Scene, client: Client, adapter: str, tenants: int) -> list[Market]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.edge.redis_state import grown_up
 from tests.edge.signing import ApiKey, make_key, signature_headers
 from tests.eventually import eventually
 from tests.people import People, Tenant
 from tests.stack.platform import Platform
-from tests.stack.redis import NO_REDIS, binary
+from tests.stack.redis import NO_REDIS, ask, binary
 
 pytestmark = [pytest.mark.own_platform, pytest.mark.skipif(binary() is None, reason=NO_REDIS)]
 
@@ -61,20 +59,8 @@ async def door(own: Platform) -> AsyncIterator[Door]:
     await people.close()
 
 
-def redis(own: Platform, *words: str) -> str:
-    place = urlsplit(own.addresses.redis_url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=2) as connection:
-        connection.sendall(" ".join(words).encode() + b"\r\n")
-        return connection.recv(4096).decode()
-
-
-def grown_up(own: Platform) -> None:
-    """As after ten minutes without a loss: Postgres need not be asked about nonces."""
-    assert redis(own, "SET", SINCE, str(int(time.time()) - 601)).startswith("+OK")
-
-
 async def test_a_nonce_is_taken_everywhere(own: Platform, instances: tuple[str, str], door: Door) -> None:
-    grown_up(own)
+    grown_up(own.addresses.redis_url)
     key = await door.key()
     signed = signature_headers(key, "GET", TARGET)
     assert await door.code(instances[0], signed) == "ok"
@@ -88,7 +74,7 @@ async def test_what_redis_forgot_postgres_remembers(
     own: Platform, instances: tuple[str, str], door: Door
 ) -> None:
     """A naive adapter takes each nonce again once Redis was emptied."""
-    grown_up(own)
+    grown_up(own.addresses.redis_url)
     key = await door.key()
     signed = signature_headers(key, "GET", TARGET)
     assert await door.code(instances[0], signed) == "ok"
@@ -99,7 +85,7 @@ async def test_what_redis_forgot_postgres_remembers(
         return bool(rows) and rows[0]["requests"] >= 1
 
     await eventually(told)
-    assert redis(own, "FLUSHALL").startswith("+OK")
+    assert ask(own.addresses.redis_url, "FLUSHALL").startswith("+OK")
     assert [await door.code(instance, signed) for instance in instances] == ["auth.replayed"] * 2
     assert await door.code(instances[1], signature_headers(key, "GET", TARGET)) == "ok"
 
@@ -129,7 +115,7 @@ async def test_while_redis_is_dead_nothing_fails_and_no_nonce_is_good_twice(
 async def test_a_key_s_rate_is_one_for_all_instances(
     own: Platform, instances: tuple[str, str], door: Door, with_redis: bool
 ) -> None:
-    grown_up(own)
+    grown_up(own.addresses.redis_url)
     key = await door.key(p_rate_per_minute=6)
     if not with_redis:
         own.redis.kill()

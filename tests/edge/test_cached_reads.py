@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from tests.edge.redis_state import grown_up, told_of_changes
 from tests.edge.signing import ApiKey, Signer, make_key
 from tests.eventually import eventually
 from tests.people import People, Tenant
@@ -28,11 +27,8 @@ def own() -> Iterator[Platform]:
     No worker does, so tags never move.
     """
     with Platform(in_memory=True, with_realtime=False) as platform:
-        place = urlsplit(platform.addresses.redis_url)
-        with socket.create_connection((place.hostname or "", place.port or 0), timeout=2) as connection:
-            for name, held in (("pms:cache:alive", "test"), ("pms:{admission}:since", "0")):
-                connection.sendall(f"SET {name} {held}\r\n".encode())
-                assert connection.recv(100).startswith(b"+OK")
+        told_of_changes(platform.addresses.redis_url)
+        grown_up(platform.addresses.redis_url)
         yield platform
 
 

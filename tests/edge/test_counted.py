@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -12,8 +11,8 @@ import httpx
 import psycopg
 import pytest
 
+from tests.edge.redis_state import grown_up, told_of_changes
 from tests.edge.signing import Signer, make_key
-from tests.edge.test_admission import SINCE, redis
 from tests.eventually import eventually
 from tests.people import People
 from tests.stack.platform import Platform
@@ -32,8 +31,8 @@ PATIENCE = 5.0
 def own() -> Iterator[Platform]:
     """Its cache believes that a worker invalidates, and Redis that it lost no nonce for long."""
     with Platform(in_memory=True, with_realtime=False) as platform:
-        assert redis(platform, "SET", "pms:cache:alive", "test").startswith("+OK")
-        assert redis(platform, "SET", SINCE, str(int(time.time()) - 601)).startswith("+OK")
+        told_of_changes(platform.addresses.redis_url)
+        grown_up(platform.addresses.redis_url)
         yield platform
 
 
@@ -81,7 +80,7 @@ async def scene(own: Platform, instances: tuple[str, str, str]) -> AsyncIterator
     await people.close()
 
 
-async def statuses(answers: list[httpx.Response]) -> list[int]:
+def statuses(answers: list[httpx.Response]) -> list[int]:
     return [answer.status_code for answer in answers]
 
 
@@ -89,10 +88,10 @@ async def test_requests_and_reads_of_all_instances_are_shown_by_a_worker(own: Pl
     cached, also, plain = scene.api
     many = [cached.get(LIST) if n % 2 else also.get(LIST) for n in range(40)]
     answers = [*await asyncio.gather(*many), await cached.get(LIST), await plain.get(LIST)]
-    assert await statuses(answers) == [200] * 42
+    assert statuses(answers) == [200] * 42
     stranger = replace(cached.key, secret="pms_sk_of_nobody")
     async with Signer(str(cached._http.base_url).removesuffix("/api/"), stranger, prefix="/api") as nobody:
-        assert await statuses([await nobody.get(LIST) for _ in range(3)]) == [401] * 3
+        assert statuses([await nobody.get(LIST) for _ in range(3)]) == [401] * 3
     assert (await cached.get("/pms/products?colour=red")).status_code == 400
     await scene.until(ok=42, refused=3, invalid=1, miss=1, bypass=1)
     counts = await scene.counted()
@@ -118,7 +117,7 @@ async def test_what_was_counted_while_postgres_was_away_is_handed_in_later(
     await scene.until(ok=1)
     own.postgrest.kill()
     answers = [await cached.get(LIST) for _ in range(20)]
-    assert await statuses(answers) == [200] * 20, "what lies in Redis needs no Postgres"
+    assert statuses(answers) == [200] * 20, "what lies in Redis needs no Postgres"
     await asyncio.sleep(1.2)  # nobody asks any more when the call is made that fails
     own.postgrest.start()
     await scene.until(ok=21)

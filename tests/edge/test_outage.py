@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.edge.attacking import code
+from tests.edge.redis_state import grown_up, told_of_changes
 from tests.edge.signing import ApiKey, Signer, make_key, signature_headers
 from tests.eventually import eventually
 from tests.people import People
 from tests.stack.platform import Platform
-from tests.stack.redis import NO_REDIS, binary
+from tests.stack.redis import NO_REDIS, ask, binary
+from worker.cache.store import ALIVE
 
 pytestmark = [pytest.mark.own_platform, pytest.mark.skipif(binary() is None, reason=NO_REDIS)]
 
 MUG = {"sku": "MUG", "name": "Mug", "price": "19.90"}
-ALIVE = "pms:cache:alive"
 WARM, COLD = "/pms/products?sku=MUG", "/pms/products?sku=CUP"
 
 
@@ -26,15 +25,8 @@ WARM, COLD = "/pms/products?sku=MUG", "/pms/products?sku=CUP"
 def own() -> Iterator[Platform]:
     """No worker runs; a Redis that has not forgotten a nonce for ten minutes says so."""
     with Platform(in_memory=True, with_realtime=False) as platform:
-        redis(platform, "SET pms:{admission}:since 0")
+        grown_up(platform.addresses.redis_url)
         yield platform
-
-
-def redis(platform: Platform, command: str) -> str:
-    place = urlsplit(platform.addresses.redis_url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=2) as connection:
-        connection.sendall(command.encode() + b"\r\n")
-        return connection.recv(4096).decode()
 
 
 @pytest.fixture
@@ -55,7 +47,7 @@ async def test_warm_reads_outlive_the_database_and_the_heartbeat(own: Platform, 
     """A naive adapter ends with the first look-up of the key, or with the worker's heartbeat."""
     made = await api.send("POST", "/pms/products", MUG)
     seq = made.headers["X-Seq"]
-    redis(own, f"SET {ALIVE} test")
+    told_of_changes(own.addresses.redis_url)
 
     async def is_warm() -> bool:
         return await how(api, WARM) == "hit"
@@ -64,7 +56,7 @@ async def test_warm_reads_outlive_the_database_and_the_heartbeat(own: Platform, 
     stranger = ApiKey(api.key.id, api.key.name, "pms_sk_" + "x" * 43)
     own.postgres.stop("immediate")
     try:
-        redis(own, f"DEL {ALIVE}")
+        ask(own.addresses.redis_url, "DEL", ALIVE)
 
         async def is_past_the_heartbeat() -> bool:
             return await how(api, WARM) == "stale"
@@ -92,9 +84,9 @@ async def test_warm_reads_outlive_the_database_and_the_heartbeat(own: Platform, 
             signed = list(signature_headers(api.key, "GET", WARM).items())
             twice = [await api.send_raw("GET", WARM, headers=signed) for _ in range(2)]
             assert [twice[0].status_code, code(twice[1])] == [200, (401, "auth.replayed")]
-        redis(own, f"SET pms:key:{api.key.id} {epoch}:{int(number) + 1}")
+        ask(own.addresses.redis_url, "SET", f"pms:key:{api.key.id}", f"{epoch}:{int(number) + 1}")
         assert (await api.get(WARM)).status_code == 503, "a change that Redis holds ends it"
-        redis(own, f"DEL pms:key:{api.key.id}")
+        ask(own.addresses.redis_url, "DEL", f"pms:key:{api.key.id}")
     finally:
         own.postgres.start()
         own.postgrest.start()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from tests.stack.errors import StackError
 from tests.stack.platform import Platform
 from tests.stack.project import Function, Project, read_project
-from tests.stack.redis import NO_REDIS, binary
+from tests.stack.redis import NO_REDIS, ask, binary
 
 pytestmark = pytest.mark.own_platform
 needs_redis = pytest.mark.skipif(binary() is None, reason=NO_REDIS)
@@ -36,25 +34,18 @@ def echo(tmp_path: Path) -> Project:
     return dataclasses.replace(read_project(), functions=(function,))
 
 
-def _command(url: str, *words: str) -> bytes:
-    place = urlsplit(url)
-    with socket.create_connection((place.hostname or "", place.port or 0), timeout=2) as connection:
-        connection.sendall(" ".join(words).encode() + b"\r\n")
-        return connection.recv(4096)
-
-
 @needs_redis
 def test_it_comes_back_empty_after_a_kill(make_platform: Callable[..., Platform]) -> None:
     own = make_platform(with_realtime=False, with_functions=False)
     url = own.addresses.redis_url
     assert own.addresses.status()["REDIS_URL"] == own.addresses.worker_settings(1)["REDIS_URL"] == url
-    assert _command(url, "SET", "a", "1") == b"+OK\r\n"
-    assert _command(url, "CONFIG", "GET", "save").endswith(b"\r\n$0\r\n\r\n")
+    assert ask(url, "SET", "a", "1") == "+OK\r\n"
+    assert ask(url, "CONFIG", "GET", "save").endswith("\r\n$0\r\n\r\n")
     own.redis.kill()
     with pytest.raises(ConnectionRefusedError):
-        _command(url, "PING")
+        ask(url, "PING")
     own.redis.start()
-    assert _command(url, "GET", "a") == b"$-1\r\n"
+    assert ask(url, "GET", "a") == "$-1\r\n"
 
 
 @needs_redis

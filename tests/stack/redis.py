@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.stack.errors import StackError
 from tests.stack.guard import Guard
@@ -59,8 +60,14 @@ def redis(executable: str, *, port: int, run: Path, guard: Guard) -> Child:
 
 def _answers(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+        return ask(f"redis://127.0.0.1:{port}", "PING", timeout=1).startswith("+PONG")
     except OSError:
         return False
+
+
+def ask(url: str, *words: str, timeout: float = 2) -> str:
+    """The first 4 KiB of the answer, as it comes; no word has a blank in it. Raises `OSError`."""
+    place = urlsplit(url)
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=timeout) as connection:
+        connection.sendall(" ".join(words).encode() + b"\r\n")
+        return connection.recv(4096).decode()
