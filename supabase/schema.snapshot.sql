@@ -161,6 +161,13 @@ begin
   select t.id, t.quantity from taken t where t.quantity > 0;
 end $$;
 
+CREATE FUNCTION private.api_count_names() RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO ''
+    AS $$
+  select '{ok,invalid,refused,limited,busy,failed,hit,miss,stale,joined,bypass,stampedes,early,origin_refused}'::text[]
+$$;
+
 CREATE FUNCTION private.is_clean(p_text text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO ''
@@ -4724,8 +4731,7 @@ begin
   where i.seen_at < v_now - interval '10 s' or i.cached <> excluded.cached;
   insert into private.api_counts as c (instance_id, name, count)
   select v_id, n.name, (p_instance -> 'counts' ->> n.name)::bigint
-  from unnest(array['ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
-    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused']) as n (name)
+  from unnest(private.api_count_names()) as n (name)
   where (p_instance -> 'counts' ->> n.name)::bigint > 0
   order by n.name
   on conflict (instance_id, name) do update set count = excluded.count where c.count < excluded.count;
@@ -11501,7 +11507,7 @@ CREATE TABLE private.api_counts (
     name text NOT NULL,
     count bigint NOT NULL,
     CONSTRAINT api_counts_count_positive CHECK ((count >= 0)),
-    CONSTRAINT api_counts_name_known CHECK ((name = ANY (ARRAY['ok'::text, 'invalid'::text, 'refused'::text, 'limited'::text, 'busy'::text, 'failed'::text, 'hit'::text, 'miss'::text, 'stale'::text, 'joined'::text, 'bypass'::text, 'stampedes'::text, 'early'::text, 'origin_refused'::text])))
+    CONSTRAINT api_counts_name_known CHECK ((name = ANY (private.api_count_names())))
 )
 WITH (fillfactor='50');
 
@@ -13769,6 +13775,8 @@ GRANT UPDATE(version) ON TABLE public.stock_levels TO authenticated;
 GRANT UPDATE(version) ON TABLE public.stock_levels TO service_role;
 
 REVOKE ALL ON FUNCTION private.allocate(p_levels public.stock_levels[], p_lines jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION private.api_count_names() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION private.is_clean(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION private.is_clean(p_text text) TO authenticated;

@@ -80,9 +80,10 @@ async function answer(
   refuseOverrides(headers);
   const call = { id: line.request_id, method, target, headers, services } as Call;
   const sent: Sent = { path: found.path, query: target.query, headers, body: new Uint8Array() };
-  const held = services.bodies.open(addressGroup(line.address!));
+  const group = addressGroup(line.address!);
+  const held = services.bodies.open(group);
   const run = async () => {
-    await enter(operation, request, call, { sent, held, common, line });
+    await enter(operation, request, call, { sent, held, group, common, line });
     return await operation.run(sent, call);
   };
   try {
@@ -98,6 +99,8 @@ interface Entering {
   /** Gets the body: once it was read as JSON nobody else holds it. */
   sent: Sent;
   held: Held;
+  /** Of its address: whom limits count a stranger with. */
+  group: string;
   common: Record<string, string>;
   line: RequestLine;
 }
@@ -118,7 +121,7 @@ async function enter(
   operation: Operation,
   request: Request,
   call: Call,
-  { sent, held, common, line }: Entering,
+  { sent, held, group, common, line }: Entering,
 ): Promise<void> {
   const { services, headers } = call;
   const { gate, settings } = services;
@@ -129,7 +132,7 @@ async function enter(
     sent.body = await readBody(request, { most, take });
     return;
   }
-  await admitAddress(addressGroup(line.address!), settings.addressRate, gate.admission);
+  await admitAddress(group, settings.addressRate, gate.admission);
   // nobody's megabytes are waited for whose headers could not be right
   const credentials = presented(headers, gate.now());
   const body = await readBody(request, { most, take, keeps: whileThereIs(credentials.apiKeyId, gate.keys) });

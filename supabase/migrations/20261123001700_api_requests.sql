@@ -57,14 +57,19 @@ create policy "managers see how keys are used" on public.api_key_usage
 revoke all on public.api_key_usage from anon, authenticated, service_role;
 grant select on public.api_key_usage to authenticated, service_role;
 
+create function private.api_count_names() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select '{ok,invalid,refused,limited,busy,failed,hit,miss,stale,joined,bypass,stampedes,early,origin_refused}'::text[]
+$$;
+revoke all on function private.api_count_names() from public, anon, authenticated, service_role;
+
 -- What instances of the adapter counted since each began, for the operator: a call that hands it in twice, late or after its
 -- twin raises nothing, and one that got lost is made good by the next. Of nobody: a tenant that is erased takes nothing along,
 -- so sums never fall. Instances of long ago are added up under the nil UUID.
 create table private.api_counts (
   instance_id uuid not null,
-  name text not null constraint api_counts_name_known check (name in (
-    'ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
-    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused')),
+  name text not null constraint api_counts_name_known check (name = any (private.api_count_names())),
   count bigint not null constraint api_counts_count_positive check (count >= 0),
   primary key (instance_id, name)
 );
@@ -250,8 +255,7 @@ begin
   where i.seen_at < v_now - interval '10 s' or i.cached <> excluded.cached;
   insert into private.api_counts as c (instance_id, name, count)
   select v_id, n.name, (p_instance -> 'counts' ->> n.name)::bigint
-  from unnest(array['ok', 'invalid', 'refused', 'limited', 'busy', 'failed',
-    'hit', 'miss', 'stale', 'joined', 'bypass', 'stampedes', 'early', 'origin_refused']) as n (name)
+  from unnest(private.api_count_names()) as n (name)
   where (p_instance -> 'counts' ->> n.name)::bigint > 0
   order by n.name
   on conflict (instance_id, name) do update set count = excluded.count where c.count < excluded.count;
