@@ -19,7 +19,6 @@ from tests.stack.redis import NO_REDIS, ask, binary
 pytestmark = [pytest.mark.own_platform, pytest.mark.skipif(binary() is None, reason=NO_REDIS)]
 
 TARGET = "/pms/products"
-SINCE = "pms:{admission}:since"
 
 
 @pytest.fixture(scope="module")
